@@ -1,0 +1,172 @@
+"""An installed package -> rows, docstring -> function: real pairs that every machine has, without a download.
+
+The source is read and parsed, never imported. Not covered: functions that exist only in compiled modules,
+and docstrings put in place at run time.
+"""
+
+import ast
+import importlib.util
+import sys
+import sysconfig
+import tokenize
+import warnings
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from ..errors import UserError
+from .rows import Rejection, Row, excerpt
+
+_SHORTEST = 20  # characters of a docstring that says something
+_NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test"}  # folders under the standard library's
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def package_rows(name: str) -> Iterator[Row | Rejection]:
+    """The documented functions of package or module `name`, or of all the standard library.
+
+    `instruction` is the docstring and the signature, `response` the function without the docstring; `source`
+    and `id` are "json/decoder.py:343". A file that does not parse and a function that is all docstring are
+    rejected. Raises `UserError` for a name that is not installed or has no Python source.
+    """
+    paths = _stdlib_files() if name == "stdlib" else _package_files(name)
+    for label, path in sorted(paths.items()):
+        yield from _file_rows(path, label)
+
+
+def _stdlib_files() -> dict[str, Path]:
+    root = Path(sysconfig.get_path("stdlib"))
+    tops = [path for path in root.iterdir() if path.stem in sys.stdlib_module_names]
+    files = [file for top in tops for file in _python_files(top)]
+    labels = {file.relative_to(root): file for file in files}
+    return {label.as_posix(): file for label, file in labels.items() if _NOT_LIBRARY.isdisjoint(label.parts)}
+
+
+def _package_files(name: str) -> dict[str, Path]:
+    """Label, the path from the folder that the package lies in -> file."""
+    spec = _find(name)
+    tops = [] if spec is None else spec.submodule_search_locations or [spec.origin]
+    above = name.count(".")  # folders of the name above its own folder or file
+    found = {}
+    for top in (Path(top) for top in tops if top):
+        for file in _python_files(top):
+            label = file.relative_to(top.parents[above]).as_posix()
+            found.setdefault(label, file)  # of a package in several folders, import takes the first too
+    if not found:
+        why = "is not installed here" if spec is None else "has no Python source"
+        raise UserError(f"source='package:{name}': {name!r} {why}; give the name that it is imported by.")
+    return found
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Where `name` lies. Not `importlib.util.find_spec`, which would import the parents of a dotted name."""
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    # The path first: the built-in finders answer "frozen" for os and others that have a file too.
+    spec = PathFinder.find_spec(parts[0]) or _find_top(parts[0])
+    for end in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:end]), spec.submodule_search_locations)
+    return spec
+
+
+def _find_top(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except ValueError:  # a module without a spec, like __main__
+        return None
+
+
+def _python_files(top: Path) -> list[Path]:
+    if top.is_dir():
+        return list(top.rglob("*.py"))
+    return [top] if top.suffix == ".py" and top.is_file() else []
+
+
+def _file_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
+    try:
+        with tokenize.open(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what parsing says about the style of someone else's code
+            text = file.read()
+            tree = ast.parse(text)
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # also for bytes that do not decode
+        line, shown = getattr(error, "lineno", None) or 1, getattr(error, "text", None) or ""
+        yield Rejection(
+            label, line, f"the file does not parse: {getattr(error, 'msg', error)}", excerpt(shown)
+        )
+        return
+    lines = text.split("\n")  # not splitlines, which also splits at form feeds
+    nodes = [node for node in ast.walk(tree) if isinstance(node, _Function)]
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        docstring = ast.get_docstring(node) or ""
+        if len(docstring) < _SHORTEST:
+            continue
+        signature = _signature(lines, node)
+        if len(node.body) == 1:
+            yield Rejection(label, node.lineno, "no body beside its docstring", excerpt(signature))
+            continue
+        place = f"{label}:{node.lineno}"
+        instruction, response = f"{docstring}\n\n{signature}", _code(lines, node)
+        cells = {"id": place, "instruction": instruction, "response": response, "source": place}
+        yield Row(node.lineno, cells, label)
+
+
+def _signature(lines: list[str], node: _Function) -> str:
+    """From `def` to the colon, as it is written."""
+    head = lines[node.lineno - 1 : node.body[0].lineno]
+    depth = 0  # of brackets
+    for token in tokenize.generate_tokens(iter([f"{line}\n" for line in head]).__next__):
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+        if token.string == ":" and depth == 0:
+            row, column = token.end
+            break
+    kept = [*head[: row - 1], head[row - 1][:column]]
+    indent = head[0][: node.col_offset]
+    return "\n".join(line.removeprefix(indent) for line in kept)
+
+
+def _code(lines: list[str], node: _Function) -> str:
+    """The function with its decorators, at the left margin, without its docstring; all else as written."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    numbered = {number: lines[number - 1] for number in range(first, node.end_lineno + 1)}
+    inside = _inside_strings(numbered, node)
+    _cut(numbered, node.body[0])
+    indent = lines[node.lineno - 1][: node.col_offset]
+    return "\n".join(
+        line if number in inside else line.removeprefix(indent) for number, line in numbered.items()
+    )
+
+
+def _cut(numbered: dict[int, str], docstring: ast.stmt) -> None:
+    """Take the docstring out of the lines; what shares a line with it stays."""
+    first, last = docstring.lineno, docstring.end_lineno
+    # The parser counts columns in bytes of UTF-8.
+    before = numbered[first].encode()[: docstring.col_offset].decode()
+    after = numbered[last].encode()[docstring.end_col_offset :].decode().lstrip()
+    after = after.removeprefix(";").lstrip()
+    numbered[first] = before + after
+    for number in range(first + 1, last + 1):
+        del numbered[number]
+    if not numbered[first].strip():
+        del numbered[first]
+
+
+def _inside_strings(numbered: dict[int, str], node: _Function) -> set[int]:
+    """Numbers of the lines that begin inside a string, where an indent is part of the text."""
+    docstring = node.body[0].value
+    texts = (n for n in ast.walk(node) if isinstance(n, (ast.Constant, ast.JoinedStr)) and n is not docstring)
+    if not any(text.end_lineno > text.lineno for text in texts):
+        return set()  # most functions: splitting into tokens is slow
+    first = min(numbered)
+    inside = set()
+    for token in tokenize.generate_tokens(iter([f"{line}\n" for line in numbered.values()]).__next__):
+        inside.update(range(first + token.start[0], first + token.end[0]))  # nothing for a token on one line
+    return inside

@@ -1,0 +1,119 @@
+"""What `load` was given -> an opened `Source`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import count
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import MissingFileError, UserError
+from . import files, functions, hub
+from .rows import Row, Source
+
+_BATCH = 10_000  # rows of a table turned into Python objects at once
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def bundled_dir() -> Path:
+    """The folder of the data that comes with the workbench: in an installed wheel, or beside a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_bundled"
+    # Looked for first: beside an installed package, a folder called `data` is someone else's.
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+def open_source(source: object, split: str) -> Source:
+    """Open anything that `load` takes; nothing of a text file is read yet."""
+    if isinstance(source, pd.DataFrame):
+        return Source("DataFrame", "dataframe", rows=_frame_rows(source))
+    if isinstance(source, datasets.Dataset):
+        return _from_dataset(source, "Dataset", "dataset")
+    if isinstance(source, Path):
+        return _from_file(source)
+    if not isinstance(source, str):
+        raise UserError(
+            f"source is of type {type(source).__name__}; give a path, a hub id, 'package:NAME', 'bundled', "
+            f"a pandas DataFrame or a datasets.Dataset (of a DatasetDict, one split)."
+        )
+    if source == "bundled":
+        return _from_file(bundled_dir() / "instructions.jsonl")
+    if source.startswith("package:"):
+        name = source.removeprefix("package:")
+        return Source(source, name, rows=functions.package_rows(name), unit="line")
+    if _is_hub_id(source):
+        return _from_dataset(hub.dataset(source, split), source, source)
+    return _from_file(Path(source))
+
+
+def table_rows(table: pa.Table, names: Sequence[str]) -> Iterator[Row]:
+    """The rows of `table`, of whose cells only those in columns `names`, where there are such."""
+    chosen = table.select([name for name in dict.fromkeys(names) if name in table.column_names])
+    lines = count(1)
+    for batch in chosen.to_batches(max_chunksize=_BATCH):
+        for cells in batch.to_pylist():
+            yield Row(next(lines), cells)
+
+
+def _is_hub_id(source: str) -> bool:
+    if Path(source).expanduser().exists() or files.suffix(Path(source)) in files.SUFFIXES:
+        return False
+    return _HUB_ID.fullmatch(source) is not None
+
+
+def _from_dataset(ds: datasets.Dataset, label: str, stem: str) -> Source:
+    table = ds.with_format("arrow")[:]
+    table = table.replace_schema_metadata(
+        ds.features.arrow_schema.metadata
+    )  # keeps images, class labels, ...
+    return Source(label, stem, table=table, notes=ds.info.description)
+
+
+def _from_file(path: Path) -> Source:
+    label, path = str(path), path.expanduser()
+    if not path.exists():
+        raise _missing(path)
+    suffix = files.suffix(path)
+    if suffix not in files.SUFFIXES or not path.is_file():
+        what = "is a folder" if path.is_dir() else f"has the suffix {suffix!r}"
+        raise UserError(
+            f"{label} {what}; give a {', '.join(sorted(files.SUFFIXES))} file"
+            + (", or what datasets.load_from_disk makes of it." if path.is_dir() else ".")
+        )
+    stem = path.name[: -len(suffix)]
+    if suffix == ".parquet":
+        return Source(label, stem, table=files.read_parquet(path))
+    unit = "row" if suffix in {".json", ".json.gz"} else "line"
+    return Source(label, stem, rows=files.READERS[suffix](path, label), unit=unit)
+
+
+def _missing(path: Path) -> MissingFileError:
+    if not path.parent.is_dir():
+        return MissingFileError(f"{path} does not exist, and neither does the folder {path.parent}.")
+    beside = [other.name for other in path.parent.iterdir()]
+    similar = get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.parent / similar[0]}?" if similar else "check the path."
+    return MissingFileError(f"{path} does not exist; {hint}")
+
+
+def _frame_rows(frame: pd.DataFrame) -> Iterator[Row]:
+    """The rows of a DataFrame in plain Python objects, what is not there as None; the index is left out."""
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"the DataFrame has two columns called {twice!r}; rename one.")
+    names = [str(name) for name in frame.columns]
+    cells = [_plain(frame[name]) for name in frame.columns]
+    for line, row in enumerate(zip(*cells, strict=True), start=1):
+        yield Row(line, dict(zip(names, row, strict=True)))
+
+
+def _plain(series: pd.Series) -> list:
+    objects = zip(series.astype(object), series.isna(), strict=True)
+    return [
+        None if missing else cell.tolist() if isinstance(cell, (np.ndarray, np.generic)) else cell
+        for cell, missing in objects
+    ]

@@ -1,0 +1,44 @@
+"""Small helpers for the tables (`datasets.Dataset`) that flow through the stages."""
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from .errors import UserError
+
+FLOAT = datasets.Value("float64")
+FLOAT32 = datasets.Value("float32")
+INT = datasets.Value("int64")
+TEXT = datasets.Value("string")
+
+
+def vector(d: int) -> datasets.List:
+    """Feature of `d` float32 in each row."""
+    return datasets.List(datasets.Value("float32"), length=d)
+
+
+def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> datasets.Dataset:
+    """`ds` with `columns` added, in place of those of the same name."""
+    ds = ds.remove_columns([name for name in columns if name in ds.column_names])
+    added = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    return datasets.concatenate_datasets([ds, added], axis=1)
+
+
+def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
+    """Raise unless `ds` has all of `columns`, saying which stage makes them."""
+    missing = [name for name in columns if name not in ds.column_names]
+    if missing:
+        raise UserError(
+            f"column {missing[0]!r} is missing from the dataset (it has {', '.join(ds.column_names)}); "
+            f"make it with {made_by} first."
+        )
+
+
+def array(ds: datasets.Dataset, column: str) -> np.ndarray:
+    """A column as a NumPy array: nulls of float columns as NaN, vectors as [rows, d]."""
+    data = ds.with_format("arrow")[:][column].combine_chunks()
+    if pa.types.is_fixed_size_list(data.type):
+        return data.flatten().to_numpy(zero_copy_only=False).reshape(len(data), -1)
+    return data.to_numpy(zero_copy_only=False)

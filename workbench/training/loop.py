@@ -1,0 +1,170 @@
+"""One fine-tuning from start to end, in the calling thread: Hugging Face's Trainer over a `Schedule`."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .. import forward, models
+from ..errors import UserError
+from ..prompts import Sample
+from .memory import PeakMemory
+from .schedule import Collator, Schedule
+from .settings import TrainingSettings
+
+# What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.
+_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class _PlanTrainer(Trainer):
+    """Takes batches in the planned order."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        return SequentialSampler(self.train_dataset)
+
+
+class _Reporter(TrainerCallback):
+    """Turns the Trainer's events into history records, and a wish to stop into a checkpoint and an end."""
+
+    def __init__(self, schedule, settings, memory, on_record, should_stop):
+        self.schedule, self.settings, self.memory = schedule, settings, memory
+        self.on_record, self.should_stop = on_record, should_stop
+        self.stopped = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first_step, self.started = state.global_step, time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.should_stop() and state.global_step < state.max_steps:
+            self.stopped = control.should_training_stop = control.should_save = True
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" not in logs:
+            return  # the Trainer's closing summary
+        if not math.isfinite(float(logs["loss"])):
+            raise FloatingPointError(
+                f"the loss is {logs['loss']} at step {state.global_step}; try a lower learning_rate than "
+                f"{self.settings.learning_rate:g}, or dtype='float32'."
+            )
+        passes = self.settings.accumulation
+        tokens = self.schedule.tokens(self.first_step * passes, state.global_step * passes)
+        seconds = time.perf_counter() - self.started
+        self.on_record(
+            {
+                "step": state.global_step,
+                "of": state.max_steps,
+                "loss": float(logs["loss"]),
+                "learning_rate": logs["learning_rate"],
+                "tokens": tokens,
+                "seconds": round(seconds, 3),
+                "tokens_per_second": round(tokens / seconds, 1),
+                "peak_memory_mib": round(self.memory.update()),
+            }
+        )
+
+
+def _with_lora(model, base: str, settings: TrainingSettings):
+    from peft import LoraConfig, get_peft_model
+
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    targets = [name for name in _LORA_TARGETS if name in names]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets or "all-linear",
+    )
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
+    return adapted
+
+
+def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=1,  # a scheduled item is a batch already
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=1,  # the schedule holds all of them
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        bf16=models.dtype_name(settings.dtype, device) == "bfloat16",
+        fp16=models.dtype_name(settings.dtype, device) == "float16",
+        use_cpu=device == "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        logging_steps=1,
+        save_strategy="steps" if settings.save_steps else "no",
+        save_steps=settings.save_steps or 500,
+        save_total_limit=1,
+        seed=settings.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device != "cpu",
+        disable_tqdm=True,
+        report_to=[],
+    )
+    if arguments.world_size == 1:
+        arguments._n_gpu = min(1, arguments.n_gpu)  # else a second GPU would turn on DataParallel
+    return arguments
+
+
+def train(
+    model_name: str,
+    samples: list[Sample],
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    on_record: Callable[[dict], None],
+    should_stop: Callable[[], bool],
+    resume: bool = False,
+) -> dict:
+    """Tune `model_name` on `samples`; the weights or the adapter end in `folder/model`.
+
+    `on_record` gets a record after each optimizer step. When `should_stop()` turns true, a checkpoint is
+    written and training ends; with `resume` it goes on from there. Returns a summary of the run.
+    """
+    set_seed(settings.seed)
+    device = models.pick_device(settings.device)
+    # Full tuning keeps fp32 weights and multiplies in `dtype`; frozen weights can be stored in it.
+    stored = "float32" if settings.method == "full" else settings.dtype
+    base, tokenizer = models.load_model(model_name, stored, device)
+    schedule = Schedule(samples, settings)
+    isolated = not settings.leaky and forward.isolates(base)
+    if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
+        raise UserError(
+            f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
+            f"train it with strategy='pad' instead of {settings.strategy!r}."
+        )
+    model = _with_lora(base, model_name, settings) if settings.method == "lora" else base
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    checkpoints = folder / "checkpoints"
+    with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
+        reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
+        trainer = _PlanTrainer(
+            model=model,
+            args=_arguments(checkpoints, settings, device),
+            train_dataset=schedule,
+            data_collator=Collator(pad_id, settings, isolated),
+            callbacks=[reporter],
+        )
+        trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
+        trainer.remove_callback(PrinterCallback)
+        last = get_last_checkpoint(str(checkpoints)) if resume else None
+        trainer.train(resume_from_checkpoint=last)
+        seconds = time.perf_counter() - reporter.started
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return {
+        "stopped": reporter.stopped,
+        "steps": trainer.state.global_step,
+        "seconds": round(seconds, 2),
+        "padding_rate": schedule.padding_rate,
+        "memory_before_mib": round(memory.start_mib),
+        "peak_memory_mib": round(memory.peak_mib),
+    }

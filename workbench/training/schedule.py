@@ -1,0 +1,63 @@
+"""Every batch of every epoch, in the order of training."""
+
+from torch.utils.data import Dataset
+
+from .. import packing
+from ..batching import collate, collate_leaking
+from ..prompts import Sample
+from .settings import TrainingSettings
+
+
+class Schedule(Dataset):
+    """Item t is the t-th forward pass: rows of samples.
+
+    Each epoch is planned with a seed of its own and all of them are laid end to end, so that the Trainer sees
+    one long epoch and a resumed run finds the very same batches.
+    """
+
+    def __init__(self, samples: list[Sample], settings: TrainingSettings):
+        lengths = [len(sample.input_ids) for sample in samples]
+        self.samples = samples
+        self.plans = [
+            packing.pack(
+                lengths,
+                settings.max_length,
+                settings.strategy,
+                batch_size=settings.batch_size,
+                seed=settings.seed + epoch,
+            )
+            for epoch in range(settings.epochs)
+        ]
+        self.batches = [batch for plan in self.plans for batch in plan.batches]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, t: int) -> list[list[Sample]]:
+        return [[self.samples[i] for i in row] for row in self.batches[t]]
+
+    def tokens(self, first: int, stop: int) -> int:
+        """Tokens, without padding, of the forward passes in [first, stop)."""
+        return sum(
+            len(self.samples[i].input_ids) for batch in self.batches[first:stop] for row in batch for i in row
+        )
+
+    @property
+    def padding_rate(self) -> float:
+        """Padding / computed tokens over all epochs."""
+        return 1 - sum(plan.n_tokens for plan in self.plans) / sum(plan.n_computed for plan in self.plans)
+
+
+class Collator:
+    """One scheduled item -> keyword arguments of the model."""
+
+    def __init__(self, pad_id: int, settings: TrainingSettings, isolated: bool):
+        self.pad_id = pad_id
+        self.isolated = isolated
+        self.width = settings.max_length if settings.strategy == "max" else None
+
+    def __call__(self, items: list[list[list[Sample]]]) -> dict:
+        (rows,) = items  # the loader's batch size is 1: an item is a batch already
+        if self.isolated:
+            return collate(rows, self.pad_id, self.width).as_inputs()
+        return collate_leaking(rows, self.pad_id, self.width)
