@@ -11,8 +11,9 @@ import torch
 
 from .prompts import IGNORE_INDEX, Sample
 
-# (row, start, stop) of one sample. Plain integers, because attention slices with them in every layer.
-Segment = tuple[int, int, int]
+# For each row the lengths of its samples, in order; what is left of a row is padding. Plain integers, because
+# attention cuts by them in every layer.
+Segments = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Batch:
     input_ids: torch.Tensor
     position_ids: torch.Tensor
     labels: torch.Tensor
-    segments: tuple[Segment, ...]
+    segments: Segments
 
     def to(self, device) -> "Batch":
         return Batch(
@@ -48,7 +49,6 @@ def collate(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | Non
     input_ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
     position_ids = torch.zeros((len(rows), length), dtype=torch.long)
     labels = torch.full((len(rows), length), IGNORE_INDEX, dtype=torch.long)
-    segments = []
     for r, row in enumerate(rows):
         start = 0
         for sample in row:
@@ -56,9 +56,9 @@ def collate(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | Non
             input_ids[r, start:stop] = torch.tensor(sample.input_ids)
             position_ids[r, start:stop] = torch.arange(stop - start)
             labels[r, start:stop] = torch.tensor(sample.labels)
-            segments.append((r, start, stop))
             start = stop
-    return Batch(input_ids, position_ids, labels, tuple(segments))
+    segments = tuple(tuple(len(sample.input_ids) for sample in row) for row in rows)
+    return Batch(input_ids, position_ids, labels, segments)
 
 
 def collate_leaking(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | None = None) -> dict:
@@ -66,8 +66,8 @@ def collate_leaking(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: i
     attends to those before it. With one sample a row this is ordinary padding."""
     batch = collate(rows, pad_id, length)
     filled = torch.zeros_like(batch.input_ids)
-    for row, _, stop in batch.segments:
-        filled[row, :stop] = 1
+    for row, lengths in zip(filled, batch.segments, strict=True):
+        row[: sum(lengths)] = 1
     return {"input_ids": batch.input_ids, "attention_mask": filled, "labels": batch.labels}
 
 

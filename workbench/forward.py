@@ -23,30 +23,42 @@ _HEAD_ROWS = 512  # positions through the LM head at once: 512 x 49,152 fp32 log
 def _segment_attention(
     module, query, key, value, attention_mask, scaling=None, dropout=0.0, segments=None, **kwargs
 ):
-    """Causal attention within each (row, start, stop); positions outside of all segments get zeros.
+    """Causal attention within each sample of each row; padding gets zeros.
 
     query [rows, heads, length, d], key and value [rows, kv_heads, length, d] -> [rows, length, heads, d].
     """
-    unsupported = [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]
-    if unsupported or segments is None:
-        raise NotImplementedError(f"attention with {unsupported or 'no segments'}")
-    window = kwargs.get("sliding_window")
-    groups = query.shape[1] // key.shape[1]
-    out = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
-    for row, start, stop in segments:
-        q = query[row : row + 1, :, start:stop]
-        k = key[row : row + 1, :, start:stop].repeat_interleave(groups, dim=1)
-        v = value[row : row + 1, :, start:stop].repeat_interleave(groups, dim=1)
-        mask = None
-        if window and stop - start > window:
-            at = torch.arange(stop - start, device=q.device)
-            distance = at[:, None] - at[None, :]
-            mask = (distance >= 0) & (distance < window)
-        attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout
-        )
-        out[row, start:stop] = attended[0].transpose(0, 1)
-    return out, None
+    if unsupported := [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]:
+        raise NotImplementedError(f"attention with {unsupported[0]}")
+    length, groups = query.shape[2], query.shape[1] // key.shape[1]
+    rows = []
+    for r, lengths in enumerate(segments):
+        padding = length - sum(lengths)
+        # One split instead of a slice for each sample: the gradient of every slice is a tensor of full size.
+        parts = [t[r : r + 1].split([*lengths, padding], dim=2) for t in (query, key, value)]
+        attended = [
+            F.scaled_dot_product_attention(
+                q,
+                k.repeat_interleave(groups, dim=1),
+                v.repeat_interleave(groups, dim=1),
+                **_causal(q, kwargs.get("sliding_window")),
+                scale=scaling,
+                dropout_p=dropout,
+            )
+            for q, k, v in list(zip(*parts, strict=True))[: len(lengths)]
+        ]
+        attended.append(attended[0].new_zeros(*attended[0].shape[:2], padding, attended[0].shape[3]))
+        rows.append(torch.cat(attended, dim=2))
+    return torch.cat(rows).transpose(1, 2), None
+
+
+def _causal(query: torch.Tensor, window: int | None) -> dict:
+    """What tells scaled_dot_product_attention to look back only, and no further than `window`."""
+    length = query.shape[2]
+    if not window or length <= window:
+        return {"is_causal": True}
+    at = torch.arange(length, device=query.device)
+    back = at[:, None] - at[None, :]
+    return {"attn_mask": (back >= 0) & (back < window)}
 
 
 AttentionInterface.register(_ATTENTION, _segment_attention)

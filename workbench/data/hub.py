@@ -4,17 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import datasets
-import httpx
-from huggingface_hub import constants
 
 from ..errors import UserError
-
-_HUB_SECONDS = 3.0  # how long the hub may take to answer before it counts as out of reach
+from ..hub import why_unreachable
 
 
 def dataset(hub_id: str, split: str) -> datasets.Dataset:
     """`split` of the data set `hub_id`, from the hub or, where that does not answer, from its cache."""
-    unreachable = _why_unreachable()
+    unreachable = why_unreachable()
     try:
         if unreachable is None:
             return datasets.load_dataset(hub_id, split=split)
@@ -30,17 +27,6 @@ def dataset(hub_id: str, split: str) -> datasets.Dataset:
             f"source={hub_id!r}, split={split!r}: no such file; the hub is {unreachable} and its cache has "
             f"nothing to give ({answer}); give a path, or load it once where the hub can be reached."
         ) from None
-
-
-def _why_unreachable() -> str | None:
-    if constants.HF_HUB_OFFLINE:
-        return "switched off by HF_HUB_OFFLINE"
-    # The client retries an unreachable hub for half a minute a file; one short question comes first.
-    try:
-        httpx.head(constants.ENDPOINT, timeout=_HUB_SECONDS)
-    except httpx.HTTPError as error:
-        return f"out of reach ({type(error).__name__} from {constants.ENDPOINT})"
-    return None
 
 
 @contextmanager

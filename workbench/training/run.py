@@ -157,7 +157,7 @@ def finetune(
         "samples_without_target": len(samples) - len(with_targets),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
     }
-    if output_dir.exists() and overwrite:
+    if (output_dir / "run.json").exists():  # never a folder that is something else
         shutil.rmtree(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     return Run(model, with_targets, settings, output_dir, summary)
