@@ -646,7 +646,7 @@ class TestHub:
     def test_out_of_reach(self):
         start = time.monotonic()
         with pytest.raises(
-            UserError, match=r"'owner/name'.*out of reach \(ConnectError from http://127.0.0.1:9\)"
+            UserError, match=r"'owner/name'.*out of reach \(ConnectionRefusedError from http://127.0.0.1:9\)"
         ):
             load("owner/name")
         assert time.monotonic() - start < 10

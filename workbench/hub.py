@@ -1,6 +1,8 @@
 """Whether the model hub answers, found in seconds."""
 
-import httpx
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
 from huggingface_hub import constants
 
 _SECONDS = 3.0  # how long the hub may take to answer before it counts as out of reach
@@ -14,7 +16,10 @@ def why_unreachable() -> str | None:
     if constants.HF_HUB_OFFLINE:
         return "switched off by HF_HUB_OFFLINE"
     try:
-        httpx.head(constants.ENDPOINT, timeout=_SECONDS)
-    except httpx.HTTPError as error:
-        return f"out of reach ({type(error).__name__} from {constants.ENDPOINT})"
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_SECONDS).close()
+    except HTTPError:
+        return None  # it answered
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        return f"out of reach ({type(reason).__name__} from {constants.ENDPOINT})"
     return None

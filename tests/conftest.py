@@ -1,0 +1,122 @@
+"""What all tests share: a cache of their own, no hub, and toy models that are built here in a moment."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from huggingface_hub import constants
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    logging,
+    set_seed,
+)
+
+os.environ["WORKBENCH_QUIET"] = "1"
+logging.disable_progress_bar()
+datasets.disable_progress_bars()
+
+LINES = [
+    "Write a function that adds two numbers.",
+    "def add(a, b):\n    return a + b",
+    "Reverse the string and return the result.",
+    "def reverse(text):\n    return text[::-1]",
+    "Question:\nAnswer:\n### Instruction:\n### Response:\n",
+]
+
+_SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+    # Wide weights: with the usual narrow ones a toy predicts the same whatever came before.
+    "initializer_range": 0.2,
+}
+_GROUPED = _SMALL | {"num_key_value_heads": 2, "head_dim": 8}
+ARCHITECTURES = {
+    "llama": _GROUPED,
+    "qwen2": _GROUPED,
+    "gemma": _GROUPED,
+    "gpt_neox": _SMALL,
+    "mistral": _GROUPED | {"sliding_window": 6},
+    "opt": _SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.2, "dropout": 0.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _apart_from_the_world(request, monkeypatch, tmp_path):
+    """A fixed seed, and for all but tests with the real model a cache of their own and no hub."""
+    set_seed(0)
+    if not any(request.node.get_closest_marker(name) for name in ("model", "browser")):
+        monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "workbench-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="session")
+def toy_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 320 tokens, with an end-of-sequence token and no beginning one, as code models have."""
+    bpe = Tokenizer(BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<eos>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(LINES * 4, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<eos>", pad_token="<pad>")
+
+
+@pytest.fixture(scope="session")
+def toy_model_dir(toy_tokenizer, tmp_path_factory) -> Callable[[str], Path]:
+    """`toy_model_dir("llama")` is a folder with a random model of that architecture and its tokenizer."""
+
+    @cache
+    def build(architecture: str) -> Path:
+        set_seed(0)
+        config = AutoConfig.for_model(
+            architecture,
+            **ARCHITECTURES[architecture],
+            vocab_size=len(toy_tokenizer),
+            bos_token_id=None,
+            eos_token_id=toy_tokenizer.eos_token_id,
+            pad_token_id=toy_tokenizer.pad_token_id,
+        )
+        folder = tmp_path_factory.mktemp(architecture)
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+        toy_tokenizer.save_pretrained(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def toy_embedder_dir(toy_tokenizer, tmp_path_factory) -> Path:
+    """A sentence-transformers folder: a tiny BERT, the mean of its vectors, unit length."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+
+    set_seed(0)
+    config = BertConfig(vocab_size=len(toy_tokenizer), pad_token_id=toy_tokenizer.pad_token_id, **_SMALL)
+    bert, folder = tmp_path_factory.mktemp("bert"), tmp_path_factory.mktemp("embedder")
+    BertModel(config).save_pretrained(bert)
+    toy_tokenizer.save_pretrained(bert)
+    words = Transformer(str(bert), max_seq_length=128)
+    parts = [words, Pooling(32, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save(str(folder))
+    return folder
+
+
+def table(instructions: list[str], responses: list[str]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"instruction": instructions, "response": responses})
