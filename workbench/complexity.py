@@ -133,6 +133,15 @@ def _score_pairs(model, pairs: Sequence[_Pair], token_budget: int) -> Iterator[d
         yield scores
 
 
+def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> list[int]:
+    lengths = []
+    for start in range(0, len(ds), _ROUND):
+        rows = ds[start : start + _ROUND]
+        samples = prompts.training_samples(tokenizer, rows["instruction"], rows["response"], template)
+        lengths += [len(sample.input_ids) for sample in samples]
+    return lengths
+
+
 def score(
     ds: datasets.Dataset,
     model: str = "smollm2-135m",
@@ -167,20 +176,19 @@ def score(
     store = Store("ifd") if cache else None
     loaded = None  # only when a row needs it: a second run reads everything from the store
     scores: list[Score | None] = [None] * len(ds)
-    lengths: list[int] = []
-    with progress.bar(len(ds), "score") as bar:
+    lengths = _training_lengths(ds, tokenizer, template)
+    # Counted in tokens: the longest rows come first, so a rate of rows would promise too long a wait.
+    with progress.bar(sum(lengths), "score", unit="token") as bar:
         for start in range(0, len(ds), _ROUND):
             rows = ds[start : start + _ROUND]
             texts = list(zip(rows["instruction"], rows["response"], strict=True))
-            samples = prompts.training_samples(tokenizer, rows["instruction"], rows["response"], template)
-            lengths += [len(sample.input_ids) for sample in samples]
             keys = [digest(settings, *text) for text in texts]
             known = store.get(keys) if store else {}
             for i, key in enumerate(keys):
                 if key in known:
                     scores[start + i] = Score(**json.loads(known[key]))
             todo = [i for i, key in enumerate(keys) if key not in known]
-            bar.update(len(texts) - len(todo))
+            bar.update(sum(lengths[start + i] for i, key in enumerate(keys) if key in known))
             if not todo:
                 continue
             if loaded is None:
@@ -191,7 +199,8 @@ def score(
                     store.put({keys[todo[at]]: json.dumps(asdict(s)).encode() for at, s in found.items()})
                 for at, s in found.items():
                     scores[start + todo[at]] = s
-                bar.update(len(found))
+                bar.update(sum(lengths[start + todo[at]] for at in found))
+                bar.set_postfix_str(f"{sum(s is not None for s in scores):,} of {len(ds):,} rows", False)
     cells = [s.columns() for s in scores]
     columns = {name: [row[name] for row in cells] for name in FEATURES}
     return tables.with_columns(ds, columns | {"n_tokens": lengths}, FEATURES | {"n_tokens": tables.INT})

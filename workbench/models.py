@@ -316,7 +316,6 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="sdpa",
         )
     except ValueError as error:
         raise UserError(f"model={str(name)!r} is no causal language model that transformers can load: {error}")

@@ -1,10 +1,13 @@
 """Small helpers for the tables (`datasets.Dataset`) that flow through the stages."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .errors import UserError
 
@@ -34,6 +37,17 @@ def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
             f"column {missing[0]!r} is missing from the dataset (it has {', '.join(ds.column_names)}); "
             f"make it with {made_by} first."
         )
+
+
+def write_parquet(ds: datasets.Dataset, path: Path) -> None:
+    pq.write_table(ds.with_format("arrow")[:], path)
+
+
+def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
+    """A JSON object a line, text as it is."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in ds:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def array(ds: datasets.Dataset, column: str) -> np.ndarray:

@@ -1,0 +1,183 @@
+"""Tables -> plotly figures; computes nothing but bins.
+
+Colours are Okabe and Ito's, told apart by people with any colour vision; backgrounds are transparent and text
+is mid-grey, so that a figure reads on light and dark pages alike.
+"""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+KEPT, LEFT_OUT, ACCENT = "#0072B2", "#BBBBBB", "#D55E00"
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
+_TEXT, _GRID = "#888888", "rgba(136,136,136,0.25)"
+_BINS = 50
+
+
+def style(figure: go.Figure, height: int = 360) -> go.Figure:
+    """The common look."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _TEXT, "size": 12},
+        margin={"l": 50, "r": 15, "t": 45, "b": 45},
+        height=height,
+        legend={"orientation": "h", "y": -0.2, "x": 0},
+        hoverlabel={"align": "left"},
+    )
+    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+    return figure
+
+
+def ifd_bins(ifd: np.ndarray) -> np.ndarray:
+    """Edges of the histogram's bins: over all finite scores, with an edge at 1.0, where rows turn ineligible."""
+    scored = ifd[np.isfinite(ifd)]
+    if not len(scored):
+        return np.array([0.0, 1.0])
+    # The few far above 1 would squeeze the rest into a corner; they share the last bin.
+    low, high = min(0.95, scored.min()), max(1.05, np.quantile(scored, 0.995))
+    width = (high - low) / _BINS
+    return 1.0 + width * np.arange(np.floor((low - 1.0) / width), np.ceil((high - 1.0) / width) + 1)
+
+
+def binned(ifd: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Rows in each bin; scores beyond the last edge count into the last bin."""
+    scored = ifd[np.isfinite(ifd)]
+    return np.histogram(np.clip(scored, edges[0], edges[-1]), edges)[0]
+
+
+def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
+    """Bars of all rows and, in front of them, of the kept ones. ifd [n], kept [n] bool."""
+    edges = ifd_bins(ifd)
+    middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    shared = {"x": middles, "width": width, "hovertemplate": "IFD %{x:.3f}: %{y} rows<extra></extra>"}
+    return [
+        go.Bar(y=binned(ifd, edges), name="all rows", marker_color=LEFT_OUT, **shared),
+        go.Bar(y=binned(ifd[kept], edges), name="kept", marker_color=KEPT, **shared),
+    ]
+
+
+def complexity_histogram(ifd: np.ndarray, kept: np.ndarray) -> go.Figure:
+    """How complex the rows are, and which of them are kept."""
+    figure = go.Figure(histogram_traces(ifd, kept))
+    figure.add_vline(x=1.0, line_dash="dash", line_color=ACCENT, annotation_text="instruction hurts →")
+    figure.update_layout(
+        title="Complexity: IFD of each row", barmode="overlay", xaxis_title="IFD", yaxis_title="rows", bargap=0
+    )
+    return style(figure)
+
+
+def share_traces(clusters: pd.DataFrame) -> list[go.Bar]:
+    """For each cluster its share (%) of all rows and of the kept ones."""
+    names = [str(label) for label in clusters["cluster"]]
+    hover = "cluster %{x}: %{y:.1f} %<extra></extra>"
+    return [
+        go.Bar(x=names, y=100 * clusters["of_all"], name="of all rows", marker_color=LEFT_OUT, hovertemplate=hover),
+        go.Bar(x=names, y=100 * clusters["of_kept"], name="of kept rows", marker_color=KEPT, hovertemplate=hover),
+    ]
+
+
+def cluster_coverage(clusters: pd.DataFrame) -> go.Figure:
+    """Whether the selection keeps the clusters' proportions."""
+    figure = go.Figure(share_traces(clusters))
+    figure.update_layout(
+        title="Consistency: share of each cluster", xaxis_title="cluster", yaxis_title="%", xaxis_type="category"
+    )
+    return style(figure)
+
+
+def padding_trace(rates: dict[str, float]) -> go.Bar:
+    """Padding (%) of each packing strategy."""
+    percent = [100 * rate for rate in rates.values()]
+    return go.Bar(
+        x=list(rates),
+        y=percent,
+        text=[f"{value:.1f} %" for value in percent],
+        textposition="auto",
+        name="padding",
+        marker_color=ACCENT,
+        hovertemplate="%{x}: %{y:.2f} % of computed tokens are padding<extra></extra>",
+        showlegend=False,
+    )
+
+
+def padding_rates(rates: dict[str, float]) -> go.Figure:
+    """What each packing strategy wastes on padding."""
+    figure = go.Figure(padding_trace(rates))
+    figure.update_layout(title="Padding: share of computed tokens", yaxis_title="%")
+    return style(figure)
+
+
+def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
+    """All rows by cluster, small and faint, and the kept ones on top. `table` has x, y, cluster, instruction."""
+    label = table["cluster"].to_numpy()
+    texts = table["instruction"].str.slice(0, 90).str.replace("<", "&lt;").str.replace("\n", " ")
+    look = {
+        "color": [PALETTE[c % len(PALETTE)] for c in label],
+        "symbol": [SYMBOLS[c % len(SYMBOLS)] for c in label],
+    }
+    hover = "cluster %{customdata}<br>%{text}<extra></extra>"
+
+    def trace(rows, name, size, opacity, line):
+        marker = {key: [values[i] for i in rows] for key, values in look.items()}
+        marker |= {"size": size, "opacity": opacity, "line": line}
+        return go.Scattergl(
+            x=table["x"].to_numpy()[rows],
+            y=table["y"].to_numpy()[rows],
+            mode="markers",
+            name=name,
+            marker=marker,
+            text=texts.iloc[rows],
+            customdata=label[rows],
+            hovertemplate=hover,
+        )
+
+    return [
+        trace(np.arange(len(table)), "all rows", 5, 0.25, {"width": 0}),
+        trace(np.flatnonzero(kept), "kept", 9, 1.0, {"width": 1, "color": _TEXT}),
+    ]
+
+
+def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
+    """Where the kept rows lie among all. Distances on it are illustrative (UMAP)."""
+    figure = go.Figure(map_traces(table, kept))
+    figure.update_layout(
+        title="Coverage: UMAP of the instructions, colour and symbol by cluster"
+        "<br><sup>distances on the map are illustrative; numbers come from the embedding space</sup>"
+    )
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=False)
+    return style(figure, height=460)
+
+
+def loss_curves(histories: dict[str, list[dict]]) -> go.Figure:
+    """Training loss of each run over its steps."""
+    figure = go.Figure()
+    for i, (name, history) in enumerate(histories.items()):
+        figure.add_scatter(
+            x=[record["step"] for record in history],
+            y=[record["loss"] for record in history],
+            name=name,
+            mode="lines+markers",
+            line={"color": PALETTE[(4 + i) % len(PALETTE)]},
+            marker={"symbol": SYMBOLS[i % len(SYMBOLS)]},
+        )
+    figure.update_layout(title="Training loss", xaxis_title="optimizer step", yaxis_title="nats per token")
+    return style(figure)
+
+
+def before_after(table: pd.DataFrame) -> go.Figure:
+    """Held-out loss of the base model and of each tuned one; `table` has `name` and `loss`."""
+    figure = go.Figure(
+        go.Bar(
+            x=table["name"],
+            y=table["loss"],
+            text=[f"{loss:.3f}" for loss in table["loss"]],
+            textposition="auto",
+            marker_color=[LEFT_OUT] + [KEPT] * (len(table) - 1),
+        )
+    )
+    figure.update_layout(title="Held-out loss, lower is better", yaxis_title="nats per token")
+    return style(figure)

@@ -1,0 +1,81 @@
+"""Every setting of a study in one place, to and from YAML: the same file drives notebook, script and cluster."""
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+import yaml
+
+from .errors import MissingFileError, UserError, positive
+from .selection import check_ratio
+from .training import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One study: score, cluster, select, pack, fine-tune, and compare on rows that were held out.
+
+    `data` is anything that `wb.load` takes; `rows` the number of rows to use, drawn by `seed` (None: all);
+    `held_out` how many of them are set aside for the evaluation. `scorer` and `model` are model names, the
+    second the one to tune. `full` also trains on all rows.
+    """
+
+    data: str = "bundled"
+    rows: int | None = None
+    held_out: int = 40
+    scorer: str = "smollm2-135m"
+    score_dtype: str = "auto"
+    convention: str = "paper"
+    embedder: str = "all-MiniLM-L6-v2"
+    k: int = 10
+    cluster_seed: int = 42
+    ratio: float = 0.4
+    strategy: str = "ifd-cluster"
+    max_ifd: float = 1.0
+    model: str = "smollm2-135m"
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    max_new_tokens: int = 256
+    full: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        check_ratio(self.ratio)
+        positive("held_out", self.held_out)
+        positive("k", self.k)
+        if self.rows is not None:
+            positive("rows", self.rows)
+            if self.rows <= self.held_out:
+                raise UserError(f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}.")
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write all settings, defaults too: a recipe stays the same study when defaults change."""
+        Path(path).write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "Recipe":
+        """Read settings; absent ones take their defaults, unknown ones are an error."""
+        path = Path(path)
+        if not path.exists():
+            raise MissingFileError(f"{path} does not exist; give a recipe written by Recipe.to_yaml.")
+        return _build(cls, yaml.safe_load(path.read_text()) or {}, str(path))
+
+
+def _build(kind, found: object, where: str):
+    if not isinstance(found, dict):
+        raise UserError(f"{where} holds {type(found).__name__}, not settings by name.")
+    known = {f.name: f for f in fields(kind)}
+    for name in found:
+        if name not in known:
+            raise UserError(f"{where}: {name!r} is no setting; the settings are {', '.join(known)}.")
+    nested = {
+        name: _build(known[name].type, value, f"{where}: {name}")
+        for name, value in found.items()
+        if is_dataclass(known[name].type)
+    }
+    return kind(**(found | nested))
+
+
+# LoRA, because a first try should take minutes and leave megabytes; the learning rate is one for adapters.
+QUICKSTART = Recipe(
+    rows=240,
+    training=TrainingSettings(method="lora", epochs=1, learning_rate=5e-4, batch_size=8, max_length=1024),
+)

@@ -1,0 +1,92 @@
+"""A study -> one HTML file that needs nothing else, and the table that the terminal shows."""
+
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.io
+
+from . import figures, tables
+from .journey import Study
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .35rem .8rem; border-bottom: 1px solid #8886; text-align: right; }}
+th:first-child, td:first-child {{ text-align: left; }}
+details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; padding: .8rem; }}
+.note {{ color: #888; }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{kept}</p>
+{comparison}
+<p class="note">{caution}</p>
+{figures}
+<details><summary>Recipe</summary><pre>{recipe}</pre></details>
+</body></html>
+"""
+_CAUTION = (
+    "One run of each, on few held-out rows: a difference of a task or two, or of a few hundredths of a nat, "
+    "says little. Repeat with other seeds before believing it."
+)
+
+
+def comparison_table(study: Study) -> pd.DataFrame:
+    """The study's comparison in words and rounded figures, as text."""
+
+    def show(value, form="{:,.0f}"):
+        return "–" if value is None or pd.isna(value) else form.format(value)
+
+    return pd.DataFrame(
+        {
+            "": line["name"],
+            "rows": show(line["rows"]),
+            "tokens": show(line["tokens"]),
+            "training": show(line["seconds"], "{:,.0f} s"),
+            "peak memory": show(line["peak_memory_mib"], "{:,.0f} MiB"),
+            "held-out loss": show(line["loss"], "{:.4f}"),
+            "pass@1": f"{line['passed']} of {line['tasks']}",
+        }
+        for line in study.comparison.to_dict("records")
+    )
+
+
+def write_html(study: Study) -> Path:
+    """Write `report.html` into the study's folder."""
+    path = study.folder / "report.html"
+    report, recipe = study.selection.report, study.recipe
+    kept = (
+        f"{report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy} at ratio {recipe.ratio:g}: "
+        f"{report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the {report.n_eligible:,} with an "
+        f"IFD below {recipe.max_ifd:g}."
+    )
+    page = _PAGE.format(
+        title="Workbench study",
+        kept=escape(kept),
+        comparison=comparison_table(study).to_html(index=False, border=0),
+        caution=_CAUTION,
+        figures="\n".join(_figures(study)),
+        recipe=escape((study.folder / "recipe.yaml").read_text()),
+    )
+    path.write_text(page)
+    return path
+
+
+def _figures(study: Study):
+    pool, mask = study.pool, study.selection.mask
+    table = pool.select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
+    shown = [
+        figures.complexity_histogram(tables.array(pool, "ifd"), mask),
+        figures.cluster_coverage(study.selection.report.clusters),
+        figures.coverage_map(table, np.asarray(mask)),
+        figures.padding_rates(study.padding),
+        figures.loss_curves({name: run.history for name, run in study.runs.items()}),
+        figures.before_after(study.comparison),
+    ]
+    for i, figure in enumerate(shown):
+        # plotly.js goes into the page once, with the first figure.
+        yield plotly.io.to_html(figure, full_html=False, include_plotlyjs=i == 0)
