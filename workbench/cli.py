@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(_complain(str(error)))
     except KeyboardInterrupt:
-        sys.exit(_complain("stopped; what was computed so far is stored and will not be computed again.", 130))
+        sys.exit(
+            _complain("stopped; what was computed so far is stored and will not be computed again.", 130)
+        )
 
 
 def _complain(sentence: str, code: int = 2) -> int:
@@ -39,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     quickstart.add_argument("--ratio", type=float, help="share of the eligible rows to keep (0.4)")
     quickstart.add_argument("--full", action="store_true", help="also train on all rows")
     quickstart.add_argument("--recipe", type=Path, help="a recipe file to start from")
-    quickstart.add_argument("--output", type=Path, default=Path("runs/quickstart"), help="folder for the results")
+    quickstart.add_argument(
+        "--output", type=Path, default=Path("runs/quickstart"), help="folder for the results"
+    )
     quickstart.set_defaults(run=_quickstart)
 
     first_look = verbs.add_parser(

@@ -78,7 +78,9 @@ class _Pair:
     def scorable(self) -> bool:
         return self.alone.n_targets > 0 and self.conditioned.n_targets > 0
 
-    def score(self, nll_alone: float | None, nll_conditioned: float | None, status: str | None = None) -> Score:
+    def score(
+        self, nll_alone: float | None, nll_conditioned: float | None, status: str | None = None
+    ) -> Score:
         status = status or ("truncated" if self.truncated else "ok")
         counts = self.alone.n_targets, self.conditioned.n_targets
         return Score(nll_alone, nll_conditioned, *counts, status)
@@ -200,7 +202,6 @@ def score(
                 for at, s in found.items():
                     scores[start + todo[at]] = s
                 bar.update(sum(lengths[start + todo[at]] for at in found))
-                bar.set_postfix_str(f"{sum(s is not None for s in scores):,} of {len(ds):,} rows", False)
     cells = [s.columns() for s in scores]
     columns = {name: [row[name] for row in cells] for name in FEATURES}
     return tables.with_columns(ds, columns | {"n_tokens": lengths}, FEATURES | {"n_tokens": tables.INT})

@@ -64,7 +64,11 @@ def complexity_histogram(ifd: np.ndarray, kept: np.ndarray) -> go.Figure:
     figure = go.Figure(histogram_traces(ifd, kept))
     figure.add_vline(x=1.0, line_dash="dash", line_color=ACCENT, annotation_text="instruction hurts →")
     figure.update_layout(
-        title="Complexity: IFD of each row", barmode="overlay", xaxis_title="IFD", yaxis_title="rows", bargap=0
+        title="Complexity: IFD of each row",
+        barmode="overlay",
+        xaxis_title="IFD",
+        yaxis_title="rows",
+        bargap=0,
     )
     return style(figure)
 
@@ -74,8 +78,16 @@ def share_traces(clusters: pd.DataFrame) -> list[go.Bar]:
     names = [str(label) for label in clusters["cluster"]]
     hover = "cluster %{x}: %{y:.1f} %<extra></extra>"
     return [
-        go.Bar(x=names, y=100 * clusters["of_all"], name="of all rows", marker_color=LEFT_OUT, hovertemplate=hover),
-        go.Bar(x=names, y=100 * clusters["of_kept"], name="of kept rows", marker_color=KEPT, hovertemplate=hover),
+        go.Bar(
+            x=names,
+            y=100 * clusters["of_all"],
+            name="of all rows",
+            marker_color=LEFT_OUT,
+            hovertemplate=hover,
+        ),
+        go.Bar(
+            x=names, y=100 * clusters["of_kept"], name="of kept rows", marker_color=KEPT, hovertemplate=hover
+        ),
     ]
 
 
@@ -83,7 +95,10 @@ def cluster_coverage(clusters: pd.DataFrame) -> go.Figure:
     """Whether the selection keeps the clusters' proportions."""
     figure = go.Figure(share_traces(clusters))
     figure.update_layout(
-        title="Consistency: share of each cluster", xaxis_title="cluster", yaxis_title="%", xaxis_type="category"
+        title="Consistency: share of each cluster",
+        xaxis_title="cluster",
+        yaxis_title="%",
+        xaxis_type="category",
     )
     return style(figure)
 

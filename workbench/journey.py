@@ -88,9 +88,7 @@ def _load(study: Study, say) -> None:
 def _look(study: Study, say) -> None:
     """Score, embed, cluster and lay out the pool."""
     recipe = study.recipe
-    pool = complexity.score(
-        study.pool, recipe.scorer, convention=recipe.convention, dtype=recipe.score_dtype
-    )
+    pool = complexity.score(study.pool, recipe.scorer, convention=recipe.convention, dtype=recipe.score_dtype)
     pool = cluster(embed(pool, recipe.embedder), recipe.k, seed=recipe.cluster_seed)
     study.pool = project(pool, seed=recipe.cluster_seed)
     tables.write_parquet(study.pool, study.folder / "scores.parquet")
@@ -185,7 +183,9 @@ def _evaluate(study: Study, name: str, model, say) -> None:
     )
     study.reports[name] = report
     report.tasks.to_json(study.folder / f"tasks-{name.replace(' ', '-')}.jsonl", orient="records", lines=True)
-    say(f"{name}: loss {report.loss_per_token:.4f} nats/token, {report.n_passed} of {len(report.tasks)} tasks pass")
+    say(
+        f"{name}: loss {report.loss_per_token:.4f} nats/token, {report.n_passed} of {len(report.tasks)} tasks pass"
+    )
 
 
 def _write_results(study: Study) -> None:

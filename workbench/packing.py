@@ -160,7 +160,9 @@ def _lengths(source: datasets.Dataset | Sequence[int]) -> np.ndarray:
     if lengths.size == 0:
         return np.zeros(0, np.int64)
     if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer):
-        raise UserError(f"lengths must be a flat list of whole numbers, not {type(source).__name__} of {lengths.dtype}.")
+        raise UserError(
+            f"lengths must be a flat list of whole numbers, not {type(source).__name__} of {lengths.dtype}."
+        )
     if lengths.min() < 1:
         raise UserError(f"lengths[{int(lengths.argmin())}]={lengths.min()}; a sample has at least one token.")
     return lengths.astype(np.int64)

@@ -39,7 +39,7 @@ class Sample:
 
 
 def resolve_template(tokenizer, template: str = "auto") -> str:
-    """"auto" is the model's own chat template where its tokenizer has one, else DeepSeek's."""
+    """ "auto" is the model's own chat template where its tokenizer has one, else DeepSeek's."""
     one_of("template", template, {"auto", "chat", *TEMPLATES})
     if template == "auto":
         return "chat" if tokenizer.chat_template else "deepseek"

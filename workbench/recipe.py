@@ -44,7 +44,9 @@ class Recipe:
         if self.rows is not None:
             positive("rows", self.rows)
             if self.rows <= self.held_out:
-                raise UserError(f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}.")
+                raise UserError(
+                    f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}."
+                )
 
     def to_yaml(self, path: str | Path) -> None:
         """Write all settings, defaults too: a recipe stays the same study when defaults change."""

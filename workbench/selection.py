@@ -49,7 +49,9 @@ def _hardest(candidates: Candidates, rows: np.ndarray) -> np.ndarray:
 def ifd_cluster(candidates: Candidates, budget: Budget, rng: np.random.Generator) -> np.ndarray:
     """The paper's rule: of each cluster's eligible rows the `int(n * ratio)` with the highest IFD."""
     if budget.rows is not None:
-        raise UserError("strategy='ifd-cluster' takes a ratio, not a number of rows; see 'ifd-top' for those.")
+        raise UserError(
+            "strategy='ifd-cluster' takes a ratio, not a number of rows; see 'ifd-top' for those."
+        )
     kept = []
     for label in np.unique(candidates.cluster):
         rows = np.flatnonzero((candidates.cluster == label) & candidates.eligible)
@@ -143,7 +145,11 @@ class Selection:
             return f"not scored: {status}"
         if not self.candidates.eligible[row]:
             return f"IFD {ifd:.4f} is not below max_ifd {self.settings['max_ifd']:g}"
-        where = f" of cluster {self.candidates.cluster[row]}" if self.settings["strategy"] == "ifd-cluster" else ""
+        where = (
+            f" of cluster {self.candidates.cluster[row]}"
+            if self.settings["strategy"] == "ifd-cluster"
+            else ""
+        )
         return f"IFD {ifd:.4f} is below the cut{where}"
 
     @cached_property
@@ -213,5 +219,7 @@ def select(
 def check_ratio(ratio: float) -> float:
     """`ratio` if it is a share in (0, 1]."""
     if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 0 < ratio <= 1:
-        raise UserError(f"ratio={ratio!r} must be above 0 and at most 1: 0.4 keeps 40 % of the eligible rows.")
+        raise UserError(
+            f"ratio={ratio!r} must be above 0 and at most 1: 0.4 keeps 40 % of the eligible rows."
+        )
     return float(ratio)

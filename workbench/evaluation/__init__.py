@@ -37,7 +37,9 @@ def evaluate(
     """
     if isinstance(model, Run):
         if model.status not in ("done", "stopped"):
-            raise UserError(f"the run in {model.output_dir} is {model.status}; wait() for it before evaluating.")
+            raise UserError(
+                f"the run in {model.output_dir} is {model.status}; wait() for it before evaluating."
+            )
         model = str(model.model_dir)
     if isinstance(benchmark, str):
         one_of("benchmark", benchmark, BENCHMARKS)

@@ -14,7 +14,12 @@ _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 @torch.inference_mode()
 def generate(
-    model, tokenizer, instructions: Sequence[str], *, template: str = "auto", max_new_tokens: int = 512,
+    model,
+    tokenizer,
+    instructions: Sequence[str],
+    *,
+    template: str = "auto",
+    max_new_tokens: int = 512,
     batch_size: int = 48,
 ) -> list[str]:
     """One greedy completion for each instruction, in their order.
@@ -29,7 +34,9 @@ def generate(
         for start in range(0, len(order), batch_size):
             some = order[start : start + batch_size]
             width = len(asked[some[0]])
-            ids = torch.tensor([[pad] * (width - len(asked[i])) + asked[i] for i in some], device=model.device)
+            ids = torch.tensor(
+                [[pad] * (width - len(asked[i])) + asked[i] for i in some], device=model.device
+            )
             mask = torch.tensor(
                 [[0] * (width - len(asked[i])) + [1] * len(asked[i]) for i in some], device=model.device
             )

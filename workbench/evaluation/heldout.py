@@ -10,12 +10,16 @@ _TOKEN_BUDGET = 2048
 
 
 @torch.inference_mode()
-def heldout_loss(model, tokenizer, ds: datasets.Dataset, *, template: str = "auto", max_length: int = 2048) -> float:
+def heldout_loss(
+    model, tokenizer, ds: datasets.Dataset, *, template: str = "auto", max_length: int = 2048
+) -> float:
     """Summed nll of all response tokens (and closing end-of-sequence) / their number.
 
     Over tokens, not a mean of row means: a long response counts as much as it trains.
     """
-    samples = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], template, max_length)
+    samples = prompts.training_samples(
+        tokenizer, ds["instruction"][:], ds["response"][:], template, max_length
+    )
     samples = [sample for sample in samples if sample.n_targets]
     total = 0.0
     with progress.bar(len(samples), "held-out loss") as bar:

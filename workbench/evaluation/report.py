@@ -28,4 +28,6 @@ class EvalReport:
 
     def __repr__(self) -> str:
         loss = "" if self.loss_per_token is None else f", loss {self.loss_per_token:.4f} nats/token"
-        return f"<EvalReport {self.model} on {self.benchmark}: pass@1 {self.n_passed}/{len(self.tasks)}{loss}>"
+        return (
+            f"<EvalReport {self.model} on {self.benchmark}: pass@1 {self.n_passed}/{len(self.tasks)}{loss}>"
+        )

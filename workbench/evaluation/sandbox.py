@@ -57,7 +57,11 @@ def run_program(program: str, seconds: float = 5.0) -> Outcome:
         ("RLIMIT_CORE", 0),
     ]
     script = _CHILD.format(limits=limits, program=program, token=token)
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-"],
             stdin=subprocess.PIPE,

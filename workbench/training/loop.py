@@ -98,7 +98,6 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         bf16=models.dtype_name(settings.dtype, device) == "bfloat16",
         fp16=models.dtype_name(settings.dtype, device) == "float16",
         use_cpu=device == "cpu",
-        gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=1,
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 500,
@@ -142,6 +141,8 @@ def train(
             f"train it with strategy='pad' instead of {settings.strategy!r}."
         )
     model = _with_lora(base, model_name, settings) if settings.method == "lora" else base
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
@@ -158,8 +159,11 @@ def train(
         last = get_last_checkpoint(str(checkpoints)) if resume else None
         trainer.train(resume_from_checkpoint=last)
         seconds = time.perf_counter() - reporter.started
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    with models.quiet():
+        # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
+        adapter_only = {"save_embedding_layers": False} if settings.method == "lora" else {}
+        model.save_pretrained(folder / "model", **adapter_only)
+        tokenizer.save_pretrained(folder / "model")
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,

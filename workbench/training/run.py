@@ -50,28 +50,41 @@ class Run:
     def wait(self) -> "Run":
         """Return when the run has ended, showing its progress; raise if it failed."""
         bar = None
-        while self._thread.is_alive():
+        while self.active:
             self._thread.join(timeout=0.2)
             if self.history:
                 last = self.history[-1]
                 bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
                 bar.update(last["step"] - bar.n)
-                bar.set_postfix_str(f"loss {last['loss']:.3f}, {last['tokens_per_second']:.0f} tokens/s", False)
+                bar.set_postfix_str(
+                    f"loss {last['loss']:.3f}, {last['tokens_per_second']:.0f} tokens/s", False
+                )
         if bar:
             bar.close()
         if self.error:
             raise RuntimeError(f"The run in {self.output_dir} failed: {self.error}") from self.error
         return self
 
-    def stop(self) -> "Run":
-        """End after the current step, with a checkpoint to `resume` from."""
+    @property
+    def active(self) -> bool:
+        """Whether the run is queued or running."""
+        return self._thread.is_alive()
+
+    def request_stop(self) -> None:
+        """Ask the run to end after its current step, with a checkpoint to `resume` from."""
         self._stop.set()
+
+    def stop(self) -> "Run":
+        """`request_stop`, and wait for the end."""
+        self.request_stop()
         return self.wait()
 
     def resume(self) -> "Run":
         """Go on from the last checkpoint of a stopped or failed run."""
-        if self._thread.is_alive() or self.status == "done":
-            raise UserError(f"the run in {self.output_dir} is {self.status}; only an ended one can be resumed.")
+        if self.active or self.status == "done":
+            raise UserError(
+                f"the run in {self.output_dir} is {self.status}; only an ended one can be resumed."
+            )
         self._stop.clear()
         self._start(resume=True)
         return self

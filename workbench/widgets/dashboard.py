@@ -1,0 +1,171 @@
+"""The linked dashboard: one slider moves histogram, counts, coverage, padding and map together."""
+
+from pathlib import Path
+
+import datasets
+import ipywidgets as w
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from .. import figures, packing, selection, tables
+from ..selection import Selection, candidates_of, select
+from .events import ErrorPanel, WhenSettled
+from .training import TrainingPanel
+
+_ON_MAP = 10_000  # points that a browser still moves easily; beyond, a sample is drawn
+_NUMBER = (
+    '<div style="display:inline-block;margin:0 1.6em .3em 0"><div style="font-size:1.5em">{value}</div>'
+    '<div style="opacity:.7">{name}</div></div>'
+)
+
+
+class Workbench(w.VBox):
+    """Look at `ds` (scored, clustered and projected), slide the ratio, and train on what is kept.
+
+    `selection` is what the controls choose at this moment; `run` the fine-tuning started last. Numbers, bars
+    and shares follow the slider at once; padding and the map when it rests.
+    """
+
+    def __init__(
+        self,
+        ds: datasets.Dataset,
+        *,
+        ratio: float = 0.4,
+        strategy: str = "ifd-cluster",
+        max_length: int = 2048,
+        batch_size: int = 16,
+        model: str = "smollm2-135m",
+        output_dir: str | Path = "runs/workbench",
+    ):
+        tables.require(
+            ds, ["ifd", "cluster", "x", "y", "n_tokens"], "wb.score, wb.embed, wb.cluster, wb.project"
+        )
+        selection.check_ratio(ratio)
+        self.ds = ds
+        self._candidates = candidates_of(ds)
+        self._packing = {"max_length": max_length, "batch_size": batch_size}
+        self._shown = _sample(len(ds))  # rows drawn on the map
+        self._table = ds.select(self._shown).select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
+        self.errors = ErrorPanel()
+        self._build_controls(ratio, strategy)
+        self.selection: Selection = self._select()
+        self.numbers = w.HTML()
+        self.bars = self._build_bars()
+        self.map = go.FigureWidget(figures.coverage_map(self._table, self._kept_on_map))
+        self.training = TrainingPanel(lambda: self.selection, self.errors, model, output_dir, max_length)
+        self._settle = WhenSettled(self.errors.guard(self._follow))
+        for control in (self.ratio, self.strategy):
+            control.observe(self.errors.guard(self._changed), "value")
+        self._show_numbers()
+        children = [self.controls, self.errors, self.numbers, self.bars, self.map, self.training]
+        super().__init__(children, layout=w.Layout(padding="4px"))
+
+    @property
+    def run(self):
+        """The fine-tuning started last, or None."""
+        return self.training.run
+
+    def _build_controls(self, ratio: float, strategy: str) -> None:
+        wide = {"description_width": "initial"}
+        self.ratio = w.IntSlider(
+            value=round(100 * ratio),
+            min=1,
+            max=100,
+            description="Keep, % of eligible rows",
+            style=wide,
+            layout=w.Layout(width="32em"),
+        )
+        self.ratio_field = w.BoundedIntText(
+            value=self.ratio.value, min=1, max=100, layout=w.Layout(width="5em")
+        )
+        w.link((self.ratio, "value"), (self.ratio_field, "value"))
+        self.strategy = w.Dropdown(
+            options=list(selection.STRATEGIES),
+            value=strategy,
+            description="Strategy",
+            style=wide,
+            layout=w.Layout(width="16em"),
+        )
+        self.controls = w.HBox(
+            [self.ratio, self.ratio_field, self.strategy], layout=w.Layout(flex_flow="row wrap")
+        )
+
+    def _select(self) -> Selection:
+        return select(self.ds, self.ratio.value / 100, self.strategy.value, candidates=self._candidates)
+
+    def _changed(self, change) -> None:
+        self.selection = self._select()
+        self._show_numbers()
+        mask = self.selection.mask
+        clusters = self.selection.report.clusters
+        edges = figures.ifd_bins(self._candidates.ifd)
+        with self.bars.batch_update():
+            self.bars.data[1].y = figures.binned(self._candidates.ifd[mask], edges)
+            self.bars.data[3].y = 100 * clusters["of_kept"].to_numpy()
+        self._settle()
+
+    def _follow(self) -> None:
+        """What is too slow to move with the slider."""
+        fresh = figures.padding_trace(self._padding())
+        with self.bars.batch_update():
+            self.bars.data[4].y, self.bars.data[4].text = fresh.y, fresh.text
+        kept = figures.map_traces(self._table, self._kept_on_map)[1]
+        with self.map.batch_update():
+            shown = self.map.data[1]
+            shown.x, shown.y, shown.text, shown.customdata = kept.x, kept.y, kept.text, kept.customdata
+            shown.marker.color, shown.marker.symbol = kept.marker.color, kept.marker.symbol
+
+    @property
+    def _kept_on_map(self) -> np.ndarray:
+        return self.selection.mask[self._shown]
+
+    def _padding(self) -> dict[str, float]:
+        lengths = tables.array(self.ds, "n_tokens")[self.selection.indices]
+        return {
+            name: packing.pack(lengths, strategy=name, **self._packing).padding_rate
+            for name in packing.STRATEGIES
+        }
+
+    def _build_bars(self) -> go.FigureWidget:
+        report = self.selection.report
+        titles = ("Complexity (IFD)", "Share of each cluster, %", "Padding, % of computed tokens")
+        bars = make_subplots(1, 3, subplot_titles=titles, column_widths=[0.4, 0.35, 0.25])
+        for column, traces in enumerate(
+            (
+                figures.histogram_traces(self._candidates.ifd, self.selection.mask),
+                figures.share_traces(report.clusters),
+                [figures.padding_trace(self._padding())],
+            ),
+            start=1,
+        ):
+            bars.add_traces(traces, rows=1, cols=column)
+        for trace in bars.data[:2]:  # kept rows stand in front of all rows, in the same place
+            trace.update(offset=-(trace.width or 0) / 2)
+        bars.add_vline(x=1.0, line_dash="dash", line_color=figures.ACCENT, row=1, col=1)
+        bars.update_layout(bargap=0.15, showlegend=False)
+        bars.update_xaxes(type="category", row=1, col=2)
+        return go.FigureWidget(figures.style(bars, height=300))
+
+    def _show_numbers(self) -> None:
+        report = self.selection.report
+        tokens = int(tables.array(self.ds, "n_tokens")[self.selection.indices].sum())
+        mean = "–" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}"
+        divergence = "–" if report.divergence is None else f"{report.divergence:.4f}"
+        shown = {
+            "rows kept": f"{report.n_kept:,}",
+            "of all rows": f"{report.share_of_all:.1%}",
+            f"of {report.n_eligible:,} eligible": f"{report.share_of_eligible:.1%}",
+            "tokens": f"{tokens:,}",
+            "mean IFD kept": mean,
+            "clusters lost": f"{report.clusters_lost}",
+            "divergence, bits": divergence,
+        }
+        self.numbers.value = "".join(_NUMBER.format(name=name, value=value) for name, value in shown.items())
+
+
+def _sample(n: int) -> np.ndarray:
+    """Rows to draw: all, or an even sample, in the order of the table."""
+    if n <= _ON_MAP:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, _ON_MAP, replace=False))
