@@ -31,7 +31,7 @@ _HOMES = {
 }
 _MODULES = ("figures", "models")
 
-__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604 - the names are listed above
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name: str):

@@ -162,8 +162,8 @@ def score(
     stored as they come, so an interrupted call goes on where it stopped. `cache=False` does neither.
 
     `dtype="auto"` is bfloat16 where the device has it: two to three times as fast as float32 and within some
-    percent of its scores, in nearly the same order. `max_length` (tokens) defaults to the model's context. `token_budget` is the size of
-    one forward pass; it changes speed and memory, never a score.
+    percent of its scores, in nearly the same order. `max_length` (tokens) defaults to the model's context.
+    `token_budget` is the size of one forward pass; it changes speed and memory, never a score.
     """
     one_of("convention", convention, CONVENTIONS)
     tables.require(ds, ["instruction", "response"], "wb.load")

@@ -1,6 +1,7 @@
 """Instructions -> unit vectors, in whose space clusters and coverage are measured.
 
-The text is the instruction alone, as in arXiv 2504.12687, section 3: what is asked for, not how it is answered.
+The text is the instruction alone, as in arXiv 2504.12687, section 3: what is asked for, not how it is
+answered.
 """
 
 import datasets
@@ -24,7 +25,8 @@ def embed(
 ) -> datasets.Dataset:
     """Add `embedding`: float32 of unit length, d as `model` has it (MiniLM 384; the paper's mpnet 768).
 
-    `model` is a sentence-transformers name, folder or hub id; `max_length` (tokens) defaults to the model's own.
+    `model` is a sentence-transformers name, folder or hub id; `max_length` (tokens) defaults to the model's
+    own.
     """
     tables.require(ds, ["instruction"], "wb.load")
     if max_length is not None:

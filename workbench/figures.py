@@ -32,7 +32,7 @@ def style(figure: go.Figure, height: int = 360) -> go.Figure:
 
 
 def ifd_bins(ifd: np.ndarray) -> np.ndarray:
-    """Edges of the histogram's bins: over all finite scores, with an edge at 1.0, where rows turn ineligible."""
+    """Edges of the histogram's bins, with one at 1.0: rows above it are not eligible."""
     scored = ifd[np.isfinite(ifd)]
     if not len(scored):
         return np.array([0.0, 1.0])
@@ -126,7 +126,7 @@ def padding_rates(rates: dict[str, float]) -> go.Figure:
 
 
 def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
-    """All rows by cluster, small and faint, and the kept ones on top. `table` has x, y, cluster, instruction."""
+    """All rows by cluster, small and faint, and the kept ones on top."""
     label = table["cluster"].to_numpy()
     texts = table["instruction"].str.slice(0, 90).str.replace("<", "&lt;").str.replace("\n", " ")
     look = {

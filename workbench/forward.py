@@ -1,4 +1,5 @@
-"""One forward pass over isolated samples: attention within each sample, the LM head on predicted positions only.
+"""One forward pass over isolated samples: attention within each sample, the LM head on predicted positions
+only.
 
 Scoring, training and held-out loss all go through `target_nll`, so they agree by construction.
 """

@@ -183,9 +183,8 @@ def _evaluate(study: Study, name: str, model, say) -> None:
     )
     study.reports[name] = report
     report.tasks.to_json(study.folder / f"tasks-{name.replace(' ', '-')}.jsonl", orient="records", lines=True)
-    say(
-        f"{name}: loss {report.loss_per_token:.4f} nats/token, {report.n_passed} of {len(report.tasks)} tasks pass"
-    )
+    passed = f"{report.n_passed} of {len(report.tasks)} tasks pass"
+    say(f"{name}: loss {report.loss_per_token:.4f} nats/token, {passed}")
 
 
 def _write_results(study: Study) -> None:

@@ -276,7 +276,7 @@ def pick_device(device: str = "auto") -> str:
 
 
 def dtype_name(dtype: str = "auto", device: str = "auto") -> str:
-    """ "auto" is bfloat16 where the device multiplies it natively, two to three times as fast, else float32."""
+    """ "auto" is bfloat16 where the device multiplies it natively, else float32."""
     import torch
 
     one_of("dtype", dtype, {"auto", "float32", "bfloat16", "float16"})
@@ -339,7 +339,7 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     except ValueError as error:
         raise UserError(
             f"model={str(name)!r} is no causal language model that transformers can load: {error}"
-        )
+        ) from None
     if adapter.exists():
         from peft import PeftModel
 

@@ -131,8 +131,8 @@ def pack(
     lengths = _lengths(source)
     if len(lengths) and max_length < lengths.min():
         raise UserError(
-            f"max_length={max_length} is shorter than every sample (the shortest has {lengths.min()} tokens); "
-            f"all would be cut: give at least the median, {int(np.median(lengths))}."
+            f"max_length={max_length} is shorter than every sample (the shortest has {lengths.min()} "
+            f"tokens), so all would be cut: give at least the median, {int(np.median(lengths))}."
         )
     cut = np.minimum(lengths, max_length)
     rng = np.random.default_rng(seed)

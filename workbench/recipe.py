@@ -1,4 +1,5 @@
-"""Every setting of a study in one place, to and from YAML: the same file drives notebook, script and cluster."""
+"""Every setting of a study in one place, to and from YAML: the same file drives notebook, script and
+cluster."""
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path

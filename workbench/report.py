@@ -39,7 +39,7 @@ def comparison_table(study: Study) -> pd.DataFrame:
     """The study's comparison in words and rounded figures, as text."""
 
     def show(value, form="{:,.0f}"):
-        return "–" if value is None or pd.isna(value) else form.format(value)
+        return "-" if value is None or pd.isna(value) else form.format(value)
 
     return pd.DataFrame(
         {
@@ -61,8 +61,8 @@ def write_html(study: Study) -> Path:
     report, recipe = study.selection.report, study.recipe
     kept = (
         f"{report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy} at ratio {recipe.ratio:g}: "
-        f"{report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the {report.n_eligible:,} with an "
-        f"IFD below {recipe.max_ifd:g}."
+        f"{report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the {report.n_eligible:,} "
+        f"with an IFD below {recipe.max_ifd:g}."
     )
     page = _PAGE.format(
         title="Workbench study",

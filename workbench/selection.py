@@ -1,7 +1,7 @@
 """Columns and a ratio -> the rows to train on, with a reason for every row left out.
 
-A strategy is one function from `Candidates`, a `Budget` and a random generator to the kept row numbers; put it
-into `STRATEGIES` and every part of the workbench knows it.
+A strategy is one function from `Candidates`, a `Budget` and a random generator to the kept row numbers; put
+it into `STRATEGIES` and every part of the workbench knows it.
 """
 
 from collections.abc import Callable

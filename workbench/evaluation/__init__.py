@@ -30,10 +30,12 @@ def evaluate(
     dtype: str = "auto",
     device: str = "auto",
 ) -> EvalReport:
-    """Ask `model` (a finished run, a name or a folder) every task, run what it writes, and take the held-out loss.
+    """Ask `model` (a finished run, a name or a folder) every task, run what it writes, and take the held-out
+    loss.
 
-    `benchmark` is "bundled", or a table with `instruction`, `response` (the reference) and `check`, assertions
-    that run after the completion. A run's own training rows are not taken out: pass a table that it has not seen.
+    `benchmark` is "bundled", or a table with `id`, `instruction`, `response` (the reference) and `check`:
+    assertions that run after the completion. A run's own training rows are not taken out: pass a table that
+    it has not seen.
     """
     if isinstance(model, Run):
         if model.status not in ("done", "stopped"):

@@ -61,7 +61,8 @@ def extract_code(completion: str) -> str:
     """The code of a completion: its first fenced block where it has one, and of that (else of all of it) the
     longest beginning, in whole lines, that is valid Python; all of it where nothing is.
 
-    Models go on after their answer, with examples cut short or prose; what stands before is what was asked for.
+    Models go on after their answer, with examples cut short or prose; what stands before is what was asked
+    for.
     """
     fenced = _FENCE.search(completion)
     lines = (fenced.group(1) if fenced else completion).splitlines()

@@ -9,8 +9,9 @@ from .sandbox import PASS
 
 @dataclass(frozen=True)
 class EvalReport:
-    """`tasks` has a row for each task: task_id, base and plus (verdicts; plus is null where a benchmark has one
-    test suite), detail, completion. `loss_per_token` is the held-out loss in nats, null where not measured."""
+    """`tasks` has a row for each task: task_id, base and plus (verdicts; plus is null where a benchmark has
+    one test suite), detail, completion. `loss_per_token` is the held-out loss in nats, null where not
+    measured."""
 
     model: str
     benchmark: str

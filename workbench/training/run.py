@@ -154,7 +154,8 @@ def finetune(
     output_dir = Path(output_dir)
     if (output_dir / "run.json").exists() and not overwrite:
         raise UserError(
-            f"output_dir={str(output_dir)!r} holds a run already; choose another folder, or pass overwrite=True."
+            f"output_dir={str(output_dir)!r} holds a run already; "
+            f"choose another folder, or pass overwrite=True."
         )
     tokenizer = models.load_tokenizer(model)
     samples = prompts.training_samples(

@@ -10,7 +10,8 @@ METHODS = ("full", "lora")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of one fine-tuning. Learning rate, schedule, lengths and LoRA are those of the paper's release.
+    """Settings of one fine-tuning. Learning rate, schedule, lengths and LoRA are those of the paper's
+    release.
 
     `batch_size` counts the samples of one forward pass, `accumulation` the passes of one optimizer step.
     `dtype` is that of the matrix products; fully tuned weights stay float32. `save_steps` counts optimizer
