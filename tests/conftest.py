@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import datasets
+import hypothesis
 import pytest
 import torch
 from huggingface_hub import constants
@@ -22,6 +23,8 @@ from transformers import (
 )
 
 os.environ["WORKBENCH_QUIET"] = "1"
+hypothesis.settings.register_profile("workbench", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("workbench")
 logging.disable_progress_bar()
 datasets.disable_progress_bars()
 
@@ -63,11 +66,14 @@ def _apart_from_the_world(request, monkeypatch, tmp_path):
     if not any(request.node.get_closest_marker(name) for name in ("model", "browser")):
         monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "workbench-cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        torch.set_num_threads(1)  # toys are too small to share out
+    else:
+        torch.set_num_threads(os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
 def toy_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 320 tokens, with an end-of-sequence token and no beginning one, as code models have."""
+    """Byte-level BPE of 320 tokens; it closes a sequence with a token and opens it with none."""
     bpe = Tokenizer(BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -106,18 +112,15 @@ def toy_model_dir(toy_tokenizer, tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def toy_embedder_dir(toy_tokenizer, tmp_path_factory) -> Path:
-    """A sentence-transformers folder: a tiny BERT, the mean of its vectors, unit length."""
+    """A sentence-transformers folder: a tiny BERT and the mean of its vectors, not of unit length."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer  # newer home: not in 5.x
 
     set_seed(0)
     config = BertConfig(vocab_size=384, pad_token_id=toy_tokenizer.pad_token_id, **_SMALL)
     bert, folder = tmp_path_factory.mktemp("bert"), tmp_path_factory.mktemp("embedder")
     BertModel(config).save_pretrained(bert)
     toy_tokenizer.save_pretrained(bert)
-    words = Transformer(str(bert), max_seq_length=128)
-    parts = [words, Pooling(32, pooling_mode="mean"), Normalize()]
-    SentenceTransformer(modules=parts, device="cpu").save(str(folder))
+    SentenceTransformer(str(bert), device="cpu").save(str(folder))  # adds the mean
     return folder
 
 

@@ -12,13 +12,17 @@ from conftest import LEAKING, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench import complexity, forward, models
+from workbench import forward, models
 from workbench.complexity import FEATURES, score
 from workbench.errors import UserError
 from workbench.store import cache_dir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared/data/ifd_reference.jsonl"
-INSTRUCTIONS = ["Write a function that adds.", "Reverse the string.", "Sort a list of words by length, then name."]
+INSTRUCTIONS = [
+    "Write a function that adds.",
+    "Reverse the string.",
+    "Sort a list of words by length, then name.",
+]
 RESPONSES = ["def add(a, b):\n    return a + b", "text[::-1]", "sorted(words, key=lambda w: (len(w), w))"]
 
 
@@ -63,10 +67,11 @@ def stored() -> int:
         return db.execute("SELECT count(*) FROM results WHERE kind = 'ifd'").fetchone()[0]
 
 
-def numbers(scored: datasets.Dataset) -> list[tuple]:
-    """The numeric columns, to be compared without the rounding of another batch."""
-    names = [name for name in FEATURES if name != "score_status"]
-    return [pytest.approx([row[name] for name in names], rel=1e-5) for row in scored]
+def same_scores(scored: datasets.Dataset, expected: datasets.Dataset) -> None:
+    """Equal but for the rounding of another batch."""
+    assert scored["score_status"][:] == expected["score_status"][:]
+    for name in FEATURES.keys() - {"score_status"}:
+        assert scored[name][:] == pytest.approx(expected[name][:], rel=1e-5)
 
 
 def failing(status: str, scored: datasets.Dataset, row: int) -> None:
@@ -79,8 +84,10 @@ def failing(status: str, scored: datasets.Dataset, row: int) -> None:
 texts = st.text(min_size=1, max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=5), max_length=st.sampled_from([24, 40, 512]))
+@settings(max_examples=40)
+@given(
+    rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=5), max_length=st.sampled_from([24, 40, 512])
+)
 def test_any_row_scores_as_by_the_papers_scorer(llama_dir, llama, rows, max_length):
     model, tokenizer = llama
     scored = score(table(*map(list, zip(*rows, strict=True))), llama_dir, max_length=max_length, cache=False)
@@ -98,7 +105,9 @@ def test_any_row_scores_as_by_the_papers_scorer(llama_dir, llama, rows, max_leng
 def test_all_columns_follow_from_sums_and_counts(llama_dir):
     for row in score(table(INSTRUCTIONS, RESPONSES), llama_dir):
         assert row["ppl_response"] == pytest.approx(math.exp(row["nll_response"] / row["n_response"]))
-        assert row["ppl_conditioned"] == pytest.approx(math.exp(row["nll_conditioned"] / row["n_conditioned"]))
+        assert row["ppl_conditioned"] == pytest.approx(
+            math.exp(row["nll_conditioned"] / row["n_conditioned"])
+        )
         assert row["ifd"] == pytest.approx(row["ppl_conditioned"] / row["ppl_response"])
 
 
@@ -122,9 +131,7 @@ def test_scores_do_not_depend_on_the_token_budget(llama_dir):
     ds = table(INSTRUCTIONS, RESPONSES)
     whole = score(ds, llama_dir, cache=False)
     for budget in (1, 60, 100_000):
-        assert list(map(list, zip(*(score(ds, llama_dir, token_budget=budget, cache=False)[c] for c in ("ifd",))))) == [
-            [pytest.approx(ifd, rel=1e-5)] for ifd in whole["ifd"]
-        ]
+        same_scores(score(ds, llama_dir, token_budget=budget, cache=False), whole)
 
 
 def test_a_second_call_scores_nothing(llama_dir, no_forward):
@@ -148,7 +155,9 @@ def test_without_the_cache_nothing_is_read_or_kept(llama_dir, no_forward):
 def test_a_changed_row_costs_one_row(llama_dir, monkeypatch):
     score(table(INSTRUCTIONS, RESPONSES), llama_dir)
     asked, summed_nll = [], forward.summed_nll
-    monkeypatch.setattr(forward, "summed_nll", lambda m, samples: asked.extend(samples) or summed_nll(m, samples))
+    monkeypatch.setattr(
+        forward, "summed_nll", lambda m, samples: asked.extend(samples) or summed_nll(m, samples)
+    )
     score(table(INSTRUCTIONS, [*RESPONSES[:2], "words.sort()"]), llama_dir)
     assert len(asked) == 2  # the response alone, and after its instruction
     assert stored() == 4
@@ -172,9 +181,10 @@ def test_an_interrupted_call_keeps_what_it_had(llama_dir, monkeypatch):
         return summed_nll(model, samples)
 
     ds = table(INSTRUCTIONS, RESPONSES)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(forward, "summed_nll", interrupted)
-        score(ds, llama_dir, token_budget=1)
+        with pytest.raises(KeyboardInterrupt):
+            score(ds, llama_dir, token_budget=1)
     assert stored() == 1
     assert score(ds, llama_dir)["score_status"][:] == ["ok"] * 3
     assert stored() == 3
@@ -193,21 +203,18 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(llama_dir, monkeypatch):
     monkeypatch.setattr(forward, "summed_nll", tight)
     scored = score(table(INSTRUCTIONS, RESPONSES), llama_dir, cache=False)
     assert sizes == [6, 2, 4, 2, 2]  # three rows of two sequences: 1 + 2, the two as 1 + 1
-    assert [list(row.values())[2:9] for row in scored] == [
-        [pytest.approx(value, rel=1e-5) if isinstance(value, float) else value for value in list(row.values())[2:9]]
-        for row in whole
-    ]
+    same_scores(scored, whole)
 
 
 def test_a_row_that_never_fits_has_no_score_and_is_tried_again_later(llama_dir, monkeypatch):
     summed_nll, longest = forward.summed_nll, INSTRUCTIONS[2]
 
     def tight(model, samples):
-        if sum(len(sample.input_ids) for sample in samples) > 80:
+        if any(len(sample.input_ids) > 150 for sample in samples):
             raise torch.OutOfMemoryError
         return summed_nll(model, samples)
 
-    ds = table([INSTRUCTIONS[0], longest * 3, INSTRUCTIONS[1]], RESPONSES)
+    ds = table([INSTRUCTIONS[0], longest * 5, INSTRUCTIONS[1]], RESPONSES)
     with monkeypatch.context() as patch:
         patch.setattr(forward, "summed_nll", tight)
         failing("out_of_memory", score(ds, llama_dir), row=1)
@@ -215,21 +222,12 @@ def test_a_row_that_never_fits_has_no_score_and_is_tried_again_later(llama_dir, 
 
 
 def test_nan_is_a_status_and_never_a_number(llama_dir, monkeypatch):
-    summed_nll = forward.summed_nll
-
-    def broken(model, samples):
-        sums = summed_nll(model, samples)
-        return [math.nan if len(samples) == 2 and i == 1 and batch["n"] == 1 else s for i, s in enumerate(sums)]
-
-    batch = {"n": -1}
-
-    def counted(model, samples):
-        batch["n"] += 1
-        return broken(model, samples)
-
-    monkeypatch.setattr(forward, "summed_nll", counted)
-    # Longest first, a row a batch: the second batch is row 0.
-    failing("not_finite", score(table(INSTRUCTIONS, RESPONSES), llama_dir, token_budget=1), row=0)
+    # The bare response and the prompted one of each row; the second row's last sum is broken.
+    sums = iter([[3.0, 2.0], [3.0, math.nan], [3.0, 2.0]])
+    monkeypatch.setattr(forward, "summed_nll", lambda model, samples: next(sums))
+    ds = table([f"{'Add. ' * n}" for n in (9, 6, 3)], ["a + b"] * 3)  # batches go longest first
+    failing("not_finite", score(ds, llama_dir, token_budget=1), row=1)
+    assert stored() == 2
 
 
 def test_an_architecture_that_leaks_is_scored_one_by_one(toy_model_dir):
@@ -267,12 +265,8 @@ def test_a_wrong_setting_is_named(llama_dir, named, message):
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(UserError, match="column 'response' is missing.*make it with wb.load first"):
+    with pytest.raises(UserError, match=r"column 'response' is missing.*make it with wb.load first"):
         score(table(INSTRUCTIONS, RESPONSES).remove_columns("response"))
-
-
-def test_the_statuses_that_are_stored_are_those_that_last():
-    assert complexity._LASTING == ("ok", "truncated", "no_target")
 
 
 @pytest.mark.model
@@ -280,5 +274,5 @@ def test_the_statuses_that_are_stored_are_those_that_last():
 def test_the_real_model_scores_as_the_authors_released_scorer():
     rows = [json.loads(line) for line in REFERENCE.read_text().splitlines()][::5]
     ds = table([row["question"] for row in rows], [row["answer"] for row in rows])
-    scored = score(ds, "smollm2-135m-q4_1", dtype="float32", max_length=2048)
+    scored = score(ds, "smollm2-135m-q4_1", dtype="float32", max_length=2048, cache=False)
     assert scored["ifd"][:] == pytest.approx([row["ifd"] for row in rows], rel=1e-5)

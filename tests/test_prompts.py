@@ -87,12 +87,16 @@ def test_a_prompt_longer_than_max_length_leaves_no_target(toy_tokenizer):
 
 
 def test_chat_needs_a_chat_template(toy_tokenizer):
-    with pytest.raises(UserError, match=r"template='chat'.*no chat template; choose one of codellama, deepseek"):
+    with pytest.raises(
+        UserError, match=r"template='chat'.*no chat template; choose one of codellama, deepseek"
+    ):
         training_samples(toy_tokenizer, ["Add."], ["a + b"], "chat")
 
 
 def test_an_unknown_template_is_named_with_those_known(toy_tokenizer):
-    with pytest.raises(UserError, match="template='alpaca' is not known; choose one of auto, chat, codellama, deepseek"):
+    with pytest.raises(
+        UserError, match="template='alpaca' is not known; choose one of auto, chat, codellama, deepseek"
+    ):
         generation_prompts(toy_tokenizer, ["Add."], "alpaca")
 
 

@@ -26,6 +26,9 @@ CONVENTIONS = ("paper",)
 TOKEN_BUDGET = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _ROUND = 1024  # rows tokenized and looked up at once, so that memory stays flat in the number of rows
 
+# What a row is found to be on every machine; the other statuses are failures, tried again by the next call.
+_LASTING = ("ok", "truncated", "no_target")
+
 FEATURES = {
     "nll_response": tables.FLOAT,
     "nll_conditioned": tables.FLOAT,
@@ -198,7 +201,8 @@ def score(
             pairs = paper_pairs(tokenizer, *zip(*(texts[i] for i in todo), strict=True), max_length)
             for found in _score_pairs(loaded, pairs, token_budget or TOKEN_BUDGET[device.split(":")[0]]):
                 if store:
-                    store.put({keys[todo[at]]: json.dumps(asdict(s)).encode() for at, s in found.items()})
+                    lasting = {keys[todo[at]]: s for at, s in found.items() if s.score_status in _LASTING}
+                    store.put({key: json.dumps(asdict(s)).encode() for key, s in lasting.items()})
                 for at, s in found.items():
                     scores[start + todo[at]] = s
                 bar.update(sum(lengths[start + todo[at]] for at in found))

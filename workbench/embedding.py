@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 
 from . import models, progress, tables
-from .errors import positive
+from .errors import UserError, positive
 from .store import Store, digest
 
 _ROUND = 1024  # rows embedded and stored at once
@@ -29,6 +29,8 @@ def embed(
     own.
     """
     tables.require(ds, ["instruction"], "wb.load")
+    if not len(ds):
+        raise UserError("the dataset has no rows to embed.")
     if max_length is not None:
         positive("max_length", max_length)
     settings = [models.fingerprint(model), models.dtype_name(dtype, device), max_length]
@@ -48,6 +50,8 @@ def embed(
             vectors = encoder.encode(
                 [missing[key] for key in some], normalize_embeddings=True, show_progress_bar=False
             ).astype(np.float32)
+            # Vectors normalised in bfloat16 are up to some thousandths off.
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             if store:
                 store.put({key: vector.tobytes() for key, vector in zip(some, vectors, strict=True)})
             known.update(zip(some, vectors, strict=True))

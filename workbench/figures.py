@@ -11,8 +11,10 @@ import plotly.graph_objects as go
 KEPT, LEFT_OUT, ACCENT = "#0072B2", "#BBBBBB", "#D55E00"
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
-_TEXT, _GRID = "#888888", "rgba(136,136,136,0.25)"
-_BINS = 50
+_TEXT, _GRID = "#787878", "rgba(136,136,136,0.25)"
+_FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+_FEWEST_BINS, _MOST_BINS = 20, 50
+_MOST_NAMED = 20  # clusters that fit into a legend
 
 
 def style(figure: go.Figure, height: int = 360) -> go.Figure:
@@ -20,14 +22,17 @@ def style(figure: go.Figure, height: int = 360) -> go.Figure:
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _TEXT, "size": 12},
-        margin={"l": 50, "r": 15, "t": 45, "b": 45},
+        font={"color": _TEXT, "size": 13, "family": _FONT},
+        title={"font_size": 17, "x": 0, "xref": "paper", "xanchor": "left"},
+        margin={"l": 60, "r": 20, "t": 70, "b": 50},
         height=height,
-        legend={"orientation": "h", "y": -0.2, "x": 0},
+        autosize=True,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"align": "left"},
     )
-    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
-    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID, showgrid=False, title_standoff=8)
+    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID, title_standoff=8)
+    figure.update_traces(marker_line_width=0, selector={"type": "bar"})  # the default outline is white
     return figure
 
 
@@ -38,7 +43,7 @@ def ifd_bins(ifd: np.ndarray) -> np.ndarray:
         return np.array([0.0, 1.0])
     # The few far above 1 would squeeze the rest into a corner; they share the last bin.
     low, high = min(0.95, scored.min()), max(1.05, np.quantile(scored, 0.995))
-    width = (high - low) / _BINS
+    width = (high - low) / np.clip(2 * np.sqrt(len(scored)), _FEWEST_BINS, _MOST_BINS)
     return 1.0 + width * np.arange(np.floor((low - 1.0) / width), np.ceil((high - 1.0) / width) + 1)
 
 
@@ -59,10 +64,28 @@ def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
     ]
 
 
+def limit_line(figure: go.Figure, **where) -> None:
+    """Mark IFD 1, from which on the instruction makes the response less likely."""
+    figure.add_vline(x=1.0, line_dash="dash", line_color=ACCENT, **where)
+    figure.add_annotation(
+        x=1.0,
+        y=1.0,
+        yref="y domain",
+        text="from 1 on the<br>instruction hurts",
+        font_color=ACCENT,
+        align="right",
+        xanchor="right",
+        xshift=-4,
+        yanchor="top",
+        showarrow=False,
+        **where,
+    )
+
+
 def complexity_histogram(ifd: np.ndarray, kept: np.ndarray) -> go.Figure:
     """How complex the rows are, and which of them are kept."""
     figure = go.Figure(histogram_traces(ifd, kept))
-    figure.add_vline(x=1.0, line_dash="dash", line_color=ACCENT, annotation_text="instruction hurts →")
+    limit_line(figure)
     figure.update_layout(
         title="Complexity: IFD of each row",
         barmode="overlay",
@@ -110,7 +133,8 @@ def padding_trace(rates: dict[str, float]) -> go.Bar:
         x=list(rates),
         y=percent,
         text=[f"{value:.1f} %" for value in percent],
-        textposition="auto",
+        textposition="outside",
+        cliponaxis=False,
         name="padding",
         marker_color=ACCENT,
         hovertemplate="%{x}: %{y:.2f} % of computed tokens are padding<extra></extra>",
@@ -121,50 +145,64 @@ def padding_trace(rates: dict[str, float]) -> go.Bar:
 def padding_rates(rates: dict[str, float]) -> go.Figure:
     """What each packing strategy wastes on padding."""
     figure = go.Figure(padding_trace(rates))
-    figure.update_layout(title="Padding: share of computed tokens", yaxis_title="%")
+    figure.update_layout(
+        title="Padding: share of computed tokens", xaxis_title="packing strategy", yaxis_title="%"
+    )
+    figure.update_yaxes(range=[0, 100])
     return style(figure)
 
 
+def _look(label: int) -> tuple[str, str]:
+    """Colour and symbol of a cluster; both repeat after eight, shifted so that 64 clusters look different."""
+    turn, at = divmod(label, len(PALETTE))
+    return PALETTE[at], SYMBOLS[(at + turn) % len(SYMBOLS)]
+
+
 def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
-    """All rows by cluster, small and faint, and the kept ones on top."""
+    """All rows by cluster, small and faint, and the kept ones on top. `table` has x, y, cluster, instruction."""
     label = table["cluster"].to_numpy()
     texts = table["instruction"].str.slice(0, 90).str.replace("<", "&lt;").str.replace("\n", " ")
-    look = {
-        "color": [PALETTE[c % len(PALETTE)] for c in label],
-        "symbol": [SYMBOLS[c % len(SYMBOLS)] for c in label],
-    }
+    colors, symbols = (np.array(values) for values in zip(*map(_look, label.tolist()), strict=True))
     hover = "cluster %{customdata}<br>%{text}<extra></extra>"
 
-    def trace(rows, name, size, opacity, line):
-        marker = {key: [values[i] for i in rows] for key, values in look.items()}
-        marker |= {"size": size, "opacity": opacity, "line": line}
+    def trace(rows, name, **marker):
         return go.Scattergl(
             x=table["x"].to_numpy()[rows],
             y=table["y"].to_numpy()[rows],
             mode="markers",
             name=name,
-            marker=marker,
+            marker={"color": colors[rows].tolist(), "symbol": symbols[rows].tolist(), **marker},
             text=texts.iloc[rows],
             customdata=label[rows],
             hovertemplate=hover,
+            showlegend=False,
         )
 
     return [
-        trace(np.arange(len(table)), "all rows", 5, 0.25, {"width": 0}),
-        trace(np.flatnonzero(kept), "kept", 9, 1.0, {"width": 1, "color": _TEXT}),
+        trace(np.arange(len(table)), "all rows", size=6, opacity=0.35, line={"width": 0}),
+        trace(np.flatnonzero(kept), "kept", size=10, opacity=1.0, line={"width": 1, "color": _TEXT}),
     ]
 
 
 def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     """Where the kept rows lie among all. Distances on it are illustrative (UMAP)."""
     figure = go.Figure(map_traces(table, kept))
+    labels = np.unique(table["cluster"]).tolist()
+    for label in labels if len(labels) <= _MOST_NAMED else ():  # traces for the legend only
+        color, symbol = _look(label)
+        marker = {"color": color, "symbol": symbol, "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=str(label), marker=marker)
+    style(figure, height=460)
     figure.update_layout(
-        title="Coverage: UMAP of the instructions, colour and symbol by cluster"
-        "<br><sup>distances on the map are illustrative; numbers come from the embedding space</sup>"
+        title="Coverage: map of the instructions"
+        "<br><sub>large: kept, small: all rows · UMAP distances are illustrative, no number comes from them</sub>",
+        legend={"orientation": "v", "title_text": "cluster", "x": 1.01, "y": 1, "yanchor": "top"},
+        legend_itemclick=False,
+        legend_itemdoubleclick=False,
     )
-    figure.update_xaxes(showticklabels=False)
-    figure.update_yaxes(showticklabels=False)
-    return style(figure, height=460)
+    figure.update_xaxes(title="UMAP 1", showticklabels=False, zeroline=False)
+    figure.update_yaxes(title="UMAP 2", showticklabels=False, zeroline=False, showgrid=False)
+    return figure
 
 
 def loss_curves(histories: dict[str, list[dict]]) -> go.Figure:
@@ -190,7 +228,8 @@ def before_after(table: pd.DataFrame) -> go.Figure:
             x=table["name"],
             y=table["loss"],
             text=[f"{loss:.3f}" for loss in table["loss"]],
-            textposition="auto",
+            textposition="outside",
+            cliponaxis=False,
             marker_color=[LEFT_OUT] + [KEPT] * (len(table) - 1),
         )
     )

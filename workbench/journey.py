@@ -169,7 +169,11 @@ def _tune_and_compare(study: Study, say) -> None:
             **asdict(recipe.training),
         )
         study.runs[name] = run
-        run.wait()
+        try:
+            run.wait()
+        except KeyboardInterrupt:
+            run.request_stop()  # else the process would stay until the training is done
+            raise
         _evaluate(study, name, run, say)
 
 

@@ -115,6 +115,12 @@ def _is_complete(folder: Path) -> bool:
     return configured and any(folder.glob("*.safetensors"))
 
 
+def _base_of(folder: Path) -> str | None:
+    """The name of the model that the LoRA adapter in `folder` adapts; None where there is no adapter."""
+    adapter = folder / "adapter_config.json"
+    return json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
+
+
 def _from_hub_cache(repository: str | None) -> Path:
     if repository is None:
         raise _StepFailed("this name has no hub id")
@@ -140,7 +146,7 @@ def _from_hub(repository: str | None) -> Path:
     try:
         folder = Path(snapshot_download(repository, allow_patterns=_FILES))
     except Exception as error:  # its kinds change with the client's version; the next step is tried anyway
-        raise _StepFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from None
+        raise _StepFailed(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from None
     if not _is_complete(folder):
         raise _StepFailed("the repository has no safetensors weights, and no other kind is loaded")
     return folder
@@ -253,7 +259,11 @@ def fingerprint(name: str | os.PathLike) -> str:
     """Hash of all that decides what the model of `name` computes: weights, configuration and tokenizer."""
     folder = resolve(name)
     store, parts = Store("sha256"), {}
-    for path in sorted([*folder.rglob("*.safetensors"), *folder.rglob("*.json"), *folder.rglob("*.jinja")]):
+    if base := _base_of(folder):
+        parts["base"] = fingerprint(base)
+    # The other vocabulary files are read only where there is no tokenizer.json.
+    patterns = _FILES if not (folder / "tokenizer.json").exists() else ("*.json", "*.safetensors", "*.jinja")
+    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
         stat = path.stat()
         key = digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
         known = store.get([key]).get(key)
@@ -303,7 +313,10 @@ def context_length(name: str | os.PathLike) -> int:
     """Tokens that the model of `name` can attend to (`max_position_embeddings`)."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(resolve(name), local_files_only=True, trust_remote_code=False)
+    folder = resolve(name)
+    if base := _base_of(folder):
+        return context_length(base)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
 
 
@@ -325,13 +338,15 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     from transformers import AutoModelForCausalLM
 
     folder = resolve(name)
-    dtype = dtype_name(dtype, device)
-    adapter = folder / "adapter_config.json"
-    base = resolve(json.loads(adapter.read_text())["base_model_name_or_path"]) if adapter.exists() else folder
+    if base := _base_of(folder):
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(load_model(base, dtype, device)[0], folder).merge_and_unload()
+        return model.eval(), load_tokenizer(folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=dtype,
+            folder,
+            dtype=dtype_name(dtype, device),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -340,10 +355,6 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
         raise UserError(
             f"model={str(name)!r} is no causal language model that transformers can load: {error}"
         ) from None
-    if adapter.exists():
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
     return model.to(pick_device(device)).eval(), load_tokenizer(folder)
 
 

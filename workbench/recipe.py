@@ -80,5 +80,7 @@ def _build(kind, found: object, where: str):
 # LoRA, because a first try should take minutes and leave megabytes; the learning rate is one for adapters.
 QUICKSTART = Recipe(
     rows=240,
-    training=TrainingSettings(method="lora", epochs=1, learning_rate=5e-4, batch_size=8, max_length=1024),
+    training=TrainingSettings(
+        method="lora", learning_rate=5e-4, batch_size=4, accumulation=2, max_length=1024
+    ),
 )

@@ -52,7 +52,7 @@ def ifd_cluster(candidates: Candidates, budget: Budget, rng: np.random.Generator
         raise UserError(
             "strategy='ifd-cluster' takes a ratio, not a number of rows; see 'ifd-top' for those."
         )
-    kept = []
+    kept = [np.zeros(0, int)]
     for label in np.unique(candidates.cluster):
         rows = np.flatnonzero((candidates.cluster == label) & candidates.eligible)
         kept.append(_hardest(candidates, rows)[: budget.of(len(rows))])

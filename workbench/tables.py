@@ -25,6 +25,11 @@ def vector(d: int) -> datasets.List:
 def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> datasets.Dataset:
     """`ds` with `columns` added, in place of those of the same name."""
     ds = ds.remove_columns([name for name in columns if name in ds.column_names])
+    if not len(ds):  # concatenating would drop the columns of an empty table
+        return datasets.Dataset.from_dict(
+            {name: [] for name in [*ds.column_names, *columns]},
+            features=datasets.Features(ds.features | features),
+        )
     added = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     return datasets.concatenate_datasets([ds, added], axis=1)
 

@@ -99,6 +99,7 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         fp16=models.dtype_name(settings.dtype, device) == "float16",
         use_cpu=device == "cpu",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # which would log a NaN loss as 0
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 500,
         save_total_limit=1,

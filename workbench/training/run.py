@@ -18,7 +18,8 @@ from .. import models, progress, prompts, tables
 from ..errors import UserError
 from ..prompts import Sample
 from .loop import train
-from .settings import TrainingSettings
+from .memory import release
+from .settings import TrainingSettings, settings_of
 
 _one_at_a_time = threading.Lock()
 
@@ -114,12 +115,21 @@ class Run:
             except Exception as error:  # whatever it was: the notebook learns of it from wait() and status
                 self.error, self.status = error, "failed"
                 (self.output_dir / "error.txt").write_text(traceback.format_exc())
+            release()
             self._write()
 
     def _record(self, record: dict) -> None:
+        if self.history and self.history[-1]["step"] >= record["step"]:
+            self._forget_from(record["step"])
         self.history.append(record)
         with (self.output_dir / "history.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
+
+    def _forget_from(self, step: int) -> None:
+        """Drop what a failed run did after the checkpoint from which it now goes on."""
+        self.history = [record for record in self.history if record["step"] < step]
+        lines = "".join(json.dumps(record) + "\n" for record in self.history)
+        (self.output_dir / "history.jsonl").write_text(lines)
 
     def _write(self) -> None:
         state = {
@@ -139,7 +149,7 @@ class Run:
 
 def finetune(
     ds: datasets.Dataset,
-    model: str = "smollm2-135m",
+    model: str | Path = "smollm2-135m",
     output_dir: str | Path = "runs/finetune",
     *,
     overwrite: bool = False,
@@ -149,7 +159,7 @@ def finetune(
 
     `settings` are those of `TrainingSettings`. `output_dir` must not hold a run already, unless `overwrite`.
     """
-    settings = TrainingSettings(**settings)
+    settings = settings_of(settings)
     tables.require(ds, ["instruction", "response"], "wb.load")
     output_dir = Path(output_dir)
     if (output_dir / "run.json").exists() and not overwrite:
@@ -174,4 +184,4 @@ def finetune(
     if (output_dir / "run.json").exists():  # never a folder that is something else
         shutil.rmtree(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    return Run(model, with_targets, settings, output_dir, summary)
+    return Run(str(model), with_targets, settings, output_dir, summary)

@@ -1,6 +1,6 @@
 """All that decides how one fine-tuning goes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .. import packing
 from ..errors import UserError, one_of, positive
@@ -49,3 +49,10 @@ class TrainingSettings:
             positive("save_steps", self.save_steps)
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
+
+
+def settings_of(given: dict) -> TrainingSettings:
+    """`TrainingSettings(**given)`, with an error that a person can mend for a name that is none of them."""
+    for name in given:
+        one_of("setting", name, [field.name for field in fields(TrainingSettings)])
+    return TrainingSettings(**given)

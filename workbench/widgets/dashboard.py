@@ -15,9 +15,11 @@ from .training import TrainingPanel
 
 _ON_MAP = 10_000  # points that a browser still moves easily; beyond, a sample is drawn
 _NUMBER = (
-    '<div style="display:inline-block;margin:0 1.6em .3em 0"><div style="font-size:1.5em">{value}</div>'
-    '<div style="opacity:.7">{name}</div></div>'
+    '<div style="display:inline-block;min-width:6.5em;margin:.4em 1.2em .2em 0">'
+    '<div style="font-size:1.7em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
+    '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
 )
+_OF = {"random": "% of all rows"}  # the other strategies share out the eligible ones
 
 
 class Workbench(w.VBox):
@@ -72,23 +74,25 @@ class Workbench(w.VBox):
             value=round(100 * ratio),
             min=1,
             max=100,
-            description="Keep, % of eligible rows",
+            description="Keep",
+            readout=False,  # the field beside it shows the number, and takes one
             style=wide,
             layout=w.Layout(width="32em"),
         )
         self.ratio_field = w.BoundedIntText(
-            value=self.ratio.value, min=1, max=100, layout=w.Layout(width="5em")
+            value=self.ratio.value, min=1, max=100, layout=w.Layout(width="4.5em")
         )
         w.link((self.ratio, "value"), (self.ratio_field, "value"))
+        self.of = w.Label(layout=w.Layout(width="11em"))
         self.strategy = w.Dropdown(
             options=list(selection.STRATEGIES),
             value=strategy,
             description="Strategy",
             style=wide,
-            layout=w.Layout(width="16em"),
+            layout=w.Layout(width="15em"),
         )
         self.controls = w.HBox(
-            [self.ratio, self.ratio_field, self.strategy], layout=w.Layout(flex_flow="row wrap")
+            [self.ratio, self.ratio_field, self.of, self.strategy], layout=w.Layout(flex_flow="row wrap")
         )
 
     def _select(self) -> Selection:

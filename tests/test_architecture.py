@@ -1,0 +1,123 @@
+"""The arrows of the flow run one way: no module imports from a later stage, and none in a circle."""
+
+import ast
+import json
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "workbench"
+
+# From the ground up. Rooms of one layer may know each other, as long as there is no circle.
+LAYERS = [
+    ["errors", "hub", "progress", "store"],
+    ["tables"],
+    ["data"],
+    ["prompts"],
+    ["models"],
+    ["batching"],
+    ["forward"],
+    ["complexity", "embedding", "clustering", "projection"],
+    ["coverage"],
+    ["bundle"],
+    ["selection"],
+    ["packing"],
+    ["training"],
+    ["evaluation"],
+    ["sweep"],
+    ["recipe"],
+    ["journey"],
+    ["figures"],
+    ["report", "widgets", "cli"],
+    ["__init__", "__main__"],
+]
+LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plotly"}
+PUBLIC = {
+    *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
+    *("rejected", "Workbench", "models"),
+}
+
+
+def name_of(path: Path) -> str:
+    """`data/files.py` -> `data.files`, `data/__init__.py` -> `data`, `__init__.py` -> `__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def module(name: str) -> str:
+    """The module of this package that `name`, a dotted path inside it, is or lies in."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+        if not name:
+            return "__init__"
+    return name
+
+
+def imports(name: str) -> set[str]:
+    """All modules of this package that module `name` imports, at its top or inside a function."""
+    path, found = MODULES[name], set()
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            absolute = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            up = package[: len(package) - node.level + 1] if node.level else ()
+            start = ".".join([*(["workbench", *up] if node.level else []), *filter(None, [node.module])])
+            absolute = [f"{start}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {
+            module(full.removeprefix("workbench").lstrip("."))
+            for full in absolute
+            if full.split(".")[0] == "workbench"
+        }
+    return found - {name}
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_module_has_a_place():
+    assert {room(name) for name in MODULES} <= set(LAYER)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_module_imports_from_a_later_stage(name):
+    later = {other for other in imports(name) if LAYER[room(other)] > LAYER[room(name)]}
+    assert later == set()
+
+
+def test_no_circle_of_modules():
+    # A package imports its own parts; that these import it, for its submodules, is no circle.
+    graph = {name: {other for other in imports(name) if other != room(name)} for name in MODULES}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_walk_sees_imports():
+    assert {"forward", "models", "store"} <= imports("complexity")
+    assert {"training.loop", "prompts", "errors"} <= imports("training.run")
+
+
+def test_importing_the_package_costs_nothing():
+    code = "import json, sys, workbench; print(json.dumps([dir(workbench), sorted(sys.modules)]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, loaded = json.loads(done.stdout)
+    assert set(names) >= PUBLIC
+    assert HEAVY & set(loaded) == set()
+
+
+def test_every_public_name_can_be_had():
+    import workbench
+
+    for name in workbench.__all__:
+        assert getattr(workbench, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        workbench.lode  # noqa: B018

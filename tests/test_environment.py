@@ -1,0 +1,102 @@
+"""What the project asks to be installed, and what lies at its top."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE = {found.name.lower(): found for found in map(Requirement, PROJECT["dependencies"])}
+EXTRAS = {
+    extra: [Requirement(text) for text in texts] for extra, texts in PROJECT["optional-dependencies"].items()
+}
+
+# What a Colab of August 2026 has installed. A floor above one of these would replace it.
+COLAB = {
+    "accelerate": "1.14.0",
+    "anywidget": "0.9.21",
+    "datasets": "4.0.0",
+    "ipywidgets": "7.7.1",
+    "numpy": "2.1.3",
+    "pandas": "2.2.3",
+    "peft": "0.20.0",
+    "platformdirs": "4.11.3",
+    "plotly": "5.24.1",
+    "psutil": "5.9.5",
+    "pyyaml": "6.0.3",
+    "scikit-learn": "1.6.1",
+    "sentence-transformers": "5.7.0",
+    "torch": "2.11.0",
+    "tqdm": "4.67.3",
+    "transformers": "5.15.0",
+    "umap-learn": "0.5.12",
+}
+TOP_LEVEL = {
+    *("notebooks", "workbench", "environment.yml", "tests", "README.md", "data"),
+    *("pyproject.toml", "LICENSE"),
+}
+ON_CONDA = {"torch": "pytorch"}  # names that differ there
+
+
+@pytest.fixture(scope="module")
+def conda() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+@pytest.fixture(scope="module")
+def conda_packages(conda) -> dict[str, Requirement]:
+    """What environment.yml takes from conda, by name."""
+    found = [Requirement(text) for text in conda["dependencies"] if isinstance(text, str)]
+    return {requirement.name: requirement for requirement in found}
+
+
+@pytest.mark.parametrize("name", sorted(COLAB))
+def test_a_colab_keeps_what_it_came_with(name):
+    assert CORE[name].specifier.contains(COLAB[name])
+
+
+def test_every_core_dependency_has_a_floor_and_no_ceiling():
+    for requirement in CORE.values():
+        assert [clause.operator for clause in requirement.specifier] == [">="], requirement
+
+
+def test_what_a_colab_lacks_is_known():
+    assert CORE.keys() - COLAB.keys() == {"gguf"}
+
+
+def test_environment_yml_takes_conda_forge_alone(conda):
+    assert conda["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_environment_yml_installs_this_package(conda):
+    (from_pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
+    (package,) = from_pip
+    path, _, extras = package.removeprefix("-e ").partition("[")
+    assert path == "."
+    assert set(extras.rstrip("]").split(",")) <= EXTRAS.keys()
+
+
+def test_environment_yml_has_the_python_of_the_package(conda_packages):
+    assert conda_packages["python"].specifier == SpecifierSet(PROJECT["requires-python"])
+
+
+def test_environment_yml_agrees_with_pyproject(conda_packages):
+    known = CORE | {found.name.lower(): found for found in EXTRAS["lab"]}
+    known = {ON_CONDA.get(name, name): found.specifier for name, found in known.items()}
+    packages = {
+        name: found.specifier for name, found in conda_packages.items() if name not in ("python", "pip")
+    }
+    assert packages == {name: known.get(name) for name in packages}
+
+
+def test_the_top_of_the_repository_holds_these_alone():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    top = {line.partition("/")[0] for line in listed.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= TOP_LEVEL
