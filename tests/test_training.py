@@ -190,6 +190,13 @@ def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
     assert not (tmp_path / "run/notes.txt").exists()
 
 
+def test_a_folder_of_a_run_that_is_not_done_is_never_overwritten(tune):
+    run = tune(epochs=20)
+    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run that is not done"):
+        tune(overwrite=True)
+    assert run.stop().status == "stopped"
+
+
 def test_overwrite_never_deletes_a_folder_that_is_no_run(tune, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.tex").write_text("years of work")

@@ -22,7 +22,7 @@ def style(figure: go.Figure, height: int = 360) -> go.Figure:
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _TEXT, "size": 13, "family": _FONT},
+        font={"color": _TEXT, "size": 12, "family": _FONT},
         title={"font_size": 17, "x": 0, "xref": "paper", "xanchor": "left"},
         margin={"l": 60, "r": 20, "t": 70, "b": 50},
         height=height,
@@ -66,18 +66,12 @@ def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
 
 def limit_line(figure: go.Figure, **where) -> None:
     """Mark IFD 1, from which on the instruction makes the response less likely."""
-    figure.add_vline(x=1.0, line_dash="dash", line_color=ACCENT, **where)
-    figure.add_annotation(
+    figure.add_vline(
         x=1.0,
-        y=1.0,
-        yref="y domain",
-        text="from 1 on the<br>instruction hurts",
-        font_color=ACCENT,
-        align="right",
-        xanchor="right",
-        xshift=-4,
-        yanchor="top",
-        showarrow=False,
+        line_dash="dash",
+        line_color=ACCENT,
+        annotation={"text": "left out", "font_color": ACCENT, "xanchor": "left", "xshift": -4},
+        annotation_position="top",
         **where,
     )
 

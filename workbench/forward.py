@@ -153,12 +153,6 @@ def isolates(model) -> bool:
     known = getattr(model, "_workbench_isolates", None)
     if known is None:
         known = model._workbench_isolates = leak(model) <= (1e-3 if model.dtype == torch.float32 else 0.1)
-        if not known:
-            warnings.warn(
-                f"{type(model).__name__} does not keep packed samples apart; each sample gets a forward pass "
-                f"of its own, which is slower and just as exact.",
-                stacklevel=3,
-            )
     return known
 
 
@@ -166,6 +160,11 @@ def isolates(model) -> bool:
 def summed_nll(model, samples: Sequence[Sample]) -> list[float]:
     """nll (nats) summed over the predicted tokens of each sample, from one flat forward pass."""
     if not isolates(model):
+        warnings.warn(
+            f"{type(model).__name__} does not keep packed samples apart; each sample gets a forward pass "
+            f"of its own, which is slower and just as exact.",
+            stacklevel=2,
+        )
         return [_alone_nll(model, sample).double().sum().item() for sample in samples]
     batch = collate([samples]).to(model.device)
     with isolated(model):

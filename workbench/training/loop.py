@@ -143,7 +143,11 @@ def train(
         )
     model = _with_lora(base, model_name, settings) if settings.method == "lora" else base
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The name from transformers 6 on, and the one before.
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
+        enable({"use_reentrant": False})
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():

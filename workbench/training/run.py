@@ -93,7 +93,9 @@ class Run:
     def _start(self, resume: bool) -> None:
         self.status, self.error = "queued", None
         self._write()
-        self._thread = threading.Thread(target=self._train, args=(resume,), name=str(self.output_dir))
+        self._thread = threading.Thread(
+            target=self._train, args=(resume,), name=_thread_name(self.output_dir)
+        )
         self._thread.start()
 
     def _train(self, resume: bool) -> None:
@@ -147,6 +149,10 @@ class Run:
         return f"<Run {self.output_dir}: {self.status}{step}>"
 
 
+def _thread_name(output_dir: Path) -> str:
+    return f"finetune {output_dir.resolve()}"
+
+
 def finetune(
     ds: datasets.Dataset,
     model: str | Path = "smollm2-135m",
@@ -162,6 +168,10 @@ def finetune(
     settings = settings_of(settings)
     tables.require(ds, ["instruction", "response"], "wb.load")
     output_dir = Path(output_dir)
+    if any(thread.name == _thread_name(output_dir) for thread in threading.enumerate()):
+        raise UserError(
+            f"output_dir={str(output_dir)!r} holds a run that is not done; wait() for it or stop() it."
+        )
     if (output_dir / "run.json").exists() and not overwrite:
         raise UserError(
             f"output_dir={str(output_dir)!r} holds a run already; "

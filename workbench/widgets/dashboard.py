@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from .. import figures, packing, selection, tables
 from ..selection import Selection, candidates_of, select
 from .events import ErrorPanel, WhenSettled
+from .fit import Fit, responsive
 from .training import TrainingPanel
 
 _ON_MAP = 10_000  # points that a browser still moves easily; beyond, a sample is drawn
@@ -48,19 +49,20 @@ class Workbench(w.VBox):
         self._candidates = candidates_of(ds)
         self._packing = {"max_length": max_length, "batch_size": batch_size}
         self._shown = _sample(len(ds))  # rows drawn on the map
+        self._lengths = tables.array(ds, "n_tokens")
         self._table = ds.select(self._shown).select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
         self.errors = ErrorPanel()
         self._build_controls(ratio, strategy)
         self.selection: Selection = self._select()
-        self.numbers = w.HTML()
+        self.numbers = w.HTML().add_class("workbench-numbers")
         self.bars = self._build_bars()
-        self.map = go.FigureWidget(figures.coverage_map(self._table, self._kept_on_map))
+        self.map = self._build_map()
         self.training = TrainingPanel(lambda: self.selection, self.errors, model, output_dir, max_length)
         self._settle = WhenSettled(self.errors.guard(self._follow))
         for control in (self.ratio, self.strategy):
             control.observe(self.errors.guard(self._changed), "value")
         self._show_numbers()
-        children = [self.controls, self.errors, self.numbers, self.bars, self.map, self.training]
+        children = [self.controls, self.errors, self.numbers, Fit(), self.bars, self.map, self.training]
         super().__init__(children, layout=w.Layout(padding="4px"))
 
     @property
@@ -125,7 +127,7 @@ class Workbench(w.VBox):
         return self.selection.mask[self._shown]
 
     def _padding(self) -> dict[str, float]:
-        lengths = tables.array(self.ds, "n_tokens")[self.selection.indices]
+        lengths = self._lengths[self.selection.indices]
         return {
             name: packing.pack(lengths, strategy=name, **self._packing).padding_rate
             for name in packing.STRATEGIES
@@ -133,8 +135,10 @@ class Workbench(w.VBox):
 
     def _build_bars(self) -> go.FigureWidget:
         report = self.selection.report
-        titles = ("Complexity (IFD)", "Share of each cluster, %", "Padding, % of computed tokens")
-        bars = make_subplots(1, 3, subplot_titles=titles, column_widths=[0.4, 0.35, 0.25])
+        titles = ("Complexity", "Consistency: share of each cluster", "Padding of computed tokens")
+        bars = make_subplots(
+            1, 3, subplot_titles=titles, column_widths=[0.38, 0.34, 0.28], horizontal_spacing=0.07
+        )
         for column, traces in enumerate(
             (
                 figures.histogram_traces(self._candidates.ifd, self.selection.mask),
@@ -146,14 +150,30 @@ class Workbench(w.VBox):
             bars.add_traces(traces, rows=1, cols=column)
         for trace in bars.data[:2]:  # kept rows stand in front of all rows, in the same place
             trace.update(offset=-(trace.width or 0) / 2)
-        bars.add_vline(x=1.0, line_dash="dash", line_color=figures.ACCENT, row=1, col=1)
-        bars.update_layout(bargap=0.15, showlegend=False)
-        bars.update_xaxes(type="category", row=1, col=2)
-        return go.FigureWidget(figures.style(bars, height=300))
+        for trace in bars.data[2:]:  # same colours, same meaning as the first two
+            trace.update(showlegend=False)
+        figures.style(bars, height=340)
+        figures.limit_line(bars, row=1, col=1)
+        bars.update_layout(bargap=0.2, margin_t=80, legend={"y": 1.13, "itemclick": False})
+        bars.update_xaxes(title="IFD", row=1, col=1)
+        bars.update_xaxes(title="cluster", type="category", row=1, col=2)
+        bars.update_xaxes(title="packing strategy", row=1, col=3)
+        bars.update_yaxes(title="rows", row=1, col=1)
+        bars.update_yaxes(title="%", row=1, col=2)
+        bars.update_yaxes(title="%", range=[0, 100], row=1, col=3)
+        return responsive(bars)
+
+    def _build_map(self) -> go.FigureWidget:
+        drawn = figures.coverage_map(self._table, self._kept_on_map)
+        if len(self._shown) < len(self.ds):
+            title = drawn.layout.title.text
+            note = f" · {len(self._shown):,} of {len(self.ds):,} rows drawn, numbers are of all"
+            drawn.update_layout(title_text=title.replace("</sub>", f"{note}</sub>"))
+        return responsive(drawn)
 
     def _show_numbers(self) -> None:
         report = self.selection.report
-        tokens = int(tables.array(self.ds, "n_tokens")[self.selection.indices].sum())
+        tokens = int(self._lengths[self.selection.indices].sum())
         mean = "–" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}"
         divergence = "–" if report.divergence is None else f"{report.divergence:.4f}"
         shown = {
@@ -165,6 +185,7 @@ class Workbench(w.VBox):
             "clusters lost": f"{report.clusters_lost}",
             "divergence, bits": divergence,
         }
+        self.of.value = _OF.get(self.strategy.value, "% of the eligible rows")
         self.numbers.value = "".join(_NUMBER.format(name=name, value=value) for name, value in shown.items())
 
 

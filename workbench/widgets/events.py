@@ -14,6 +14,10 @@ class ErrorPanel(ipywidgets.HTML):
 
     last: Exception | None = None
 
+    def __init__(self):
+        super().__init__()
+        self.add_class("workbench-errors")
+
     def guard(self, callback: Callable) -> Callable:
         """`callback` with its exceptions shown here: ipywidgets would swallow them."""
 

@@ -39,8 +39,8 @@ class TrainingPanel(w.VBox):
         self.output_dir = w.Text(
             str(output_dir), description="Folder", style=wide, layout=w.Layout(width="18em")
         )
-        self.start = w.Button(description="Fine-tune the selection", button_style="primary", icon="play")
-        self.start.layout.width = "16em"
+        self.start = w.Button(description="Fine-tune", button_style="primary", icon="play")
+        self.start.layout.width = "12em"
         self.stop = w.Button(description="Stop", icon="stop", disabled=True)
         self.bar = w.IntProgress(layout=w.Layout(width="20em", visibility="hidden"))
         self.line = w.HTML()
@@ -49,7 +49,11 @@ class TrainingPanel(w.VBox):
         settings = [self.model, self.method, self.epochs, self.rate, self.batch_size, self.output_dir]
         wrap = w.Layout(flex_flow="row wrap")
         super().__init__(
-            [w.HBox(settings, layout=wrap), w.HBox([self.start, self.stop, self.bar, self.line], layout=wrap)]
+            [
+                w.HTML('<b style="font-size:1.15em">Fine-tune on the kept rows</b>'),
+                w.HBox(settings, layout=wrap),
+                w.HBox([self.start, self.stop, self.bar, self.line], layout=wrap),
+            ]
         )
 
     def _start(self, button) -> None:
