@@ -7,9 +7,10 @@ sample out. What is kept of a row are summed negative log-likelihoods and token 
 are derived; a row that cannot be scored has a status and no number.
 """
 
+import functools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import datasets
@@ -147,6 +148,36 @@ def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> list[in
     return lengths
 
 
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores rows, from the store where they are there. `load` gives the model, when a row first needs it."""
+
+    load: Callable
+    tokenizer: object
+    max_length: int
+    token_budget: int
+    settings: list  # all that a score depends on beside the row's text
+    store: Store | None
+
+    def __call__(self, instructions: list[str], responses: list[str]) -> Iterator[dict[int, Score]]:
+        """Scores by position, known ones first and the others as they come, stored already."""
+        texts = list(zip(instructions, responses, strict=True))
+        keys = [digest(self.settings, *text) for text in texts]
+        known = self.store.get(keys) if self.store else {}
+        yield {i: Score(**json.loads(known[key])) for i, key in enumerate(keys) if key in known}
+        todo = [i for i, key in enumerate(keys) if key not in known]
+        if not todo:
+            return
+        asked, answered = zip(*(texts[i] for i in todo), strict=True)
+        pairs = paper_pairs(self.tokenizer, asked, answered, self.max_length)
+        for found in _score_pairs(self.load(), pairs, self.token_budget):
+            scores = {todo[at]: score for at, score in found.items()}
+            if self.store:
+                lasting = {keys[i]: s for i, s in scores.items() if s.score_status in _LASTING}
+                self.store.put({key: json.dumps(asdict(s)).encode() for key, s in lasting.items()})
+            yield scores
+
+
 def score(
     ds: datasets.Dataset,
     model: str = "smollm2-135m",
@@ -164,9 +195,9 @@ def score(
     Rows already scored by these very weights, text and settings are read from the store; the others are
     stored as they come, so an interrupted call goes on where it stopped. `cache=False` does neither.
 
-    `dtype="auto"` is bfloat16 where the device has it: two to three times as fast as float32 and within some
-    percent of its scores, in nearly the same order. `max_length` (tokens) defaults to the model's context.
-    `token_budget` is the size of one forward pass; it changes speed and memory, never a score.
+    `dtype="auto"` is bfloat16 where the device has it: faster than float32, within some percent of its scores
+    and in nearly the same order. `max_length` (tokens) defaults to the model's context. `token_budget` is the
+    size of one forward pass; it changes speed and memory, never a score. `template` is that of the training.
     """
     one_of("convention", convention, CONVENTIONS)
     tables.require(ds, ["instruction", "response"], "wb.load")
@@ -177,35 +208,24 @@ def score(
     dtype = models.dtype_name(dtype, device)
     tokenizer = models.load_tokenizer(model)
     max_length = max_length or models.context_length(model)
-    settings = [models.fingerprint(model), convention, dtype, max_length]
-    store = Store("ifd") if cache else None
-    loaded = None  # only when a row needs it: a second run reads everything from the store
-    scores: list[Score | None] = [None] * len(ds)
+    scorer = _Scorer(
+        load=functools.cache(lambda: models.load_model(model, dtype, device)[0]),
+        tokenizer=tokenizer,
+        max_length=max_length,
+        token_budget=token_budget or TOKEN_BUDGET[device.split(":")[0]],
+        settings=[models.fingerprint(model), convention, dtype, max_length],
+        store=Store("ifd") if cache else None,
+    )
     lengths = _training_lengths(ds, tokenizer, template)
+    scores: list[Score | None] = [None] * len(ds)
     # Counted in tokens: the longest rows come first, so a rate of rows would promise too long a wait.
     with progress.bar(sum(lengths), "score", unit="token") as bar:
         for start in range(0, len(ds), _ROUND):
             rows = ds[start : start + _ROUND]
-            texts = list(zip(rows["instruction"], rows["response"], strict=True))
-            keys = [digest(settings, *text) for text in texts]
-            known = store.get(keys) if store else {}
-            for i, key in enumerate(keys):
-                if key in known:
-                    scores[start + i] = Score(**json.loads(known[key]))
-            todo = [i for i, key in enumerate(keys) if key not in known]
-            bar.update(sum(lengths[start + i] for i, key in enumerate(keys) if key in known))
-            if not todo:
-                continue
-            if loaded is None:
-                loaded, _ = models.load_model(model, dtype, device)
-            pairs = paper_pairs(tokenizer, *zip(*(texts[i] for i in todo), strict=True), max_length)
-            for found in _score_pairs(loaded, pairs, token_budget or TOKEN_BUDGET[device.split(":")[0]]):
-                if store:
-                    lasting = {keys[todo[at]]: s for at, s in found.items() if s.score_status in _LASTING}
-                    store.put({key: json.dumps(asdict(s)).encode() for key, s in lasting.items()})
-                for at, s in found.items():
-                    scores[start + todo[at]] = s
-                bar.update(sum(lengths[start + todo[at]] for at in found))
-    cells = [s.columns() for s in scores]
+            for found in scorer(rows["instruction"], rows["response"]):
+                for at, row_score in found.items():
+                    scores[start + at] = row_score
+                bar.update(sum(lengths[start + at] for at in found))
+    cells = [row_score.columns() for row_score in scores]
     columns = {name: [row[name] for row in cells] for name in FEATURES}
     return tables.with_columns(ds, columns | {"n_tokens": lengths}, FEATURES | {"n_tokens": tables.INT})
