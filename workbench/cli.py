@@ -16,9 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(_complain(str(error)))
     except KeyboardInterrupt:
-        sys.exit(
-            _complain("stopped; what was computed so far is stored and will not be computed again.", 130)
-        )
+        sys.exit(_complain("stopped; what was scored so far is stored and will not be scored again.", 130))
 
 
 def _complain(sentence: str, code: int = 2) -> int:

@@ -114,7 +114,7 @@ def cluster_coverage(clusters: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         title="Consistency: share of each cluster",
         xaxis_title="cluster",
-        yaxis_title="%",
+        yaxis_title="% of rows",
         xaxis_type="category",
     )
     return style(figure)
@@ -139,9 +139,7 @@ def padding_trace(rates: dict[str, float]) -> go.Bar:
 def padding_rates(rates: dict[str, float]) -> go.Figure:
     """What each packing strategy wastes on padding."""
     figure = go.Figure(padding_trace(rates))
-    figure.update_layout(
-        title="Padding: share of computed tokens", xaxis_title="packing strategy", yaxis_title="%"
-    )
+    figure.update_layout(title="Padding", xaxis_title="packing strategy", yaxis_title="% of computed tokens")
     figure.update_yaxes(range=[0, 100])
     return style(figure)
 
@@ -153,7 +151,10 @@ def _look(label: int) -> tuple[str, str]:
 
 
 def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
-    """All rows by cluster, small and faint, and the kept ones on top. `table` has x, y, cluster, instruction."""
+    """All rows by cluster, small and faint, and the kept ones on top.
+
+    `table` has x, y, cluster and instruction.
+    """
     label = table["cluster"].to_numpy()
     texts = table["instruction"].str.slice(0, 90).str.replace("<", "&lt;").str.replace("\n", " ")
     colors, symbols = (np.array(values) for values in zip(*map(_look, label.tolist()), strict=True))
@@ -173,7 +174,7 @@ def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
         )
 
     return [
-        trace(np.arange(len(table)), "all rows", size=6, opacity=0.35, line={"width": 0}),
+        trace(np.arange(len(table)), "all rows", size=6, opacity=0.45, line={"width": 0}),
         trace(np.flatnonzero(kept), "kept", size=10, opacity=1.0, line={"width": 1, "color": _TEXT}),
     ]
 
@@ -189,7 +190,8 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     style(figure, height=460)
     figure.update_layout(
         title="Coverage: map of the instructions"
-        "<br><sub>large: kept, small: all rows · UMAP distances are illustrative, no number comes from them</sub>",
+        "<br><sub>large: kept, small: all rows · distances are illustrative (UMAP), "
+        "no number comes from them</sub>",
         legend={"orientation": "v", "title_text": "cluster", "x": 1.01, "y": 1, "yanchor": "top"},
         legend_itemclick=False,
         legend_itemdoubleclick=False,

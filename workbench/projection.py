@@ -8,7 +8,7 @@ from importlib.metadata import version
 import datasets
 import numpy as np
 
-from . import tables
+from . import progress, tables
 from .errors import UserError
 from .store import Store, digest
 
@@ -33,7 +33,7 @@ def project(
     key = digest(settings, version("umap-learn"), list(vectors.shape), vectors.tobytes())
     stored = store.get([key]).get(key) if cache else None
     if stored is None:
-        print(f"Laying out {len(ds):,} rows with UMAP; its first use compiles for up to a minute ...")
+        progress.say(f"Laying out {len(ds):,} rows with UMAP; its first use compiles for up to a minute ...")
         points = _umap(vectors, settings)
         if cache:
             store.put({key: points.tobytes()})

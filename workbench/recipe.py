@@ -1,13 +1,14 @@
 """Every setting of a study in one place, to and from YAML: the same file drives notebook, script and
 cluster."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import yaml
 
-from .errors import MissingFileError, UserError, positive
-from .selection import check_ratio
+from .errors import MissingFileError, UserError, one_of, positive
+from .selection import STRATEGIES, check_ratio
 from .training import TrainingSettings
 
 
@@ -40,8 +41,9 @@ class Recipe:
 
     def __post_init__(self):
         check_ratio(self.ratio)
-        positive("held_out", self.held_out)
-        positive("k", self.k)
+        one_of("strategy", self.strategy, STRATEGIES)
+        for name in ("held_out", "k", "max_new_tokens"):
+            positive(name, getattr(self, name))
         if self.rows is not None:
             positive("rows", self.rows)
             if self.rows <= self.held_out:
@@ -57,9 +59,13 @@ class Recipe:
     def from_yaml(cls, path: str | Path) -> "Recipe":
         """Read settings; absent ones take their defaults, unknown ones are an error."""
         path = Path(path)
-        if not path.exists():
-            raise MissingFileError(f"{path} does not exist; give a recipe written by Recipe.to_yaml.")
-        return _build(cls, yaml.safe_load(path.read_text()) or {}, str(path))
+        if not path.is_file():
+            raise MissingFileError(f"{path} is no file; give a recipe written by Recipe.to_yaml.")
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; mend it.") from None
+        return _build(cls, {} if found is None else found, str(path))
 
 
 def _build(kind, found: object, where: str):
@@ -69,12 +75,22 @@ def _build(kind, found: object, where: str):
     for name in found:
         if name not in known:
             raise UserError(f"{where}: {name!r} is no setting; the settings are {', '.join(known)}.")
-    nested = {
-        name: _build(known[name].type, value, f"{where}: {name}")
-        for name, value in found.items()
-        if is_dataclass(known[name].type)
-    }
-    return kind(**(found | nested))
+    return kind(
+        **{name: _value(known[name].type, value, f"{where}: {name}") for name, value in found.items()}
+    )
+
+
+def _value(kind, found: object, where: str):
+    """`found` as the type of its setting."""
+    if is_dataclass(kind):
+        return _build(kind, found, where)
+    if kind is float and isinstance(found, (int, str)) and not isinstance(found, bool):
+        with suppress(ValueError):
+            return float(found)  # YAML takes 5e-4, without a point, for a text
+    if not isinstance(found, kind):
+        wanted = kind.__name__ if isinstance(kind, type) else kind
+        raise UserError(f"{where}={found!r} must be of type {wanted}.")
+    return found
 
 
 # LoRA, because a first try should take minutes and leave megabytes; the learning rate is one for adapters.

@@ -72,7 +72,7 @@ def write_html(study: Study) -> Path:
         figures="\n".join(_figures(study)),
         recipe=escape((study.folder / "recipe.yaml").read_text()),
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
     return path
 
 

@@ -7,7 +7,7 @@ import datasets
 import pandas as pd
 
 from .. import data, models, tables
-from ..errors import UserError, one_of
+from ..errors import UserError, one_of, positive
 from ..training import Run
 from .generate import extract_code, generate
 from .heldout import heldout_loss
@@ -37,6 +37,8 @@ def evaluate(
     assertions that run after the completion. A run's own training rows are not taken out: pass a table that
     it has not seen.
     """
+    positive("max_new_tokens", max_new_tokens)
+    positive("batch_size", batch_size)
     if isinstance(model, Run):
         if model.status not in ("done", "stopped"):
             raise UserError(
@@ -50,7 +52,10 @@ def evaluate(
         tasks, name = benchmark, "own tasks"
     tables.require(tasks, ["id", "instruction", "response", "check"], "assertions for each row")
     if limit is not None:
+        positive("limit", limit)
         tasks = tasks.select(range(min(limit, len(tasks))))
+    if not len(tasks):
+        raise UserError("benchmark has no rows; give a table with at least one task.")
     loaded, tokenizer = models.load_model(model, dtype, device)
     loss = heldout_loss(loaded, tokenizer, tasks, template=template)
     completions = generate(

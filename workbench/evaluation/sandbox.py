@@ -19,6 +19,7 @@ from dataclasses import dataclass
 PASS, FAIL, TIMEOUT, ERROR = "pass", "fail", "timeout", "error"
 _MEMORY_BYTES = 2 * 2**30
 _FILE_BYTES = 2**20
+_FAILED = 97  # exit code: the text of an assertion may be cut short, or look like anything
 _OUTPUT_CHARACTERS = 2000  # of what a program prints to stderr that is read at all
 
 # The child limits itself, because what runs between fork and exec in a process with threads may deadlock. The
@@ -33,8 +34,12 @@ else:
     for name, value in {limits}:
         resource.setrlimit(getattr(resource, name), (value, value))
 module = sys.modules["program"] = types.ModuleType("program")
-exec(compile({program!r}, "program", "exec"), module.__dict__)
-print({token!r})
+try:
+    exec(compile({program!r}, "program", "exec"), module.__dict__)
+except AssertionError:
+    sys.__excepthook__(*sys.exc_info())
+    sys.exit({failed})
+print({token!r}, file=sys.__stdout__)
 """
 
 
@@ -56,9 +61,10 @@ def run_program(program: str, seconds: float = 5.0) -> Outcome:
         ("RLIMIT_NOFILE", 64),
         ("RLIMIT_CORE", 0),
     ]
-    script = _CHILD.format(limits=limits, program=program, token=token)
+    script = _CHILD.format(limits=limits, program=program, token=token, failed=_FAILED)
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        # What a killed child still writes may come between: a folder left behind is no verdict.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
     ):
@@ -103,4 +109,4 @@ def _judge(code: int, printed: str, errors: str, token: str) -> Outcome:
     if code == 0:
         return Outcome(ERROR, "the program ended itself before its checks were done")
     last = errors.splitlines()[-1] if errors else f"exit code {code}"
-    return Outcome(FAIL if last.startswith("AssertionError") else ERROR, last)
+    return Outcome(FAIL if code == _FAILED else ERROR, last)

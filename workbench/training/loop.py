@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -80,6 +81,8 @@ def _with_lora(model, base: str, settings: TrainingSettings):
         lora_dropout=settings.lora_dropout,
         target_modules=targets or "all-linear",
     )
+    # peft reads a property that transformers is about to rename; nothing that a user could mend.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted

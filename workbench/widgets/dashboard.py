@@ -20,6 +20,11 @@ _NUMBER = (
     '<div style="font-size:1.7em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
     '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
 )
+_MADE_BY = {
+    ("ifd", "n_tokens"): "wb.score",
+    ("cluster",): "wb.embed and wb.cluster",
+    ("x", "y"): "wb.project",
+}
 _OF = {"random": "% of all rows"}  # the other strategies share out the eligible ones
 
 
@@ -41,9 +46,8 @@ class Workbench(w.VBox):
         model: str = "smollm2-135m",
         output_dir: str | Path = "runs/workbench",
     ):
-        tables.require(
-            ds, ["ifd", "cluster", "x", "y", "n_tokens"], "wb.score, wb.embed, wb.cluster, wb.project"
-        )
+        for columns, stage in _MADE_BY.items():
+            tables.require(ds, columns, stage)
         selection.check_ratio(ratio)
         self.ds = ds
         self._candidates = candidates_of(ds)
@@ -64,6 +68,11 @@ class Workbench(w.VBox):
         self._show_numbers()
         children = [self.controls, self.errors, self.numbers, Fit(), self.bars, self.map, self.training]
         super().__init__(children, layout=w.Layout(padding="4px"))
+        self.add_class("workbench-dashboard")
+
+    def __repr__(self) -> str:
+        """What is shown where no widgets are."""
+        return f"<Workbench of {len(self.ds):,} rows, {self.selection.report.n_kept:,} kept>"
 
     @property
     def run(self):
@@ -91,7 +100,7 @@ class Workbench(w.VBox):
             value=strategy,
             description="Strategy",
             style=wide,
-            layout=w.Layout(width="15em"),
+            layout=w.Layout(width="15em", margin="2px 2px 2px 1.5em"),
         )
         self.controls = w.HBox(
             [self.ratio, self.ratio_field, self.of, self.strategy], layout=w.Layout(flex_flow="row wrap")
@@ -135,7 +144,7 @@ class Workbench(w.VBox):
 
     def _build_bars(self) -> go.FigureWidget:
         report = self.selection.report
-        titles = ("Complexity", "Consistency: share of each cluster", "Padding of computed tokens")
+        titles = ("Complexity", "Consistency", "Padding")
         bars = make_subplots(
             1, 3, subplot_titles=titles, column_widths=[0.38, 0.34, 0.28], horizontal_spacing=0.07
         )
@@ -159,8 +168,8 @@ class Workbench(w.VBox):
         bars.update_xaxes(title="cluster", type="category", row=1, col=2)
         bars.update_xaxes(title="packing strategy", row=1, col=3)
         bars.update_yaxes(title="rows", row=1, col=1)
-        bars.update_yaxes(title="%", row=1, col=2)
-        bars.update_yaxes(title="%", range=[0, 100], row=1, col=3)
+        bars.update_yaxes(title="% of rows", row=1, col=2)
+        bars.update_yaxes(title="% of computed tokens", range=[0, 100], row=1, col=3)
         return responsive(bars)
 
     def _build_map(self) -> go.FigureWidget:
@@ -174,8 +183,8 @@ class Workbench(w.VBox):
     def _show_numbers(self) -> None:
         report = self.selection.report
         tokens = int(self._lengths[self.selection.indices].sum())
-        mean = "–" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}"
-        divergence = "–" if report.divergence is None else f"{report.divergence:.4f}"
+        mean = "none" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}"
+        divergence = "none" if report.divergence is None else f"{report.divergence:.4f}"
         shown = {
             "rows kept": f"{report.n_kept:,}",
             "of all rows": f"{report.share_of_all:.1%}",

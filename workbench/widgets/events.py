@@ -23,13 +23,11 @@ class ErrorPanel(ipywidgets.HTML):
 
         @wraps(callback)
         def guarded(*args, **kwargs):
+            self.clear()  # not afterwards: that would wipe what a guarded callback inside has shown
             try:
-                result = callback(*args, **kwargs)
+                return callback(*args, **kwargs)
             except Exception as error:
                 self.show(error)
-                return None
-            self.clear()
-            return result
 
         return guarded
 

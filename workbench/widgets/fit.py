@@ -14,8 +14,8 @@ def responsive(figure: go.Figure) -> go.FigureWidget:
 class Fit(anywidget.AnyWidget):
     """Sees the width that a box has, and has the figures beside it drawn to it.
 
-    plotly draws a FigureWidget before it is on the page, 700 pixels wide, and looks again only when the window
-    changes its size; opening a side bar does not.
+    plotly draws a FigureWidget before it is on the page, 700 pixels wide, and looks again only when the
+    window changes its size, which opening a side bar does not.
     """
 
     _esm = """

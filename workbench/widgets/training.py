@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -70,10 +71,9 @@ class TrainingPanel(w.VBox):
         )
         self.start.disabled, self.stop.disabled = True, False
         self.refresh()
-        try:
-            asyncio.get_running_loop().create_task(self._follow())
-        except RuntimeError:  # no event loop, as in a script: `refresh` is the caller's
-            pass
+        with suppress(RuntimeError):  # no event loop, as in a script: `refresh` is the caller's
+            loop = asyncio.get_running_loop()
+            self._following = loop.create_task(self._follow())  # a loop holds its tasks only weakly
 
     def _stop(self, button) -> None:
         self.stop.disabled = True

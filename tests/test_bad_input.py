@@ -1,0 +1,128 @@
+"""What people get wrong, through the public door: each is answered by a sentence that says how to mend it."""
+
+import json
+import re
+import time
+
+import datasets
+import pandas as pd
+import pytest
+from huggingface_hub import constants
+
+import workbench as wb
+
+ROWS = [{"instruction": f"Return {n}.", "response": f"return {n}"} for n in range(6)]
+
+
+def mistake(exception: type[Exception], *parts: str):
+    """The block raises `exception` with all of `parts` in its text, in their order."""
+    return pytest.raises(exception, match=".*".join(map(re.escape, parts)))
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A sound JSONL file of `ROWS`."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture
+def scored(file) -> datasets.Dataset:
+    """`ROWS` with what scoring, embedding and clustering would add."""
+    ds = wb.load(file)
+    for name, values in {
+        "ifd": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+        "n_tokens": [30, 40, 50, 60, 70, 80],
+        "embedding": [[1.0, 0.0]] * 6,
+        "cluster": [0, 0, 0, 1, 1, 1],
+    }.items():
+        ds = ds.add_column(name, values)
+    return ds
+
+
+def test_a_missing_file_names_its_neighbour(file):
+    absent = file.with_name("row.jsonl")
+    with mistake(FileNotFoundError, f"{absent} does not exist; did you mean {file}?"):
+        wb.load(absent)
+
+
+def test_a_wrong_column_name_lists_those_there_are(file):
+    with mistake(ValueError, "answer", "instruction", "response"):
+        wb.load(file, instruction="instruction", response="answer")
+
+
+def test_unknown_columns_ask_for_names():
+    with mistake(ValueError, "'x', 'y'", "instruction=", "response="):
+        wb.load(pd.DataFrame([{"x": "Add.", "y": "a + b"}]))
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    with mistake(ValueError, "empty.jsonl holds no rows; give a source with at least one"):
+        wb.load(tmp_path / "empty.jsonl")
+
+
+def test_a_line_cut_in_half_is_named_and_the_rest_is_loaded(file):
+    lines = file.read_text().splitlines()
+    lines[2] = lines[2][: len(lines[2]) // 2]
+    file.write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"1 of 6 rows rejected; the first: line 3: not valid JSON"):
+        ds = wb.load(file)
+    assert ds["instruction"][:] == [row["instruction"] for row in ROWS if row is not ROWS[2]]
+    (lost,) = wb.rejected(ds).to_dict("records")
+    assert (lost["source"], lost["line"]) == (str(file), 3)
+    assert lost["reason"].startswith("not valid JSON")
+    assert lost["excerpt"] in lines[2]
+
+
+@pytest.mark.parametrize("stage", [wb.score, wb.embed, wb.finetune, wb.evaluate])
+def test_a_model_that_does_not_exist_with_the_hub_out_of_reach(stage, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    parts = (
+        "model='no/such' cannot be found",
+        "hub: out of reach (ConnectionRefusedError",
+        "Give a local folder",
+    )
+    with mistake(ValueError, *parts):
+        if stage is wb.evaluate:
+            stage("no/such")
+        elif stage is wb.finetune:
+            stage(wb.load(file), model="no/such", output_dir=tmp_path / "run")
+        else:
+            stage(wb.load(file), model="no/such")
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("ratio", [0, 1.5, -0.4, float("nan"), "0.4", True])
+def test_a_ratio_outside_its_range(scored, ratio):
+    with mistake(ValueError, f"ratio={ratio!r} must be above 0 and at most 1"):
+        wb.select(scored, ratio=ratio)
+
+
+@pytest.mark.parametrize("k", [7, 0, 2.5])
+def test_a_k_that_the_rows_do_not_allow(scored, k):
+    wanted = "is more than the 6 rows; give at most one" if k == 7 else "must be a whole number of at least 1"
+    with mistake(ValueError, f"k={k} {wanted}"):
+        wb.cluster(scored, k=k)
+
+
+@pytest.mark.parametrize("lengths", ["table", "plain"])
+def test_a_max_length_shorter_than_every_sample(scored, lengths):
+    source = scored if lengths == "table" else [30, 40, 50, 60, 70, 80]
+    with mistake(ValueError, "max_length=29 is shorter than every sample (the shortest has 30", "median, 55"):
+        wb.pack(source, max_length=29)
+    assert wb.pack(source, max_length=30).n_truncated == 5
+
+
+def test_training_with_a_max_length_shorter_than_every_prompt(file, toy_model_dir, tmp_path):
+    with mistake(ValueError, "none of the 6 rows has a response token within max_length=5"):
+        wb.finetune(wb.load(file), toy_model_dir("llama"), tmp_path / "run", max_length=5)
+
+
+def test_a_stage_without_the_one_before_it(file):
+    for stage, made_by in ((wb.cluster, "wb.embed"), (wb.select, "wb.score"), (wb.pack, "wb.score")):
+        with mistake(ValueError, "is missing from the dataset", f"make it with {made_by}"):
+            stage(wb.load(file))

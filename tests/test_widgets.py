@@ -1,0 +1,225 @@
+"""The dashboard without a browser: its controls show what the method's functions say."""
+
+import re
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench import packing, tables
+from workbench.errors import UserError
+from workbench.widgets import training
+from workbench.widgets.dashboard import _ON_MAP
+
+HISTOGRAM_KEPT, SHARES_KEPT, PADDING = 1, 3, 4  # traces of the bars
+MAP_ALL, MAP_KEPT = 0, 1
+
+
+@pytest.fixture(scope="module")
+def ds():
+    return wb.first_look()
+
+
+@pytest.fixture
+def dashboard(ds):
+    return wb.Workbench(ds, ratio=0.4, max_length=512, batch_size=8)
+
+
+def numbers_of(dashboard) -> dict[str, str]:
+    """Name -> text of each number shown."""
+    texts = re.findall(r">([^<>]+)</div>", dashboard.numbers.value)
+    return dict(zip(texts[1::2], texts[0::2], strict=True))
+
+
+def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None:
+    """Every part of `dashboard` agrees with the method's functions called directly."""
+    ds = dashboard.ds
+    expected = wb.select(ds, ratio, strategy)
+    np.testing.assert_array_equal(dashboard.selection.indices, expected.indices)
+
+    lengths, report = tables.array(ds, "n_tokens")[expected.indices], expected.report
+    shown = numbers_of(dashboard)
+    assert shown["rows kept"] == f"{len(expected.indices):,}"
+    assert shown["tokens"] == f"{lengths.sum():,}"
+    assert shown["mean IFD kept"] == f"{report.mean_ifd_kept:.3f}"
+    assert shown["clusters lost"] == str(report.clusters_lost)
+
+    bars = dashboard.bars.data
+    assert sum(bars[HISTOGRAM_KEPT].y) == np.isfinite(tables.array(ds, "ifd")[expected.indices]).sum()
+    np.testing.assert_allclose(bars[SHARES_KEPT].y, 100 * report.clusters["of_kept"])
+    assert bars[PADDING].x == packing.STRATEGIES
+    for name, percent in zip(bars[PADDING].x, bars[PADDING].y, strict=True):
+        plan = wb.pack(lengths, max_length=512, strategy=name, batch_size=8)
+        assert percent == pytest.approx(100 * plan.padding_rate)
+
+    on_map = dashboard.map.data[MAP_KEPT]
+    np.testing.assert_array_equal(on_map.x, tables.array(ds, "x")[expected.indices])
+    np.testing.assert_array_equal(on_map.y, tables.array(ds, "y")[expected.indices])
+
+
+def test_shows_the_selection_it_was_built_with(dashboard, ds):
+    assert_shows(dashboard, 0.4)
+    assert sum(dashboard.bars.data[0].y) == len(ds)
+    assert len(dashboard.map.data[MAP_ALL].x) == len(ds)
+    assert dashboard.errors.last is None
+    assert dashboard.errors.value == ""
+    assert repr(dashboard) == f"<Workbench of {len(ds)} rows, {len(dashboard.selection.indices)} kept>"
+
+
+@pytest.mark.parametrize("percent", [10, 71, 100])
+def test_the_slider_moves_everything(dashboard, percent):
+    dashboard.ratio.value = percent
+    assert_shows(dashboard, percent / 100)
+
+
+def test_slider_and_number_field_are_one(dashboard):
+    dashboard.ratio_field.value = 15
+    assert dashboard.ratio.value == 15
+    assert_shows(dashboard, 0.15)
+    dashboard.ratio.value = 60
+    assert dashboard.ratio_field.value == 60
+
+
+@pytest.mark.parametrize("strategy", ["ifd-top", "random"])
+def test_another_strategy_moves_everything(dashboard, strategy):
+    dashboard.strategy.value = strategy
+    assert_shows(dashboard, 0.4, strategy)
+
+
+def test_says_what_the_ratio_is_of(dashboard):
+    assert dashboard.of.value == "% of the eligible rows"
+    dashboard.strategy.value = "random"
+    assert dashboard.of.value == "% of all rows"
+
+
+def test_a_ratio_that_keeps_nothing_is_shown_as_such(ds):
+    dashboard = wb.Workbench(ds.select(range(30)), ratio=0.4)
+    dashboard.ratio.value = 1
+    assert dashboard.errors.last is None
+    assert numbers_of(dashboard)["rows kept"] == "0"
+    assert len(dashboard.map.data[MAP_KEPT].x) == 0
+
+
+def test_an_exception_is_shown_until_something_succeeds(dashboard, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("workbench.widgets.dashboard.select", lambda *_, **__: 1 / 0)
+        dashboard.ratio.value = 50
+        assert isinstance(dashboard.errors.last, ZeroDivisionError)
+        assert "ZeroDivisionError" in dashboard.errors.value
+        assert "division by zero" in dashboard.errors.value
+    dashboard.ratio.value = 55
+    assert dashboard.errors.last is None
+    assert dashboard.errors.value == ""
+    assert_shows(dashboard, 0.55)
+
+
+def test_an_exception_of_the_slower_part_is_shown_too(dashboard, monkeypatch):
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: 1 / 0)
+    dashboard.ratio.value = 50
+    assert isinstance(dashboard.errors.last, ZeroDivisionError)
+
+
+def test_text_of_an_exception_is_not_markup(dashboard):
+    dashboard.errors.show(ValueError("<script>alert(1)</script>"))
+    assert "<script>" not in dashboard.errors.value
+
+
+@pytest.mark.parametrize(
+    ("column", "stage"),
+    [
+        ("ifd", "wb.score"),
+        ("n_tokens", "wb.score"),
+        ("cluster", "wb.embed and wb.cluster"),
+        ("x", "wb.project"),
+    ],
+)
+def test_a_missing_column_is_named_with_its_stage(ds, column, stage):
+    with pytest.raises(UserError, match=rf"'{column}' is missing .* make it with {stage} first"):
+        wb.Workbench(ds.remove_columns(column))
+
+
+def test_a_wrong_ratio_is_refused(ds):
+    with pytest.raises(UserError, match="ratio=0 must be above 0"):
+        wb.Workbench(ds, ratio=0)
+
+
+def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
+    few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction"])
+    many = few.select(np.arange(_ON_MAP + 2_000) % len(few))
+    dashboard = wb.Workbench(many)
+    assert len(dashboard.map.data[MAP_ALL].x) == _ON_MAP
+    assert "10,000 of 12,000 rows drawn" in dashboard.map.layout.title.text
+    kept = wb.select(many, 0.4).indices
+    assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)
+    assert numbers_of(dashboard)["rows kept"] == f"{len(kept):,}"
+    assert sum(dashboard.bars.data[HISTOGRAM_KEPT].y) == len(kept)
+
+
+class FakeRun:
+    """A fine-tuning in the middle of its steps, that goes on until it is asked to stop."""
+
+    def __init__(self):
+        self.status, self.active, self.error, self.stop_asked = "running", True, None, False
+        self.model_dir = "runs/fake/model"
+        record = {"step": 3, "of": 10, "loss": 1.25, "tokens_per_second": 100.0, "peak_memory_mib": 900}
+        self.history = [record | {"seconds": 6.0}]
+
+    def request_stop(self):
+        self.stop_asked = True
+
+    def end(self, status, error=None):
+        self.status, self.active, self.error = status, False, error
+
+
+@pytest.fixture
+def started(dashboard, monkeypatch):
+    """A dashboard whose button was clicked, the run that it got, and what it asked for."""
+    run, asked = FakeRun(), []
+    monkeypatch.setattr(training, "finetune", lambda *args, **settings: asked.append((args, settings)) or run)
+    dashboard.training.epochs.value = 2
+    dashboard.training.start.click()
+    return dashboard, run, asked
+
+
+def test_the_button_trains_on_what_is_kept(started):
+    dashboard, run, [(args, settings)] = started
+    assert dashboard.run is run
+    assert args[0]["id"][:] == dashboard.selection.dataset["id"][:]
+    assert args[1] == "smollm2-135m"
+    assert settings["epochs"] == 2
+    assert settings["max_length"] == 512
+
+
+def test_progress_of_a_run_is_shown(started):
+    panel = started[0].training
+    assert (panel.bar.value, panel.bar.max) == (3, 10)
+    for words in ("running", "step 3 of 10", "loss 1.250", "about 14 s left"):
+        assert words in panel.line.value
+    assert panel.start.disabled
+    assert not panel.stop.disabled
+
+
+def test_stop_asks_the_run_to_stop(started):
+    dashboard, run, _ = started
+    panel = dashboard.training
+    panel.stop.click()
+    assert run.stop_asked
+    run.end("stopped")
+    panel.refresh()
+    assert "stopped" in panel.line.value
+    assert not panel.start.disabled
+    assert panel.stop.disabled
+
+
+def test_a_failed_run_is_shown_as_an_error(started):
+    dashboard, run, _ = started
+    run.end("failed", FloatingPointError("the loss is nan at step 4"))
+    dashboard.training.refresh()
+    assert "the loss is nan at step 4" in dashboard.errors.value
+
+
+def test_a_refused_training_is_shown_as_an_error(dashboard):
+    dashboard.training.rate.value = -1.0
+    dashboard.training.start.click()
+    assert "learning_rate=-1.0 must be above 0" in dashboard.errors.value
+    assert not dashboard.training.start.disabled
