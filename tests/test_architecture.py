@@ -121,3 +121,11 @@ def test_every_public_name_can_be_had():
         assert getattr(workbench, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         workbench.lode  # noqa: B018
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_the_code_is_clean(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

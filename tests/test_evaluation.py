@@ -69,7 +69,7 @@ class TestSandbox:
             ("import sys\nsys.exit(3)", "error", "exit code 3"),
             ("def f():\n    return f()\nf()", "error", "RecursionError"),
             ("bytearray(4 * 2**30)", "error", "MemoryError"),
-            ("print('x' * 10**8)", "error", "File too large"),
+            ("print('x' * 10**7)", "error", "File too large"),
             ("open('big', 'wb').write(bytes(2**22))", "error", "File too large"),
             ("text = '\ud800'", "error", "surrogates not allowed"),
         ],

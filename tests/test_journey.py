@@ -1,6 +1,7 @@
 """The whole method on one recipe: what it writes, and what a second run need not do."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,23 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import complexity, journey, projection, report
+import workbench
+from workbench import cli, complexity, journey, models, projection, report
 from workbench.errors import UserError
+from workbench.evaluation import EvalReport
 from workbench.recipe import QUICKSTART, Recipe
-from workbench.training import TrainingSettings
+from workbench.training import Run, TrainingSettings
 
 
-@pytest.fixture(autouse=True)
-def _map_without_umap(request, monkeypatch):
-    """Two coordinates at once: UMAP, which compiles for half a minute, has tests of its own."""
-    if not request.node.get_closest_marker("model"):
-        monkeypatch.setattr(projection, "_umap", lambda vectors, settings: vectors[:, :2].astype(np.float32))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(toy_model_dir, toy_embedder_dir) -> Recipe:
     model = str(toy_model_dir("llama"))
-    training = TrainingSettings(max_length=512, batch_size=4, dtype="float32", device="cpu")
     return Recipe(
         rows=40,
         held_out=8,
@@ -37,18 +32,33 @@ def recipe(toy_model_dir, toy_embedder_dir) -> Recipe:
         k=3,
         max_ifd=2.0,  # a random model is not helped by instructions
         model=model,
-        training=training,
+        training=TrainingSettings(max_length=512, batch_size=4, dtype="float32", device="cpu"),
         max_new_tokens=8,
         full=True,
     )
 
 
-def travelled(recipe: Recipe, folder: Path) -> tuple[journey.Study, list[str]]:
-    """The study, with its report written, and what it said."""
-    said = []
-    study = journey.travel(recipe, folder, say=said.append)
-    report.write_html(study)
-    return study, said
+def _no_umap(monkeypatch) -> None:
+    """Two coordinates at once: UMAP, which compiles for half a minute, has tests of its own."""
+    monkeypatch.setattr(projection, "_umap", lambda vectors, settings: vectors[:, :2].astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What the journey of `study` said."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def study(recipe, told, tmp_path_factory) -> journey.Study:
+    """A journey that the tests share, with its cache beside its folder."""
+    home = tmp_path_factory.mktemp("journey")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_CACHE", str(home / "cache"))
+        _no_umap(patch)
+        found = journey.travel(recipe, home / "study", say=told.append)
+    report.write_html(found)
+    return found
 
 
 def strict_json(path: Path) -> dict:
@@ -61,10 +71,6 @@ def strict_json(path: Path) -> dict:
 
 
 class TestToyJourney:
-    @pytest.fixture
-    def study(self, recipe, tmp_path):
-        return travelled(recipe, tmp_path / "study")[0]
-
     def test_files(self, study, recipe):
         names = {path.name for path in study.folder.iterdir()}
         assert names == {
@@ -120,31 +126,31 @@ class TestToyJourney:
         for name in ("base", "ifd-cluster", "random", "all rows"):
             assert f"<td>{name}</td>" in page
 
+    def test_every_stage_says_what_it_found(self, study, told):
+        beginnings = ["40 of 344 rows", "scored: ", "fresh scores", "kept ", "padding: max "]
+        beginnings += ["base: loss", "ifd-cluster: loss", "random: loss", "all rows: loss"]
+        for sentence, beginning in zip(told, beginnings, strict=True):
+            assert sentence.startswith(beginning)
+
     def test_a_second_run_in_the_same_folder_scores_nothing(self, study, recipe, monkeypatch):
-        def refuse(*_):
-            raise AssertionError("scored again")
-
-        monkeypatch.setattr(complexity, "_score_pairs", refuse)
-        again, _ = travelled(replace(recipe, ratio=0.2, full=False), study.folder)
+        monkeypatch.setenv("WORKBENCH_CACHE", str(study.folder.parent / "cache"))
+        for module, name in ((complexity, "_score_pairs"), (models, "load_embedder"), (projection, "_umap")):
+            monkeypatch.setattr(module, name, _refuse)
+        changed = replace(recipe, strategy="random", ratio=0.2, full=False)
+        again = journey.travel(changed, study.folder, say=_silent)
         assert again.pool["ifd"][:] == study.pool["ifd"][:]
-        assert again.selection.report.n_kept < study.selection.report.n_kept
-        assert list(again.reports) == ["base", "ifd-cluster", "random"]
+        assert again.selection.report.n_kept == 6
+        assert list(again.reports) == ["base", "random"]
+        assert len(strict_json(study.folder / "results.json")["models"]) == 2
+        assert report.write_html(again).exists()
 
 
-def test_every_stage_says_what_it_found(recipe, tmp_path):
-    _, said = travelled(replace(recipe, strategy="random", full=False), tmp_path)
-    beginnings = (
-        "40 of 344 rows",
-        "scored: 32",
-        "fresh scores",
-        "kept 12 rows",
-        "padding:",
-        "base:",
-        "random:",
-    )
-    assert len(said) == len(beginnings)
-    for sentence, beginning in zip(said, beginnings, strict=True):
-        assert sentence.startswith(beginning)
+def _refuse(*_, **__):
+    raise AssertionError("computed again")
+
+
+def _silent(_) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -155,49 +161,64 @@ def test_every_stage_says_what_it_found(recipe, tmp_path):
         ({"k": 33}, "k=33 is more than the 32 rows"),
     ],
 )
-def test_recipes_that_leave_nothing(changes, message, recipe, tmp_path):
+def test_recipes_that_leave_nothing(changes, message, recipe, tmp_path, monkeypatch):
+    _no_umap(monkeypatch)
     with pytest.raises(UserError, match=message):
-        journey.travel(replace(recipe, **changes), tmp_path, say=lambda _: None)
+        journey.travel(replace(recipe, **changes), tmp_path, say=_silent)
 
 
-def test_a_model_that_diverged_still_gives_json(recipe, tmp_path, monkeypatch):
-    held_out_loss = {"real": journey.evaluate}
-
-    def diverged(*arguments, **settings):
-        return replace(held_out_loss["real"](*arguments, **settings), loss_per_token=float("nan"))
-
-    monkeypatch.setattr(journey, "evaluate", diverged)
-    study, _ = travelled(replace(recipe, full=False), tmp_path)
-    assert strict_json(study.folder / "results.json")["models"][1]["loss"] is None
+def test_a_model_that_diverged_still_gives_json(recipe, tmp_path):
+    study = journey.Study(recipe, tmp_path, pool=[], held_out=[])
+    study.reports["base"] = EvalReport("m", "own tasks", pd.DataFrame({"base": ["fail"]}), float("nan"))
+    journey._write_results(study)
+    assert strict_json(tmp_path / "results.json")["models"][0]["loss"] is None
 
 
-def test_an_interrupt_stops_the_training(recipe, tmp_path, monkeypatch):
-    started = []
-
-    def wait(run):
-        started.append(run)
+def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
+    def interrupted(run):
+        waited_for.append(run)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.training.Run.wait", wait)
+    waited_for = []
+    monkeypatch.setattr(Run, "wait", interrupted)
+    monkeypatch.setattr(journey, "evaluate", lambda *_, **__: study.reports["base"])
+    begun = replace(study, folder=tmp_path, runs={}, reports={})
     with pytest.raises(KeyboardInterrupt):
-        travelled(recipe, tmp_path)
-    (run,) = started
+        journey._tune_and_compare(begun, _silent)
+    (run,) = waited_for
     run._thread.join()
     assert run.status == "stopped"
 
 
 @pytest.mark.model
-def test_quickstart_with_the_real_model(tmp_path):
-    replace(QUICKSTART, rows=60, held_out=12, max_new_tokens=32).to_yaml(tmp_path / "short.yaml")
-    arguments = ["quickstart", "--recipe", str(tmp_path / "short.yaml"), "--rows", "60"]
-
-    def run(*more: str) -> str:
-        command = [sys.executable, "-c", "import sys; from workbench.cli import main; main(sys.argv[1:])"]
-        done = subprocess.run([*command, *arguments, *more], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    out = run()
-    header = next(line for line in out.splitlines() if "held-out loss" in line)
+def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
+    short = tmp_path / "short.yaml"
+    replace(QUICKSTART, held_out=12, max_new_tokens=32).to_yaml(short)
+    arguments = ["quickstart", "--recipe", str(short), "--rows", "60", "--output", str(tmp_path / "study")]
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", *arguments],
+        env=os.environ | {"PYTHONPATH": str(Path(workbench.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    header = next(i for i, line in enumerate(lines) if "held-out loss" in line)
     columns = ["rows", "tokens", "training", "peak memory", "held-out loss", "pass@1"]
-    assert re.split(r"\s{2,}", header.strip()) == columns
+    assert re.split(r"\s{2,}", lines[header].strip()) == columns
+    named = [re.split(r"\s{2,}", line.strip())[0] for line in lines[header + 1 : header + 4]]
+    assert named == ["base", "ifd-cluster", "random"]
+    assert strict_json(tmp_path / "study/results.json")["agreement_with_bundled_scores"]["spearman"] > 0.9
+    assert (tmp_path / "study/report.html").exists()
+
+    class Scored(Exception):
+        pass
+
+    def scored(study, say):
+        assert study.pool["score_status"][:] == ["ok"] * 48
+        raise Scored
+
+    monkeypatch.setattr(complexity, "_score_pairs", _refuse)
+    monkeypatch.setattr(journey, "_choose", scored)  # the rest is computed anew
+    with pytest.raises(Scored):
+        cli.main(arguments)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from workbench import cli, journey
 from workbench.errors import MissingFileError, UserError
 from workbench.recipe import QUICKSTART, Recipe
 from workbench.training import TrainingSettings
+
+CHECKOUT = Path(workbench.__file__).parents[1]
 
 
 def recipe_file(tmp_path: Path, text: str) -> Path:
@@ -90,7 +91,7 @@ class TestRecipe:
 
     def test_not_utf8(self, tmp_path):
         (tmp_path / "recipe.yaml").write_bytes(b"data: \xff")
-        with pytest.raises(UserError, match="recipe.yaml is not valid YAML"):
+        with pytest.raises(UserError, match=r"recipe\.yaml is not valid YAML"):
             Recipe.from_yaml(tmp_path / "recipe.yaml")
 
     @pytest.mark.parametrize("name", ["absent.yaml", ""])
@@ -99,56 +100,43 @@ class TestRecipe:
             Recipe.from_yaml(tmp_path / name)
 
 
-def workbench_command(*arguments: str, cwd: Path) -> list:
-    """Exit code, standard output and standard error of `python -m workbench`, with the hub out of reach."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(cwd / "hf"),
-        "PYTHONPATH": str(Path(workbench.__file__).parents[1]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "workbench", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    return [done.returncode, done.stdout, done.stderr]
-
-
 class TestCommandLine:
-    def test_an_unknown_model_is_one_sentence_within_seconds(self, tmp_path):
-        started = time.monotonic()
-        code, _, errors = workbench_command("quickstart", "--model", "no/such", cwd=tmp_path)
-        assert code == 2
-        assert errors.startswith(
-            "workbench: model='no/such' cannot be found. local folder: there is no no/such"
+    def test_an_unknown_model_is_one_sentence(self, tmp_path):
+        here = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "workbench", "quickstart", "--model", "no/such"],
+            cwd=tmp_path,
+            env=here
+            | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
-        assert "hub: out of reach (ConnectionRefusedError from http://127.0.0.1:9)" in errors
-        assert errors.count("\n") == 1
-        assert time.monotonic() - started < 60
+        assert done.returncode == 2
+        assert done.stderr.startswith("workbench: model='no/such' cannot be found. local folder: there is no")
+        assert "hub: out of reach (ConnectionRefusedError from http://127.0.0.1:9)" in done.stderr
+        assert done.stderr.count("\n") == 1
 
     @pytest.mark.parametrize(
-        ("arguments", "message"),
+        ("option", "value", "message"),
         [
-            (["quickstart", "--ratio", "1.5"], "workbench: ratio=1.5 must be above 0 and at most 1"),
-            (["quickstart", "--ratio", "0"], "workbench: ratio=0.0 must be above 0 and at most 1"),
-            (["quickstart", "--rows", "-3"], "workbench: rows=-3 must be a whole number of at least 1"),
-            (["quickstart", "--rows", "30"], "workbench: rows=30 leaves nothing to train on beside held_out=40"),
-            (["quickstart", "--data", "missing.jsonl"], "workbench: missing.jsonl does not exist; check the path"),
-            (["quickstart", "--recipe", "missing.yaml"], "workbench: missing.yaml is no file"),
+            ("--ratio", "1.5", "ratio=1.5 must be above 0 and at most 1"),
+            ("--ratio", "0", "ratio=0.0 must be above 0 and at most 1"),
+            ("--rows", "-3", "rows=-3 must be a whole number of at least 1"),
+            ("--rows", "30", "rows=30 leaves nothing to train on beside held_out=40"),
+            ("--data", "missing.jsonl", "missing.jsonl does not exist; check the path"),
+            ("--recipe", "missing.yaml", "missing.yaml is no file"),
         ],
-    )  # fmt: skip
+    )
     def test_a_mistake_is_one_sentence_and_exit_code_2(
-        self, arguments, message, capsys, monkeypatch, tmp_path
+        self, option, value, message, capsys, monkeypatch, tmp_path
     ):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
+            cli.main(["quickstart", option, value])
         errors = capsys.readouterr().err
         assert ended.value.code == 2
-        assert errors.startswith(message)
+        assert errors.startswith(f"workbench: {message}")
         assert errors.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["fly"], [], ["quickstart", "--ratio", "much"]])
@@ -160,8 +148,12 @@ class TestCommandLine:
 
     @pytest.mark.parametrize(
         ("arguments", "shown"),
-        [(["--help"], "first-look"), (["quickstart", "--help"], "--recipe"), (["first-look", "--help"], "usage")],
-    )  # fmt: skip
+        [
+            (["--help"], "first-look"),
+            (["quickstart", "--help"], "--recipe"),
+            (["first-look", "--help"], "usage: workbench first-look"),
+        ],
+    )
     def test_help(self, arguments, shown, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
@@ -194,9 +186,7 @@ class TestCommandLine:
             cli.main(["quickstart", *arguments])
 
     def test_an_interrupt_ends_with_130(self, monkeypatch, capsys):
-        monkeypatch.setattr(
-            journey, "travel", lambda *_: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5)
-        )
+        monkeypatch.setattr(journey, "travel", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(SystemExit) as ended:
             cli.main(["quickstart"])
         assert ended.value.code == 130

@@ -36,7 +36,7 @@ class TrainingPanel(w.VBox):
         )
         self.epochs = w.BoundedIntText(1, min=1, max=100, description="Epochs", style=wide, layout=narrow)
         self.rate = w.FloatText(5e-4, description="Learning rate", style=wide, layout=narrow)
-        self.batch_size = w.BoundedIntText(8, min=1, max=1024, description="Batch", style=wide, layout=narrow)
+        self.batch_size = w.BoundedIntText(4, min=1, max=1024, description="Batch", style=wide, layout=narrow)
         self.output_dir = w.Text(
             str(output_dir), description="Folder", style=wide, layout=w.Layout(width="18em")
         )
@@ -81,8 +81,9 @@ class TrainingPanel(w.VBox):
 
     async def _follow(self) -> None:
         while self.run.active:
-            await asyncio.sleep(_EVERY)
             self.refresh()
+            await asyncio.sleep(_EVERY)
+        self.refresh()
 
     def refresh(self) -> None:
         """Show how the run stands now."""
@@ -104,7 +105,7 @@ def _sentence(run: Run) -> str:
         last = run.history[-1]
         words += [f"step {last['step']} of {last['of']}", f"loss {last['loss']:.3f}"]
         words += [f"{last['tokens_per_second']:.0f} tokens/s", f"peak {last['peak_memory_mib']:,} MiB"]
-        if run.active:
+        if run.status == "running":
             left = last["seconds"] / last["step"] * (last["of"] - last["step"])
             words.append(f"about {left:.0f} s left")
     if run.status == "done":
