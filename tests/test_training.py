@@ -224,7 +224,7 @@ def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
 def test_a_loss_that_is_no_number_fails_the_run(tune):
     run = tune(learning_rate=1e30, epochs=4)
     with pytest.raises(
-        RuntimeError, match=r"the loss is (nan|inf) at step \d; try a lower learning_rate than 1e\+30"
+        UserError, match=r"the loss is (nan|inf) at step \d; try a lower learning_rate than 1e\+30"
     ):
         run.wait()
     assert run.status == "failed"
@@ -238,7 +238,7 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):
     undisturbed = tune("undisturbed", epochs=3).wait()
     fail_at(5, monkeypatch)
     run = tune("failed", epochs=3, save_steps=2)
-    with pytest.raises(RuntimeError, match="the loss is nan at step 5"):
+    with pytest.raises(UserError, match="the loss is nan at step 5"):
         run.wait()
     run.resume().wait()
     assert [record["step"] for record in run.history] == list(range(1, 7))
@@ -250,7 +250,7 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):
 def test_an_architecture_that_leaks_is_not_packed(tune, toy_model_dir):
     run = tune("packed", model=toy_model_dir(LEAKING))
     with pytest.raises(
-        RuntimeError, match=r"BloomForCausalLM\) lets packed samples see each other; .*strategy='pad'"
+        UserError, match=r"BloomForCausalLM\) lets packed samples see each other; .*strategy='pad'"
     ):
         run.wait()
     assert run.status == "failed"

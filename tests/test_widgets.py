@@ -1,5 +1,6 @@
 """The dashboard without a browser: its controls show what the method's functions say."""
 
+import asyncio
 import re
 
 import numpy as np
@@ -116,6 +117,29 @@ def test_an_exception_is_shown_until_something_succeeds(dashboard, monkeypatch):
 def test_an_exception_of_the_slower_part_is_shown_too(dashboard, monkeypatch):
     monkeypatch.setattr(packing, "pack", lambda *_, **__: 1 / 0)
     dashboard.ratio.value = 50
+    assert isinstance(dashboard.errors.last, ZeroDivisionError)
+
+
+async def _drag(dashboard, *percents: int) -> None:
+    """Values in the time in which no slider settles, and then a rest."""
+    for percent in percents:
+        dashboard.ratio.value = percent
+    await asyncio.sleep(1)
+
+
+def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, monkeypatch):
+    packed, pack = [], packing.pack
+    monkeypatch.setattr(packing, "pack", lambda *args, **more: packed.append(args) or pack(*args, **more))
+    asyncio.run(_drag(dashboard, 50, 60, 70))
+    assert len(packed) == len(packing.STRATEGIES)  # once for all three
+    monkeypatch.undo()
+    assert_shows(dashboard, 0.7)
+
+
+def test_what_settles_late_does_not_hide_a_newer_exception(dashboard, monkeypatch):
+    select = dashboard._select
+    monkeypatch.setattr(dashboard, "_select", lambda: 1 / 0 if dashboard.ratio.value == 60 else select())
+    asyncio.run(_drag(dashboard, 50, 60))
     assert isinstance(dashboard.errors.last, ZeroDivisionError)
 
 

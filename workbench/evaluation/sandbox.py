@@ -4,7 +4,8 @@ Holds: an interpreter of its own (`python -I`) with an empty environment and a s
 no standard input, limits on CPU time, memory, file size and open files, a wall clock, and the whole process
 group killed at the end. The verdict rests on a token that only a program which ran to its end prints.
 
-Does NOT hold: the network, reading files that this user can read, or a program written to forge the token.
+Does NOT hold: the network, reading files that this user can read, a program written to forge the token, one
+that starts many processes, or one whose children leave the process group.
 Run code that you would not run yourself in a container.
 """
 

@@ -63,7 +63,9 @@ class Run:
         if bar:
             bar.close()
         if self.error:
-            raise RuntimeError(f"The run in {self.output_dir} failed: {self.error}") from self.error
+            mendable = isinstance(self.error, UserError | FloatingPointError)
+            kind = UserError if mendable else RuntimeError
+            raise kind(f"The run in {self.output_dir} failed: {self.error}") from self.error
         return self
 
     @property

@@ -1,6 +1,7 @@
 """All that decides how one fine-tuning goes."""
 
 from dataclasses import dataclass, fields
+from numbers import Real
 
 from .. import packing
 from ..errors import UserError, one_of, positive
@@ -47,7 +48,7 @@ class TrainingSettings:
             positive(name, getattr(self, name))
         if self.save_steps is not None:
             positive("save_steps", self.save_steps)
-        if not self.learning_rate > 0:
+        if not isinstance(self.learning_rate, Real) or not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
 
 

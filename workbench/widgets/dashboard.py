@@ -62,7 +62,7 @@ class Workbench(w.VBox):
         self.bars = self._build_bars()
         self.map = self._build_map()
         self.training = TrainingPanel(lambda: self.selection, self.errors, model, output_dir, max_length)
-        self._settle = WhenSettled(self.errors.guard(self._follow))
+        self._settle = WhenSettled(self.errors.guard(self._follow, starts=False))
         for control in (self.ratio, self.strategy):
             control.observe(self.errors.guard(self._changed), "value")
         self._show_numbers()

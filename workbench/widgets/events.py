@@ -18,12 +18,16 @@ class ErrorPanel(ipywidgets.HTML):
         super().__init__()
         self.add_class("workbench-errors")
 
-    def guard(self, callback: Callable) -> Callable:
-        """`callback` with its exceptions shown here: ipywidgets would swallow them."""
+    def guard(self, callback: Callable, starts: bool = True) -> Callable:
+        """`callback` with its exceptions shown here: ipywidgets would swallow them.
+
+        A callback that `starts` something new first clears what is shown; one that only follows up does not.
+        """
 
         @wraps(callback)
         def guarded(*args, **kwargs):
-            self.clear()  # not afterwards: that would wipe what a guarded callback inside has shown
+            if starts:
+                self.clear()
             try:
                 return callback(*args, **kwargs)
             except Exception as error:
