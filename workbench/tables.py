@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -31,7 +32,20 @@ def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> dataset
             features=datasets.Features(ds.features | features),
         )
     added = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-    return datasets.concatenate_datasets([ds, added], axis=1)
+    with _without_bars():
+        return datasets.concatenate_datasets([ds, added], axis=1)
+
+
+@contextmanager
+def _without_bars():
+    """A bar for a copy that takes an instant only buries those that a person waits for."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
