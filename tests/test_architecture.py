@@ -19,6 +19,7 @@ LAYERS = [
     ["prompts"],
     ["models"],
     ["batching"],
+    ["attention"],
     ["forward"],
     ["complexity", "embedding", "clustering", "projection"],
     ["coverage"],

@@ -1,5 +1,4 @@
-"""One forward pass over isolated samples: attention within each sample, the LM head on predicted positions
-only.
+"""One forward pass over isolated samples, with the LM head on predicted positions only.
 
 Scoring, training and held-out loss all go through `target_nll`, so they agree by construction.
 """
@@ -8,76 +7,36 @@ import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface
 from transformers.modeling_outputs import CausalLMOutput
 
+from .attention import Layout, isolated
 from .batching import Batch, collate
 from .prompts import IGNORE_INDEX, Sample
 
-_ATTENTION = "workbench_segments"
-_HEAD_ROWS = 512  # positions through the LM head at once: 512 x 49,152 fp32 logits are 100 MB
-
-
-def _segment_attention(
-    module, query, key, value, attention_mask, scaling=None, dropout=0.0, segments=None, **kwargs
-):
-    """Causal attention within each sample of each row; padding gets zeros.
-
-    query [rows, heads, length, d], key and value [rows, kv_heads, length, d] -> [rows, length, heads, d].
-    """
-    if unsupported := [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]:
-        raise NotImplementedError(f"attention with {unsupported[0]}")
-    length, groups = query.shape[2], query.shape[1] // key.shape[1]
-    rows = []
-    for r, lengths in enumerate(segments):
-        padding = length - sum(lengths)
-        # One split instead of a slice for each sample: the gradient of every slice is a tensor of full size.
-        parts = [t[r : r + 1].split([*lengths, padding], dim=2) for t in (query, key, value)]
-        attended = [
-            F.scaled_dot_product_attention(
-                q,
-                k.repeat_interleave(groups, dim=1),
-                v.repeat_interleave(groups, dim=1),
-                **_causal(q, kwargs.get("sliding_window")),
-                scale=scaling,
-                dropout_p=dropout,
-            )
-            for q, k, v in list(zip(*parts, strict=True))[: len(lengths)]
-        ]
-        attended.append(attended[0].new_zeros(*attended[0].shape[:2], padding, attended[0].shape[3]))
-        rows.append(torch.cat(attended, dim=2))
-    return torch.cat(rows).transpose(1, 2), None
-
-
-def _causal(query: torch.Tensor, window: int | None) -> dict:
-    """What tells scaled_dot_product_attention to look back only, and no further than `window`."""
-    length = query.shape[2]
-    if not window or length <= window:
-        return {"is_causal": True}
-    at = torch.arange(length, device=query.device)
-    back = at[:, None] - at[None, :]
-    return {"attn_mask": (back >= 0) & (back < window)}
-
-
-AttentionInterface.register(_ATTENTION, _segment_attention)
-
-
-@contextmanager
-def isolated(model):
-    """Within this context `model` takes `segments` and keeps attention inside them."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(_ATTENTION)
-    try:
-        yield model
-    finally:
-        model.set_attn_implementation(before)
+_HEAD_ROWS = 1024  # positions through the LM head at once: 1,024 x 49,152 fp32 logits are 200 MB
+_HEAD_TOKENS = 4096  # of the vocabulary at once on a CPU, whose cache then keeps the logits
+_PADDED_TOKENS = 1024  # in one padded batch, whose full logits are held
 
 
 def _head_nll(head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(head(hidden).float(), targets, reduction="none")
+    """nll [positions] of `targets` after `hidden` [positions, d]."""
+    if torch.is_grad_enabled() or hidden.is_cuda or not isinstance(head, torch.nn.Linear):
+        return F.cross_entropy(head(hidden).float(), targets, reduction="none")
+    sums = []
+    for start in range(0, len(head.weight), _HEAD_TOKENS):
+        some = slice(start, start + _HEAD_TOKENS)
+        logits = F.linear(hidden, head.weight[some], None if head.bias is None else head.bias[some])
+        # One pass of one kernel, where logsumexp takes four: any logit less its log-probability is the sum.
+        sums.append(logits[:, 0].float() - logits.log_softmax(-1, dtype=torch.float32)[:, 0])
+    found = (hidden.float() * head.weight[targets].float()).sum(-1)
+    if head.bias is not None:
+        found += head.bias[targets]
+    # Rounded as the logits in the sum are: else a token predicted for certain could have a negative nll.
+    return torch.stack(sums).logsumexp(0) - found.to(hidden.dtype).float()
 
 
 def target_nll(model, batch: Batch) -> torch.Tensor:
@@ -90,7 +49,7 @@ def target_nll(model, batch: Batch) -> torch.Tensor:
     hidden = decoder(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        segments=batch.segments,
+        segments=Layout(batch.segments, batch.input_ids.shape[1], batch.input_ids.device),
         use_cache=False,
     ).last_hidden_state
     rows, columns = (batch.labels != IGNORE_INDEX).nonzero(as_tuple=True)
@@ -123,50 +82,106 @@ def packed_loss(model):
             model.forward = original
 
 
-def _alone_nll(model, sample: Sample) -> torch.Tensor:
-    """nll of the predicted tokens of one sample in a pass of its own, without anything of this module."""
-    ids = torch.tensor([sample.input_ids], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, sample.first_target - 1 : -1]
-    return F.cross_entropy(logits.float(), ids[0, sample.first_target :], reduction="none")
+def _own_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:
+    """nll of the predicted tokens of each of `samples`, padded to the longest of them, by the model's own
+    forward pass and attention: nothing of this module, and the full logits."""
+    longest = max(len(sample.input_ids) for sample in samples)
+    ids = torch.zeros((len(samples), longest), dtype=torch.long)
+    filled = torch.zeros_like(ids)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.input_ids)] = torch.tensor(sample.input_ids)
+        filled[row, : len(sample.input_ids)] = 1
+    ids = ids.to(model.device)
+    mask = {"attention_mask": filled.to(model.device)} if len(samples) > 1 else {}
+    logits = model(input_ids=ids, use_cache=False, **mask).logits
+    found = []
+    for row, sample in enumerate(samples):
+        first, end = sample.first_target, len(sample.input_ids)
+        found.append(
+            F.cross_entropy(logits[row, first - 1 : end - 1].float(), ids[row, first:end], reduction="none")
+        )
+    return found
+
+
+def _packed_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:
+    """The same from one flat row."""
+    with isolated(model):
+        nll = target_nll(model, collate([samples]).to(model.device))
+    return list(nll.split([sample.n_targets for sample in samples]))
 
 
 @torch.inference_mode()
-def leak(model) -> float:
-    """Largest difference in nll (nats per token) between samples run packed and run alone.
+def _differs(model, together) -> float:
+    """Mean difference in nll (nats per token) between samples that run `together` and each by itself.
 
-    An architecture that ignores `segments` or restarting positions shows tenths, where rounding alone shows
-    next to nothing. Infinite where it cannot take them at all.
+    An architecture that lets samples see each other, or misplaces them, shows half a nat, where the rounding
+    of 16-bit weights shows hundredths. Infinite where it cannot run them so at all.
     """
     ids = [token % model.config.vocab_size for token in range(7, 407, 10)]
     samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
-    alone = torch.cat([_alone_nll(model, sample) for sample in samples])
     try:
-        with isolated(model):
-            packed = target_nll(model, collate([samples]).to(model.device))
+        found = torch.cat(together(model, samples))
     except (NotImplementedError, TypeError, ValueError, AttributeError):
         return float("inf")
-    return (packed - alone).abs().max().item()
+    alone = torch.cat([nll for sample in samples for nll in _own_nll(model, [sample])])
+    return (found - alone).abs().mean().item()
+
+
+def leak(model) -> float:
+    """How far packed samples of `model` are from each alone: mean difference in nats per token."""
+    return _differs(model, _packed_nll)
+
+
+def _way(model) -> str:
+    """How `model` can run many samples: "packed", "padded" or "alone". Tried once for each loaded model."""
+    way = getattr(model, "_workbench_way", None)
+    if way is None:
+        most = 1e-3 if model.dtype == torch.float32 else 0.2
+        ways = {"packed": _packed_nll, "padded": _own_nll}
+        fit = (way for way, together in ways.items() if _differs(model, together) <= most)
+        way = model._workbench_way = next(fit, "alone")
+    return way
 
 
 def isolates(model) -> bool:
-    """Whether `model` keeps packed samples apart: tried once for each loaded model (`leak`)."""
-    known = getattr(model, "_workbench_isolates", None)
-    if known is None:
-        known = model._workbench_isolates = leak(model) <= (1e-3 if model.dtype == torch.float32 else 0.1)
-    return known
+    """Whether `model` keeps packed samples apart."""
+    return _way(model) == "packed"
 
 
 @torch.inference_mode()
-def summed_nll(model, samples: Sequence[Sample]) -> list[float]:
-    """nll (nats) summed over the predicted tokens of each sample, from one flat forward pass."""
-    if not isolates(model):
+def token_nll(model, samples: Sequence[Sample]) -> list[np.ndarray]:
+    """nll (nats, float32) of the predicted tokens of each sample, from one flat forward pass.
+
+    A model that does not keep packed samples apart gets padded batches, or one sample at a time, and is named
+    in a warning.
+    """
+    way = _way(model)
+    if way == "packed":
+        found = _packed_nll(model, samples)
+    else:
+        instead = "padded to batches" if way == "padded" else "run one by one"
         warnings.warn(
-            f"{type(model).__name__} does not keep packed samples apart; each sample gets a forward pass "
-            f"of its own, which is slower and just as exact.",
+            f"{type(model).__name__} does not keep packed samples apart; they are {instead}, which is slower "
+            f"and just as exact.",
             stacklevel=2,
         )
-        return [_alone_nll(model, sample).double().sum().item() for sample in samples]
-    batch = collate([samples]).to(model.device)
-    with isolated(model):
-        nll = target_nll(model, batch).double()
-    return [part.sum().item() for part in nll.split([sample.n_targets for sample in samples])]
+        found = _padded_nll(model, samples, _PADDED_TOKENS if way == "padded" else 1)
+    flat = torch.cat(found).cpu().numpy()  # one transfer: a GPU waits at each
+    return np.split(flat, np.cumsum([sample.n_targets for sample in samples])[:-1])
+
+
+def summed_nll(model, samples: Sequence[Sample]) -> list[float]:
+    """nll (nats) summed over the predicted tokens of each sample."""
+    return [float(nll.sum(dtype=np.float64)) for nll in token_nll(model, samples)]
+
+
+def _padded_nll(model, samples: Sequence[Sample], most: int) -> list[torch.Tensor]:
+    """`samples` in padded batches of at most `most` tokens, those of like length together."""
+    order = sorted(range(len(samples)), key=lambda i: -len(samples[i].input_ids))
+    found: list = [None] * len(samples)
+    while order:
+        fit = max(1, most // len(samples[order[0]].input_ids))
+        batch, order = order[:fit], order[fit:]
+        for i, nll in zip(batch, _own_nll(model, [samples[i] for i in batch]), strict=True):
+            found[i] = nll
+    return found
