@@ -84,7 +84,7 @@ class TestFirstLook:
         assert set(looked.column_names) == {
             *ROWS[0],
             *("nll_response", "nll_conditioned", "n_response", "n_conditioned"),
-            *("ppl_response", "ppl_conditioned", "ifd", "score_status", "n_tokens"),
+            *("ppl_response", "ppl_conditioned", "ifd", "score_status", "score_reason", "n_tokens"),
             *("embedding", "cluster", "x", "y"),
         }
 

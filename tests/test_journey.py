@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import workbench
-from workbench import cli, complexity, journey, models, projection, report
+from workbench import cli, journey, models, projection, report
+from workbench.complexity import engine
 from workbench.errors import UserError
 from workbench.evaluation import EvalReport
 from workbench.recipe import QUICKSTART, Recipe
@@ -134,7 +135,7 @@ class TestToyJourney:
 
     def test_a_second_run_in_the_same_folder_scores_nothing(self, study, recipe, monkeypatch):
         monkeypatch.setenv("WORKBENCH_CACHE", str(study.folder.parent / "cache"))
-        for module, name in ((complexity, "_score_pairs"), (models, "load_embedder"), (projection, "_umap")):
+        for module, name in ((engine.Engine, "__call__"), (models, "load_embedder"), (projection, "_umap")):
             monkeypatch.setattr(module, name, _refuse)
         changed = replace(recipe, strategy="random", ratio=0.2, full=False)
         again = journey.travel(changed, study.folder, say=_silent)
@@ -217,7 +218,7 @@ def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
         assert study.pool["score_status"][:] == ["ok"] * 48
         raise Scored
 
-    monkeypatch.setattr(complexity, "_score_pairs", _refuse)
+    monkeypatch.setattr(engine.Engine, "__call__", _refuse)
     monkeypatch.setattr(journey, "_choose", scored)  # the rest is computed anew
     with pytest.raises(Scored):
         cli.main(arguments)

@@ -12,7 +12,7 @@ from workbench.prompts import (
     Sample,
     generation_prompts,
     resolve_template,
-    scoring_prompt,
+    scoring_prompts,
     training_samples,
 )
 
@@ -35,7 +35,7 @@ def only_sample(tokenizer, instruction: str, response: str, **settings) -> Sampl
 
 
 def test_the_scoring_prompt_is_the_papers():
-    assert scoring_prompt("Add {two} numbers.") == "Question:\nAdd {two} numbers.\n\nAnswer:\n"
+    assert scoring_prompts(None, ["Add {two} numbers."]) == ["Question:\nAdd {two} numbers.\n\nAnswer:\n"]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,7 @@ def test_a_prompt_longer_than_max_length_leaves_no_target(toy_tokenizer):
 
 
 def test_chat_needs_a_chat_template(toy_tokenizer):
-    with pytest.raises(
-        UserError, match=r"template='chat'.*no chat template; choose one of codellama, deepseek"
-    ):
+    with pytest.raises(UserError, match=r"'chat'.*no chat template; .*template='codellama' or 'deepseek'"):
         training_samples(toy_tokenizer, ["Add."], ["a + b"], "chat")
 
 

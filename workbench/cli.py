@@ -44,6 +44,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     quickstart.set_defaults(run=_quickstart)
 
+    score = verbs.add_parser(
+        "score", help="score a dataset and write it as Parquet; what is stored is not scored again"
+    )
+    score.add_argument("--recipe", type=Path, help="a recipe file, whose settings the others change")
+    score.add_argument("--data", help="anything that wb.load takes (default: the bundled dataset)")
+    score.add_argument("--model", help="the model to score with")
+    score.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
+    score.add_argument("--rows", type=int, help="only the first so many rows")
+    score.add_argument("--output", type=Path, default=Path("scores.parquet"), help="the file to write")
+    score.set_defaults(run=_score)
+
     first_look = verbs.add_parser(
         "first-look", help="compute the scores, clusters and map that come with the bundled dataset again"
     )
@@ -71,6 +82,23 @@ def _quickstart(options) -> None:
     print(", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))
     print("seconds: " + ", ".join(f"{name} {seconds:g}" for name, seconds in study.seconds.items()))
     print(f"report: {page}")
+
+
+def _score(options) -> None:
+    from collections import Counter
+
+    from . import data, tables
+    from .recipe import Recipe
+
+    recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
+    changes = {"data": options.data, "scorer": options.model, "score_dtype": options.dtype}
+    recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    if not options.output.resolve().parent.is_dir():
+        raise UserError(f"--output {options.output}: its folder does not exist; make it first.")
+    scored = recipe.score(data.load(recipe.data, limit=options.rows))
+    tables.write_parquet(scored, options.output)
+    found = Counter(scored["score_status"][:]).most_common()
+    print(f"{options.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in found))
 
 
 def _first_look(options) -> None:

@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from . import bundle, complexity, data, models, packing, tables
+from . import bundle, data, models, packing, scorers, tables
 from .clustering import cluster
 from .embedding import embed
 from .errors import UserError
@@ -94,8 +94,7 @@ def _load(study: Study, say) -> None:
 def _look(study: Study, say) -> None:
     """Score, embed, cluster and lay out the pool."""
     recipe = study.recipe
-    pool = complexity.score(study.pool, recipe.scorer, convention=recipe.convention, dtype=recipe.score_dtype)
-    pool = cluster(embed(pool, recipe.embedder), recipe.k, seed=recipe.cluster_seed)
+    pool = cluster(embed(recipe.score(study.pool), recipe.embedder), recipe.k, seed=recipe.cluster_seed)
     study.pool = project(pool, seed=recipe.cluster_seed)
     tables.write_parquet(study.pool, study.folder / "scores.parquet")
     status = pd.Series(study.pool["score_status"][:]).value_counts()
@@ -112,16 +111,12 @@ def _agreement(study: Study) -> dict | None:
     known = dict(zip(bundled["id"][:], tables.array(bundled, "ifd"), strict=True))
     then = np.array([known[row] for row in study.pool["id"][:]])
     now = tables.array(study.pool, "ifd")
-    both = ~np.isnan(then) & ~np.isnan(now)
-    if both.sum() < 2:
+    found = scorers.agreement(now, then)
+    if found is None:
         return None
-    ranks = pd.DataFrame({"then": then[both], "now": now[both]}).rank()
-    return {
-        "rows": int(both.sum()),
+    return asdict(found) | {
         "same_model": models.fingerprint(study.recipe.scorer) == bundle.settings()["scorer"]["fingerprint"],
         "dtype": models.dtype_name(study.recipe.score_dtype),
-        "largest_relative_difference": float(np.max(np.abs(now[both] / then[both] - 1))),
-        "spearman": float(ranks.corr().loc["then", "now"]),
     }
 
 

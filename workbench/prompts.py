@@ -17,9 +17,28 @@ TEMPLATES = {
 }
 
 
-def scoring_prompt(instruction: str) -> str:
-    """The text before the response when IFD is measured by the paper's convention."""
-    return f"Question:\n{instruction}\n\nAnswer:\n"
+SCORING_PROMPTS = ("paper", "chat")
+Question = (
+    str | list[dict]
+)  # an instruction, or the turns ("role", "content") of a dialogue up to the response
+
+
+def scoring_prompts(tokenizer, questions: Sequence[Question], prompt: str = "paper") -> list[str]:
+    """The text before each response when IFD is measured: the paper's, or ("chat") the model's own template,
+    which holds its special tokens already."""
+    if prompt == "paper":
+        return [f"Question:\n{question}\n\nAnswer:\n" for question in questions]
+    return _chat(tokenizer, questions)
+
+
+def _chat(tokenizer, questions: Sequence[Question]) -> list[str]:
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"'chat': the tokenizer of {tokenizer.name_or_path!r} has no chat template; score with "
+            f"prompt='paper', and train with template={' or '.join(map(repr, sorted(TEMPLATES)))}."
+        )
+    turns = [[{"role": "user", "content": q}] if isinstance(q, str) else q for q in questions]
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
 
 @dataclass(frozen=True)
@@ -43,11 +62,6 @@ def resolve_template(tokenizer, template: str = "auto") -> str:
     one_of("template", template, {"auto", "chat", *TEMPLATES})
     if template == "auto":
         return "chat" if tokenizer.chat_template else "deepseek"
-    if template == "chat" and not tokenizer.chat_template:
-        raise UserError(
-            f"template='chat': the tokenizer of {tokenizer.name_or_path!r} has no chat template; "
-            f"choose one of {', '.join(sorted(TEMPLATES))}."
-        )
     return template
 
 
@@ -56,10 +70,7 @@ def _prompt_ids(tokenizer, instructions: Sequence[str], template: str) -> list[l
     if not instructions:
         return []
     if template == "chat":
-        # The template writes its special tokens itself.
-        turns = [[{"role": "user", "content": text}] for text in instructions]
-        texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return tokenizer(texts, add_special_tokens=False).input_ids
+        return tokenizer(_chat(tokenizer, instructions), add_special_tokens=False).input_ids
     return tokenizer([TEMPLATES[template].format(instruction=text) for text in instructions]).input_ids
 
 

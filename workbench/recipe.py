@@ -5,9 +5,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
+import datasets
 import yaml
 
+from .complexity import CONVENTIONS, score, variants
 from .errors import MissingFileError, UserError, one_of, positive
+from .prompts import SCORING_PROMPTS
 from .selection import STRATEGIES, check_ratio
 from .training import TrainingSettings
 
@@ -18,7 +21,8 @@ class Recipe:
 
     `data` is anything that `wb.load` takes; `rows` the number of rows to use, drawn by `seed` (None: all);
     `held_out` how many of them are set aside for the evaluation. `scorer` and `model` are model names, the
-    second the one to tune. `full` also trains on all rows.
+    second the one to tune; the settings between `score_dtype` and `shrinkage` are those of `wb.score`. `full`
+    also trains on all rows.
     """
 
     data: str = "bundled"
@@ -26,7 +30,12 @@ class Recipe:
     held_out: int = 40
     scorer: str = "smollm2-135m"
     score_dtype: str = "auto"
+    score_max_length: int | None = None
     convention: str = "paper"
+    prompt: str = "paper"
+    variant: str = "ppl-ratio"
+    min_tokens: int = 1
+    shrinkage: float = 0.0
     embedder: str = "all-MiniLM-L6-v2"
     k: int = 10
     cluster_seed: int = 42
@@ -42,8 +51,13 @@ class Recipe:
     def __post_init__(self):
         check_ratio(self.ratio)
         one_of("strategy", self.strategy, STRATEGIES)
+        one_of("convention", self.convention, CONVENTIONS)
+        one_of("prompt", self.prompt, SCORING_PROMPTS)
+        variants.check(self.variant, self.min_tokens, self.shrinkage)
         for name in ("held_out", "k", "max_new_tokens"):
             positive(name, getattr(self, name))
+        if self.score_max_length is not None:
+            positive("score_max_length", self.score_max_length)
         if self.rows is not None:
             positive("rows", self.rows)
             if self.rows <= self.held_out:
@@ -54,6 +68,21 @@ class Recipe:
     def to_yaml(self, path: str | Path) -> None:
         """Write all settings, defaults too: a recipe stays the same study when defaults change."""
         Path(path).write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+
+    def score(self, ds: datasets.Dataset) -> datasets.Dataset:
+        """`ds` with its scores, as this recipe wants them."""
+        return score(
+            ds,
+            self.scorer,
+            convention=self.convention,
+            prompt=self.prompt,
+            variant=self.variant,
+            min_tokens=self.min_tokens,
+            shrinkage=self.shrinkage,
+            dtype=self.score_dtype,
+            max_length=self.score_max_length,
+            template=self.training.template,
+        )
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Recipe":

@@ -1,59 +1,119 @@
-"""Scoring speed: batches of isolated samples in float32 and bfloat16, beside one sequence at a time.
+"""Scoring speed, as a share of what the machine's matrix products allow, beside the authors' own script.
 
-    python tests/benchmarks/scoring.py [rows]
+    python tests/benchmarks/scoring.py [--data FILE] [--rows N] [--authors path/to/calculate_ifd.py] [--device cuda]
 
-Everything is measured in one run, in alternation, on bundled rows. Prints medians and ratios; a ratio above 1
-says that ours is faster than the loop that scores each sequence in a pass of its own, in float32.
+The necessary work of a row is 2 x parameters x tokens, the LM head counted on scored positions only; the
+machine's rate is that of a large matrix product, measured before each run. Everything is measured in one run,
+in alternation; medians are printed. `--authors` is `data_selection/calculate_ifd.py` of the paper's released
+repository; without it the peer is the plain way, two forward passes a row with full logits, in float32.
 """
 
+import argparse
+import importlib.util
 import statistics
-import sys
 import time
 
 import torch
+from scipy.stats import spearmanr
 
 import workbench as wb
-from workbench import complexity, forward, tables
+from workbench import memory
+from workbench.complexity import engine, pairs
 
-ROUNDS = 3
-
-
-def one_by_one(model, tokenizer, rows) -> None:
-    """The plain way: two forward passes a row, full logits."""
-    for pair in complexity.paper_pairs(tokenizer, rows["instruction"][:], rows["response"][:], 8192):
-        for sample in (pair.alone, pair.conditioned):
-            with torch.inference_mode():
-                forward._alone_nll(model, sample)
+MODEL = "smollm2-135m-q4_1"
+SIDE = 4096
 
 
-def ours(rows, dtype: str):
-    return wb.score(rows, "smollm2-135m-q4_1", dtype=dtype, cache=False)
+def rate(dtype: torch.dtype, device: str) -> float:
+    """FLOP/s of a large matrix product."""
+    a = torch.randn(SIDE, SIDE, dtype=torch.float32).to(device, dtype)
+    return 2 * SIDE**3 / seconds(lambda: a @ a, device)
 
 
-def seconds(work) -> float:
+def seconds(work, device: str) -> float:
     start = time.perf_counter()
     work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
+def peer(path: str | None):
+    """A function (tokenizer, model, question, answer, max_length) that scores one row."""
+    if path:
+        spec = importlib.util.spec_from_file_location("authors", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.calculate_ifd
+
+    def plain(tokenizer, model, question, answer, max_length):
+        (pair,) = pairs.pairs(tokenizer, [question], [answer], max_length)
+        with torch.inference_mode():
+            for sample in (pair.alone, pair.conditioned):
+                ids = torch.tensor([sample.input_ids], device=model.device)
+                model(input_ids=ids, labels=ids)
+
+    return plain
+
+
 def main() -> None:
-    rows = wb.load("bundled").select(range(int(sys.argv[1]) if len(sys.argv) > 1 else 32))
-    model, tokenizer = wb.models.load_model("smollm2-135m-q4_1", "float32")
-    found: dict[str, list[float]] = {"one by one": [], "float32": [], "bfloat16": []}
-    for _ in range(ROUNDS):
-        found["one by one"].append(seconds(lambda: one_by_one(model, tokenizer, rows)))
-        for dtype in ("float32", "bfloat16"):
-            found[dtype].append(seconds(lambda dtype=dtype: ours(rows, dtype)))
-    base = statistics.median(found["one by one"])
-    for name, times in found.items():
-        middle = statistics.median(times)
-        print(f"{name:12} {middle:7.1f} s  {len(rows) / middle:6.2f} rows/s  x{base / middle:.2f}")
-    exact, fast = (tables.array(ours(rows, dtype), "ifd") for dtype in ("float32", "bfloat16"))
-    ranks = [torch.tensor(scores).argsort().argsort().double() for scores in (exact, fast)]
-    print(
-        f"bfloat16 against float32: largest relative difference {abs(fast / exact - 1).max():.3f}", end=", "
-    )
-    print(f"Spearman {torch.corrcoef(torch.stack(ranks))[0, 1]:.4f}")
+    options = argparse.ArgumentParser()
+    options.add_argument("--data", default="bundled")
+    options.add_argument("--rows", type=int, default=32)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--authors")
+    options.add_argument("--device", default=wb.models.pick_device())
+    options = options.parse_args()
+    ds = wb.load(options.data)
+    rows = ds.shuffle(seed=0).select(range(min(options.rows, len(ds))))
+    asked, answered = rows["instruction"][:], rows["response"][:]
+    one_row = peer(options.authors)
+    dtypes = {name: getattr(torch, name) for name in ("float32", "bfloat16")}
+    loaded = {name: wb.models.load_model(MODEL, name, options.device) for name in dtypes}
+    plain, tokenizer = loaded["float32"]
+    limit = wb.models.context_length(MODEL)
+    made = pairs.pairs(tokenizer, asked, answered, limit)
+    samples = [s for pair in made if pair.scorable for s in (pair.alone, pair.conditioned)]
+    head = plain.get_output_embeddings().weight.numel()
+    body = sum(p.numel() for name, p in plain.named_parameters() if "embed" not in name)
+    tokens = sum(len(sample.input_ids) for sample in samples)
+    work = 2 * (body * tokens + head * sum(sample.n_targets for sample in samples))
+    print(f"{len(rows)} rows of {options.data}, {tokens:,} tokens, {work / 1e12:.2f} TFLOP necessary")
+
+    def ours(name):
+        run = engine.Engine(loaded[name][0], engine.TOKEN_BUDGET[options.device.split(":")[0]])
+        return {at: sums for found in run(made) for at, sums in found.items()}
+
+    def theirs():
+        for question, answer in zip(asked, answered, strict=True):
+            one_row(tokenizer, plain, question, answer, limit)
+
+    found = {"peer, float32": [], "float32": [], "bfloat16": []}
+    with memory.kept():
+        for name in dtypes:  # warm up
+            engine.Engine(loaded[name][0], 512)(made[:1]).__next__()
+        for _ in range(options.rounds):
+            speed = rate(torch.float32, options.device)
+            found["peer, float32"].append((seconds(theirs, options.device), speed))
+            for name, dtype in dtypes.items():
+                speed = rate(dtype, options.device)
+                found[name].append((seconds(lambda name=name: ours(name), options.device), speed))
+    base = statistics.median(took for took, _ in found["peer, float32"])
+    print(f"{'':14}{'seconds':>9}{'rows/s':>8}{'tokens/s':>10}{'GFLOP/s':>9}{'of rate':>9}{'ratio':>7}")
+    for name, runs in found.items():
+        took = statistics.median(took for took, _ in runs)
+        share = statistics.median(work / took / speed for took, speed in runs)
+        print(
+            f"{name:14}{took:9.1f}{len(rows) / took:8.2f}{tokens / took:10,.0f}{work / took / 1e9:9.0f}"
+            f"{share:9.0%}{base / took:7.2f}"
+        )
+    exact, fast = ours("float32"), ours("bfloat16")
+    scores = [[_log_ifd(sums[at], made[at]) for at in sorted(exact)] for sums in (exact, fast)]
+    print(f"bfloat16 against float32: Spearman {spearmanr(*scores).statistic:.4f}")
+
+
+def _log_ifd(sums, pair) -> float:
+    return sums.conditioned / pair.conditioned.n_targets - sums.alone / pair.alone.n_targets
 
 
 if __name__ == "__main__":

@@ -73,12 +73,22 @@ def not_found(label: str, names: Sequence[str], named: Columns | None) -> UserEr
     )
 
 
-def pair(cells: dict, columns: Columns) -> tuple[str, str]:
+class Pair(NamedTuple):
+    """What a row gives; `dialogue` is all turns before the response, where these are more than a question."""
+
+    instruction: str
+    response: str
+    dialogue: list[dict] | None = None
+
+
+def pair(cells: dict, columns: Columns) -> Pair:
     """Instruction and response of a row, or `Unusable`."""
+    dialogue = None
     asked = cells.get(columns.instruction)
     answered = cells.get(columns.response) if columns.response else None
     if columns.response is None or _is_dialogue(asked) or _is_dialogue(answered):
-        instruction, response = _split(_turns(asked, columns.instruction, "User"), answered, columns)
+        turns = _turns(asked, columns.instruction, "User")
+        instruction, response, dialogue = _split(turns, answered, columns)
     else:
         instruction, response = asked, answered
     instruction = _text(instruction, "instruction", columns.instruction)
@@ -86,8 +96,9 @@ def pair(cells: dict, columns: Columns) -> tuple[str, str]:
     added = cells.get(columns.input) if columns.input else None
     if not is_missing(added) and added != "":
         _require_text(added, "input", columns.input)
-        instruction += f"\n{added}" if added.strip() else ""
-    return instruction, response
+        if added.strip():
+            instruction, dialogue = f"{instruction}\n{added}", None
+    return Pair(instruction, response, dialogue)
 
 
 def _text(value: object, role: str, column: str) -> str:
@@ -151,7 +162,7 @@ def _turn(message: object, place: str) -> _Turn:
     return _Turn(_SPEAKERS[role], text)
 
 
-def _split(turns: list[_Turn], answered: object, columns: Columns) -> tuple[str, str]:
+def _split(turns: list[_Turn], answered: object, columns: Columns) -> Pair:
     """What stands before the assistant's last turn, as one text, and that turn; what follows is left out."""
     if columns.response is not None:
         turns = turns + _turns(answered, columns.response, "Assistant")
@@ -164,7 +175,8 @@ def _split(turns: list[_Turn], answered: object, columns: Columns) -> tuple[str,
         raise Unusable(f"the dialogue in {columns.instruction} has no user turn before the assistant's last")
     if not asked[-1].strip():
         raise Unusable(f"instruction is empty{_column('instruction', columns.instruction)}")
-    return _render(history), turns[said[-1]].text
+    dialogue = [{"role": turn.speaker.lower(), "content": turn.text} for turn in history]
+    return Pair(_render(history), turns[said[-1]].text, dialogue if len(history) > 1 else None)
 
 
 def _render(history: list[_Turn]) -> str:

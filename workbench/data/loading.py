@@ -17,7 +17,8 @@ from .sources import open_source, table_rows
 
 _HEAD = 1000  # rows whose keys decide which columns there are; all rows when these do not
 _IDS = ("id", "task_id")  # columns that may hold the rows' own ids
-_OURS = ("id", "instruction", "response")
+_OURS = ("id", "instruction", "response", "dialogue")
+_DIALOGUE = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 
 
 @dataclass
@@ -29,10 +30,11 @@ class _Sifted:
     ids: dict[str, list] = field(default_factory=lambda: {name: [] for name in _IDS})
     instruction: arrow.Column = field(default_factory=lambda: arrow.Column("instruction"))
     response: arrow.Column = field(default_factory=lambda: arrow.Column("response"))
+    dialogues: dict[int, list[dict]] = field(default_factory=dict)  # by position; most rows have none
     others: dict[str, arrow.Column] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
 
-    def keep(self, row: Row, instruction: str, response: str, left_out: set[str]) -> None:
+    def keep(self, row: Row, texts: columns.Pair, left_out: set[str]) -> None:
         """Add a usable row; of its other cells those in columns `left_out` are not kept."""
         for name in row.cells:
             if name not in self.others and name not in left_out:  # a key that no row before had
@@ -41,9 +43,11 @@ class _Sifted:
             column.append(row.cells.get(name))
         for name, values in self.ids.items():
             values.append(row.cells.get(name))
+        if texts.dialogue:
+            self.dialogues[len(self.lines)] = texts.dialogue
         self.lines.append(row.line)
-        self.instruction.append(instruction)
-        self.response.append(response)
+        self.instruction.append(texts.instruction)
+        self.response.append(texts.response)
 
 
 def load(
@@ -68,7 +72,8 @@ def load(
     a text that follows the instruction on a new line, `input`. Those columns become ours. Any other stays as
     it is, or JSON-encoded where its cells have no type in common; one called like ours gives way to ours.
     In a dialogue the assistant's last turn is the response and all before it the instruction; what follows is
-    left out. `id` is the row's own `id` or `task_id` where every row has one and no two the same, else
+    left out, and where more than one question came before, the column `dialogue` keeps the turns. `id` is the
+    row's own `id` or `task_id` where every row has one and no two the same, else
     "file:line". `limit` keeps the first so many usable rows and reads no further.
 
     A row without two texts is left out, never mended: `RejectedRowsWarning` counts such rows, `rejected(ds)`
@@ -139,7 +144,7 @@ def _sift(source: Source, found: Columns, rows: Iterator[Row | Rejection], limit
             place = row.source or source.label
             sifted.rejections.append(Rejection(place, row.line, str(why), excerpt(row.cells)))
             continue
-        sifted.keep(row, *texts, left_out)
+        sifted.keep(row, texts, left_out)
         if len(sifted.lines) == limit:
             break
     return sifted
@@ -155,6 +160,9 @@ def _build(source: Source, found: Columns, sifted: _Sifted) -> datasets.Dataset:
             "response": sifted.response.finish(),
         }
     )
+    if sifted.dialogues:
+        turns = [sifted.dialogues.get(row) for row in range(len(sifted.lines))]
+        table = table.append_column("dialogue", pa.array(turns, _DIALOGUE))
     others = _others(source, found, sifted)
     features = datasets.Features.from_arrow_schema(table.schema)
     features.update(datasets.Features.from_arrow_schema(others.schema))

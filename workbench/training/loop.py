@@ -13,8 +13,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from .. import forward, models
 from ..errors import UserError
+from ..memory import PeakMemory
 from ..prompts import Sample
-from .memory import PeakMemory
 from .schedule import Collator, Schedule
 from .settings import TrainingSettings
 

@@ -16,9 +16,9 @@ import datasets
 
 from .. import models, progress, prompts, tables
 from ..errors import UserError
+from ..memory import release
 from ..prompts import Sample
 from .loop import train
-from .memory import release
 from .settings import TrainingSettings, settings_of
 
 _one_at_a_time = threading.Lock()
