@@ -1,10 +1,10 @@
 """Scoring speed, as a share of what the machine's matrix products allow, beside the authors' own script.
 
-    python tests/benchmarks/scoring.py [--data FILE] [--rows N] [--authors path/to/calculate_ifd.py] [--device cuda]
+    python tests/benchmarks/scoring.py [--data FILE] [--rows N] [--authors calculate_ifd.py] [--device cuda]
 
 The necessary work of a row is 2 x parameters x tokens, the LM head counted on scored positions only; the
 machine's rate is that of a large matrix product, measured before each run. Everything is measured in one run,
-in alternation; medians are printed. `--authors` is `data_selection/calculate_ifd.py` of the paper's released
+in alternation; medians are printed. `--authors` is the path of `data_selection/calculate_ifd.py` of the paper's released
 repository; without it the peer is the plain way, two forward passes a row with full logits, in float32.
 """
 
