@@ -1,0 +1,30 @@
+"""What every rule has to beat: rows at random, as many or as long."""
+
+import numpy as np
+
+from .columns import Candidates
+from .ranking import Budget, Ranking, proportional
+from .registry import STRATEGIES, strategy
+
+
+@strategy("random", nested=True)
+def random(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Any rows, scored or not: the baseline that every rule has to beat."""
+    return rng.permutation(len(candidates))
+
+
+def equal_tokens(candidates: Candidates, ranking: Ranking, budget: Budget) -> np.ndarray:
+    """As many rows as fit into the tokens that `ifd-cluster` keeps on `budget`."""
+    if budget.tokens is None:
+        if "ifd-cluster" not in candidates.kept_results:
+            candidates.kept_results["ifd-cluster"] = STRATEGIES["ifd-cluster"].ranking(candidates, budget, 0)
+        paper = candidates.kept_results["ifd-cluster"]
+        rows = paper.first(proportional(candidates, paper, budget))
+        budget = Budget(None, tokens=int(candidates.tokens[rows].sum()))
+    return proportional(candidates, ranking, budget)
+
+
+@strategy("random-tokens", needs=("ifd", "cluster", "n_tokens"), allot=equal_tokens, nested=True)
+def random_tokens(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Any rows, up to the tokens that `ifd-cluster` keeps: training cost goes by tokens, not rows."""
+    return rng.permutation(len(candidates))
