@@ -9,6 +9,7 @@ table memory-mapped from disk, as a large one is; its clusters come from `wb.clu
 """
 
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 
 import workbench as wb
-from workbench import tables
 
 D, CENTRES = 768, 200
 ALL_RATIOS = np.linspace(0.05, 0.95, 60)
@@ -92,8 +92,6 @@ def memory(n: int) -> None:
         path = Path(folder) / "table"
         table(n, clusters=None).save_to_disk(path)
         # A fresh process, so that making the data does not count.
-        import subprocess
-
         subprocess.run([sys.executable, __file__, "_measure", str(path)], check=True)
 
 

@@ -1,8 +1,9 @@
 """Maximum mean discrepancy: whether two sets of vectors look drawn from the same distribution.
 
 Cluster shares see only how many rows a cluster keeps; this sees which ones, too. With a Gaussian kernel it
-is zero only for equal distributions (Gretton et al., 2012); random Fourier features (Rahimi and Recht, 2007)
-turn it into a distance of two mean vectors, so that its cost is one pass over the rows and its parts can be summed.
+is zero only for equal distributions (Gretton et al., 2012). Random Fourier features (Rahimi and Recht, 2007)
+turn it into a distance of two mean vectors, so that its cost is one pass over the rows and its parts can be
+summed.
 """
 
 import numpy as np

@@ -20,12 +20,12 @@ def distances(nearest_other: np.ndarray, is_kept: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(nearest_other: np.ndarray, is_kept: np.ndarray) -> float | None:
-    """Share of the kept anchors with another kept row at NEAR_DUPLICATE or nearer; null for no kept anchor."""
+    """Share of the kept anchors with another kept row at NEAR_DUPLICATE or nearer; null for none kept."""
     return float((nearest_other[is_kept] >= NEAR_DUPLICATE).mean()) if is_kept.any() else None
 
 
 def similarities(vectors: np.ndarray, rows: np.ndarray, anchors: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """[r, m] cosine similarity of the rows `rows` [r] of `vectors` [n, d] to anchors; -inf to itself.
+    """[r, m] cosine similarity of `vectors[rows]`, of [n, d] and [r], to the anchors; -inf to itself.
 
     anchors [m, d] float32 are the rows `at` [m], ascending.
     """

@@ -34,8 +34,8 @@ def facility_location(candidates: Candidates, n: int, rng: np.random.Generator) 
     """Rows that together are most similar to all rows: each row counts by its nearest chosen one.
 
     Stochastic greedy (Mirzasoleiman et al., 2015): each step takes the best of a random few of the open rows,
-    enough for 1 - 1/e - 0.1 of the best value in expectation (at most 1,000). The value is that on at most 25,000 seeded
-    reference rows, all rows up to there. O(rows * 2.3 * references * d), whatever `n`.
+    enough for 1 - 1/e - 0.1 of the best value in expectation, and at most 1,000. The value is that on 25,000
+    seeded reference rows, or on all where there are no more. O(2.3 * rows * references * d), whatever `n`.
     """
     vectors, total = candidates.embedding, len(candidates)
     n = min(n, total)
@@ -49,7 +49,8 @@ def facility_location(candidates: Candidates, n: int, rng: np.random.Generator) 
     while len(chosen) < n:
         open_rows = np.flatnonzero(is_open)
         steps = min(max(1, _AT_ONCE // few), n - len(chosen))
-        draws = rng.choice(open_rows, (steps, min(few, len(open_rows))))
+        all_drawn = few >= len(open_rows)
+        draws = np.tile(open_rows, (steps, 1)) if all_drawn else rng.choice(open_rows, (steps, few))
         similar = vectors[draws.ravel()] @ references.T
         for step, draw in enumerate(draws):
             block = similar[step * len(draw) : (step + 1) * len(draw)]
