@@ -24,6 +24,7 @@ LAYERS = [
     ["coverage"],
     ["bundle"],
     ["selection"],
+    ["comparison"],
     ["packing"],
     ["training"],
     ["evaluation"],

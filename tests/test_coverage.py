@@ -247,3 +247,10 @@ def test_embeddings_are_read_without_a_copy():
     lists = plain(2).add_column("embedding", [[1.0, 0.0], [0.0, 1.0]])
     assert read_embedding(lists).dtype == np.float32
     assert read_embedding(plain(2)) is None
+
+
+def test_a_seed_does_not_draw_the_anchors_into_a_selection():
+    """A strategy under the seed of the anchors must not start from them."""
+    anchors = prepare(plain(20_000), seed=0).anchors
+    drawn = np.random.default_rng(0).choice(20_000, 5000, replace=False)
+    assert np.isin(anchors, drawn).mean() == pytest.approx(0.25, abs=0.04)

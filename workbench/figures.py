@@ -201,6 +201,58 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     return figure
 
 
+def comparison(relative: pd.DataFrame) -> go.Figure:
+    """Each number of each strategy, as a multiple of the random median, over the range that chance gives.
+
+    `relative` is that of `comparison.Comparison`: a line for each number, columns for strategies and draws.
+    """
+    lines = [name.replace("_", " ") for name in relative.index]
+    low, high = relative["random 5 %"].to_numpy(), relative["random 95 %"].to_numpy()
+    hover = "%{y}: %{x:.2f} times the random median<extra>%{fullData.name}</extra>"
+    figure = go.Figure(
+        go.Bar(
+            x=high - low,
+            y=lines,
+            base=low,
+            orientation="h",
+            width=0.6,
+            marker_color=LEFT_OUT,
+            name="random, 5-95 %",
+            hovertemplate="%{y}: %{base:.2f} to %{x:.2f}<extra>random</extra>",
+        )
+    )
+    names = [name for name in relative.columns if not name.startswith("random ")]
+    for i, name in enumerate(names):
+        marker = {"color": PALETTE[(4 + i) % len(PALETTE)], "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10}
+        values = relative[name].dropna()
+        at = [label.replace("_", " ") for label in values.index]
+        figure.add_scatter(x=values, y=at, mode="markers", marker=marker, name=name, hovertemplate=hover)
+    style(figure, height=140 + 30 * len(lines))
+    figure.update_layout(title="Strategies at equal budget", xaxis_title="times the median of random draws")
+    figure.update_xaxes(showgrid=True)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
+
+
+def overlap(shares: pd.DataFrame) -> go.Figure:
+    """Rows that each two strategies share: the Jaccard index (0 to 1) or another share, as a square table."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=list(shares.columns),
+            y=list(shares.index),
+            z=shares.to_numpy(),
+            zmin=0,
+            zmax=1,
+            colorscale="Cividis",
+            texttemplate="%{z:.2f}",
+            hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
+        )
+    )
+    figure.update_layout(title="Rows in common")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return style(figure)
+
+
 def loss_curves(histories: dict[str, list[dict]]) -> go.Figure:
     """Training loss of each run over its steps."""
     figure = go.Figure()

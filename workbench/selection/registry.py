@@ -28,6 +28,11 @@ class Strategy:
     nested: bool
     reason: str
 
+    @property
+    def ratio_of_all(self) -> bool:
+        """A ratio is a share of all rows, not of the eligible ones."""
+        return self.of_all or self.pool == "all"
+
     def ranking(self, candidates: Candidates, budget: Budget, seed: int) -> Ranking:
         """The rows in this strategy's order, as far as `budget` reaches."""
         pool = candidates.n_eligible if self.pool == "eligible" else len(candidates)

@@ -101,3 +101,12 @@ class Selection:
     def coverage(self) -> coverage.Coverage:
         """How the kept rows represent all, in embedding space where there is one."""
         return self.candidates.space.coverage(self.mask, self.sums)
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """The numbers of `report` and `coverage` by name."""
+        report = self.report
+        found = {"n_kept": report.n_kept, "mean_ifd": report.mean_ifd_kept}
+        if report.clusters is not None:
+            found |= {"cluster_divergence": report.divergence, "clusters_lost": report.clusters_lost}
+        return found | self.coverage.numbers
