@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from .by_score import ifd_cluster
 from .columns import Candidates
 from .ranking import Budget, Ranking, proportional
-from .registry import STRATEGIES, strategy
+from .registry import strategy
 
 
 @strategy("random", nested=True)
@@ -17,7 +18,9 @@ def equal_tokens(candidates: Candidates, ranking: Ranking, budget: Budget) -> np
     """As many rows as fit into the tokens that `ifd-cluster` keeps on `budget`."""
     if budget.tokens is None:
         if "ifd-cluster" not in candidates.kept_results:
-            candidates.kept_results["ifd-cluster"] = STRATEGIES["ifd-cluster"].ranking(candidates, budget, 0)
+            candidates.kept_results["ifd-cluster"] = Ranking.of(
+                ifd_cluster(candidates, len(candidates), None), 0
+            )
         paper = candidates.kept_results["ifd-cluster"]
         rows = paper.first(proportional(candidates, paper, budget))
         budget = Budget(None, tokens=int(candidates.tokens[rows].sum()))

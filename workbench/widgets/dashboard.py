@@ -51,8 +51,8 @@ class Workbench(w.VBox):
         selection.check_ratio(ratio)
         self.ds = ds
         self._candidates = candidates_of(ds)
-        self._explorers: dict[str, Explorer] = {}
-        self._explorer(strategy)  # a mistake in its name or columns is told before anything is built
+        # A mistake in the strategy's name or columns is told before anything is built.
+        self._explorer = Explorer(ds, strategy, candidates=self._candidates)
         self._packing = {"max_length": max_length, "batch_size": batch_size}
         self._shown = _sample(len(ds))  # rows drawn on the map
         self._lengths = tables.array(ds, "n_tokens")
@@ -108,13 +108,10 @@ class Workbench(w.VBox):
             [self.ratio, self.ratio_field, self.of, self.strategy], layout=w.Layout(flex_flow="row wrap")
         )
 
-    def _explorer(self, strategy: str) -> Explorer:
-        if strategy not in self._explorers:
-            self._explorers[strategy] = Explorer(self.ds, strategy, candidates=self._candidates)
-        return self._explorers[strategy]
-
     def _select(self) -> Selection:
-        return self._explorer(self.strategy.value).at(self.ratio.value / 100)
+        if self.strategy.value != self._explorer.strategy.name:  # one at a time: each holds some 160 MB
+            self._explorer = Explorer(self.ds, self.strategy.value, candidates=self._candidates)
+        return self._explorer.at(self.ratio.value / 100)
 
     def _changed(self, change) -> None:
         if STRATEGIES[self.strategy.value].nested:
