@@ -36,7 +36,6 @@ def test_overlaps_by_hand(ds):
 def test_metrics_by_hand(ds):
     found = by_hand(ds, a=[0, 1, 2], b=[2, 3, 4, 5, 6], c=[7])
     assert found.metrics.loc["n_kept"].tolist() == pytest.approx([3, 5, 1, 1.2, 3, 4.8])
-    assert found.relative.loc["n_kept", "b"] == pytest.approx(5 / 3)
 
 
 def test_the_first_strategy_sets_the_number_of_rows(ds):
@@ -82,11 +81,14 @@ def test_an_empty_choice_is_told(ds):
 
 def test_figures_of_a_comparison(ds):
     found = wb.compare(ds, ["ifd-cluster", "ifd-top"], ratio=0.3, draws=4)
-    drawn = figures.comparison(found.relative)
-    assert [trace.name for trace in drawn.data] == ["random, 5-95 %", "ifd-cluster", "ifd-top"]
-    bars = drawn.data[0]
-    assert (np.asarray(bars.base) <= 1).all()
-    assert (np.asarray(bars.base) + bars.x >= 1).all()
-    assert len(bars.y) == len(found.relative)
+    drawn = figures.comparison(found.metrics)
+    told = [title.text for title in drawn.layout.annotations]
+    assert {"mmd", "mean ifd", "tokens kept"} <= set(told)
+    assert "n kept" not in told  # the same for all
+    at = told.index("mmd")
+    chance, points = drawn.data[2 * at : 2 * at + 2]
+    assert list(points.x) == found.metrics.loc["mmd", ["ifd-cluster", "ifd-top"]].tolist()
+    low, high = found.metrics.loc["mmd", ["random 5 %", "random 95 %"]]
+    assert (chance.base, chance.base + chance.x[0]) == pytest.approx((low, high))
     shared = figures.overlap(found.overlap)
     np.testing.assert_array_equal(shared.data[0].z, found.overlap)

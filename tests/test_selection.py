@@ -52,9 +52,11 @@ ratios = st.floats(0.01, 1) | st.sampled_from([0.3, 0.4, 1, 1.0])
 @given(rows_of_columns, ratios)
 def test_ifd_cluster_is_the_papers_rule_row_for_row(rows, ratio):
     ifd, cluster = map(list, zip(*rows, strict=True))
-    found = select(scored(ifd, cluster), ratio).indices
+    ds = scored(ifd, cluster)
+    found = select(ds, ratio).indices
     assert found.dtype == np.int64
     assert found.tolist() == papers_rule(ifd, cluster, ratio)
+    assert Explorer(ds).at(ratio).indices.tolist() == found.tolist()
 
 
 @given(

@@ -34,12 +34,6 @@ class Comparison:
         return table
 
     @cached_property
-    def relative(self) -> pd.DataFrame:
-        """`metrics` as multiples of the random median, without the lines where that is 0 or none."""
-        median = self.metrics["random median"]
-        return self.metrics[median > 0].div(median[median > 0], axis=0)
-
-    @cached_property
     def overlap(self) -> pd.DataFrame:
         """Jaccard index of each two strategies: rows that both keep over rows that either keeps."""
         return self._pairs(lambda a, b: (a & b).sum() / max(1, (a | b).sum()))
@@ -93,7 +87,7 @@ def compare(
     for name in others:
         found[name] = select(ds, strategy=name, seed=seed, **same, **shared)
     numbers = []
-    with progress.bar(draws, "random draws") as bar:
+    with progress.bar(draws, "random", "draw") as bar:
         for draw in range(draws):
             # Seeds of their own: `seed` is that of a "random" among the strategies.
             drawn = select(ds, rows=size, strategy="random", seed=seed + 1 + draw, **shared)

@@ -7,6 +7,7 @@ is mid-grey, so that a figure reads on light and dark pages alike.
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 KEPT, LEFT_OUT, ACCENT = "#0072B2", "#BBBBBB", "#D55E00"
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
@@ -201,35 +202,46 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     return figure
 
 
-def comparison(relative: pd.DataFrame) -> go.Figure:
-    """Each number of each strategy, as a multiple of the random median, over the range that chance gives.
+def comparison(metrics: pd.DataFrame) -> go.Figure:
+    """A panel for each number that differs: the strategies over the range that random draws give, shaded.
 
-    `relative` is that of `comparison.Comparison`: a line for each number, columns for strategies and draws.
+    `metrics` is that of `wb.compare`: a line for each number, columns for strategies and for the draws.
     """
-    lines = [name.replace("_", " ") for name in relative.index]
-    low, high = relative["random 5 %"].to_numpy(), relative["random 95 %"].to_numpy()
-    hover = "%{y}: %{x:.2f} times the random median<extra>%{fullData.name}</extra>"
-    figure = go.Figure(
-        go.Bar(
-            x=high - low,
-            y=lines,
+    metrics = metrics[metrics.nunique(axis=1) > 1]
+    names = [name for name in metrics.columns if not name.startswith("random ")]
+    titles = [name.replace("_", " ") for name in metrics.index]
+    columns = 3
+    rows = max(1, -(-len(metrics) // columns))
+    figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    for i, (_, line) in enumerate(metrics.iterrows()):
+        low, high = line["random 5 %"], line["random 95 %"]
+        # Bars side by side: unlike a shape they are within the panel's range.
+        chance = go.Bar(
+            x=[high - low] * len(names),
+            y=names,
             base=low,
+            width=1,
             orientation="h",
-            width=0.6,
-            marker_color=LEFT_OUT,
-            name="random, 5-95 %",
-            hovertemplate="%{y}: %{base:.2f} to %{x:.2f}<extra>random</extra>",
+            marker={"color": LEFT_OUT, "opacity": 0.5},
+            hoverinfo="skip",
+            showlegend=False,
         )
+        points = go.Scatter(
+            x=line[names],
+            y=names,
+            mode="markers",
+            marker={"color": [PALETTE[(4 + k) % len(PALETTE)] for k in range(len(names))], "size": 10},
+            hovertemplate="%{y}: %{x:.4g}<extra></extra>",
+            showlegend=False,
+        )
+        figure.add_traces([chance, points], rows=i // columns + 1, cols=i % columns + 1)
+    style(figure, height=110 + (85 + 22 * len(names)) * rows)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        title="Strategies at equal budget<br><sub>shaded: the middle 90 % of random draws of that size</sub>",
+        margin_t=110,
     )
-    names = [name for name in relative.columns if not name.startswith("random ")]
-    for i, name in enumerate(names):
-        marker = {"color": PALETTE[(4 + i) % len(PALETTE)], "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10}
-        values = relative[name].dropna()
-        at = [label.replace("_", " ") for label in values.index]
-        figure.add_scatter(x=values, y=at, mode="markers", marker=marker, name=name, hovertemplate=hover)
-    style(figure, height=140 + 30 * len(lines))
-    figure.update_layout(title="Strategies at equal budget", xaxis_title="times the median of random draws")
-    figure.update_xaxes(showgrid=True)
+    figure.update_xaxes(nticks=5)
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
 

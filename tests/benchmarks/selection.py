@@ -8,7 +8,7 @@ Synthetic unit vectors of 768 dimensions around 200 centres, with scores and tok
 table memory-mapped from disk, as a large one is; its clusters come from `wb.cluster`.
 """
 
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -51,8 +51,10 @@ def table(n: int, clusters: int | None = 10) -> datasets.Dataset:
 
 
 def peak() -> float:
-    """GiB of this process so far; ru_maxrss is in KiB on Linux."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """GiB of memory that this process held at most, mapped files included (Linux). getrusage would count the
+    process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 2**20
 
 
 def slider(sizes: list[int]) -> None:
@@ -90,6 +92,7 @@ def look(explorer: "wb.Explorer", ratio: float) -> None:
 def memory(n: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"
+        datasets.disable_progress_bars()
         table(n, clusters=None).save_to_disk(path)
         # A fresh process, so that making the data does not count.
         subprocess.run([sys.executable, __file__, "_measure", str(path)], check=True)
@@ -104,6 +107,8 @@ def measure(path: str) -> None:
     sel = step("select", lambda: wb.select(ds, 0.4))
     step("report", lambda: sel.report)
     step("coverage", lambda: sel.coverage)
+    explorer = wb.Explorer(ds, candidates=sel.candidates)
+    step("slider", lambda: look(explorer, 0.4))
     print(f"in all {time.perf_counter() - begin:.1f} s, peak {peak():.2f} GiB")
     print(sel.coverage)
 

@@ -18,9 +18,8 @@ def equal_tokens(candidates: Candidates, ranking: Ranking, budget: Budget) -> np
     """As many rows as fit into the tokens that `ifd-cluster` keeps on `budget`."""
     if budget.tokens is None:
         if "ifd-cluster" not in candidates.kept_results:
-            candidates.kept_results["ifd-cluster"] = Ranking.of(
-                ifd_cluster(candidates, len(candidates), None), 0
-            )
+            clusters = ifd_cluster(candidates, candidates.n_eligible, None)
+            candidates.kept_results["ifd-cluster"] = Ranking.of(clusters, candidates.n_eligible)
         paper = candidates.kept_results["ifd-cluster"]
         rows = paper.first(proportional(candidates, paper, budget))
         budget = Budget(None, tokens=int(candidates.tokens[rows].sum()))
