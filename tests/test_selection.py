@@ -192,6 +192,34 @@ def test_a_strategy_of_the_user_is_one_function(latest):
         select(scored().remove_columns("ifd"), strategy="latest")
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([True, False], "a strategy returned bool, not row numbers"),
+        ([0.0, 1.0], "a strategy returned float64, not row numbers"),
+        ([3, 1, 3], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+        ([7, 8], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+        ([-1], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+    ],
+)
+def test_what_a_strategy_of_the_user_returns_is_checked(latest, returned, message):
+    wb.strategy("latest")(lambda candidates, n, rng: np.array(returned))
+    with pytest.raises(UserError, match=message):
+        select(scored(), 0.4, "latest")
+
+
+def test_a_pool_is_one_of_two():
+    with pytest.raises(UserError, match="pool='scored' is not known; choose one of all, eligible"):
+        wb.strategy("latest", pool="scored")
+
+
+def test_there_are_ten_strategies_and_the_papers_is_the_first():
+    assert list(selection.STRATEGIES) == [
+        *("ifd-cluster", "ifd-quota", "ifd-top", "ppl-top", "random", "random-tokens", "deita"),
+        *("k-center", "facility-location", "parametric"),
+    ]
+
+
 def test_an_unknown_strategy_is_answered_with_those_there_are():
     with pytest.raises(UserError, match="strategy='first' is not known; choose one of deita, facility-loc"):
         select(scored(), strategy="first")

@@ -40,6 +40,9 @@ class Ranking:
         """From what a strategy returns: an order of rows out of `pool`, or a list of orders, one a group."""
         groups = found if isinstance(found, list) else [found]
         sizes = np.array([len(group) for group in groups], int)
+        for group in groups:
+            if not np.issubdtype(group.dtype, np.integer):
+                raise UserError(f"a strategy returned {group.dtype}, not row numbers; return integers.")
         order = np.concatenate([np.zeros(0, np.int64), *groups])
         starts = np.concatenate([[0], np.cumsum(sizes)])
         return cls(order, starts, sizes if isinstance(found, list) else np.array([pool]))

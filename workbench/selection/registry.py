@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
+from ..errors import UserError, one_of
 from .columns import Candidates
 from .ranking import Budget, Ranking, proportional
 
@@ -37,7 +38,17 @@ class Strategy:
         """The rows in this strategy's order, as far as `budget` reaches."""
         pool = candidates.n_eligible if self.pool == "eligible" else len(candidates)
         found = self.rank(candidates, budget.of(pool), np.random.default_rng(seed))
-        return Ranking.of(found, pool)
+        return self._checked(Ranking.of(found, pool), len(candidates))
+
+    def _checked(self, ranking: Ranking, n: int) -> Ranking:
+        """`ranking`, if it has no row twice and none beyond `n`."""
+        rows = ranking.order
+        if len(rows) and (rows.min() < 0 or rows.max() >= n or np.bincount(rows).max() > 1):
+            raise UserError(
+                f"strategy={self.name!r} returned a row twice or one beyond the {n} there are; return each "
+                f"row number at most once."
+            )
+        return ranking
 
 
 def strategy(
@@ -66,6 +77,8 @@ def strategy(
     it can be kept while the ratio moves. `reason`: why a row is dropped; {name}, {ifd}, {cluster} are filled
     in.
     """
+
+    one_of("pool", pool, ("all", "eligible"))
 
     def register(rank: Rank) -> Rank:
         STRATEGIES[name] = Strategy(name, rank, needs, pool, of_all, allot, nested, reason)

@@ -76,7 +76,8 @@ class Selection:
     def _reason(self, row: int) -> str:
         strategy, ifd = STRATEGIES[self.settings["strategy"]], self.candidates.ifd[row]
         if strategy.pool == "eligible" and np.isnan(ifd):
-            return f"not scored: {self.source[row].get('score_status', 'no IFD')}"
+            has = "score_status" in self.source.column_names
+            return f"not scored: {self.candidates.column('score_status')[row] if has else 'no IFD'}"
         if strategy.pool == "eligible" and not self.candidates.eligible[row]:
             return f"IFD {ifd:.4f} is not below max_ifd {self.candidates.max_ifd:g}"
         return strategy.reason.format(name=strategy.name, ifd=ifd, cluster=self.candidates.cluster[row])
