@@ -26,6 +26,7 @@ LAYERS = [
     ["bundle"],
     ["selection"],
     ["scorers"],
+    ["comparison"],
     ["packing"],
     ["training"],
     ["evaluation"],

@@ -80,7 +80,7 @@ class TestRecipe:
             ("rows: 40", "rows=40 leaves nothing to train on beside held_out=40"),
             ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
             ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
-            ("strategy: best", "strategy='best' is not known; choose one of ifd-cluster, ifd-top, random"),
+            ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
             ("training: {method: qlora}", "method='qlora' is not known; choose one of full, lora"),
             ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
         ],

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import workbench as wb
 from workbench import selection, tables
 from workbench.errors import UserError
-from workbench.selection import Budget, candidates_of, select
+from workbench.selection import Budget, Explorer, candidates_of, select, usable
 
 # Cluster 0 has three eligible rows, cluster 1 two, cluster 2 none.
 IFD = [0.9, 0.5, 1.2, 0.7, 0.8, 0.6, None, 1.0]
@@ -51,12 +52,19 @@ ratios = st.floats(0.01, 1) | st.sampled_from([0.3, 0.4, 1, 1.0])
 @given(rows_of_columns, ratios)
 def test_ifd_cluster_is_the_papers_rule_row_for_row(rows, ratio):
     ifd, cluster = map(list, zip(*rows, strict=True))
-    found = select(scored(ifd, cluster), ratio).indices
+    ds = scored(ifd, cluster)
+    found = select(ds, ratio).indices
     assert found.dtype == np.int64
     assert found.tolist() == papers_rule(ifd, cluster, ratio)
+    assert Explorer(ds).at(ratio).indices.tolist() == found.tolist()
 
 
-@given(rows_of_columns, ratios, st.sampled_from(sorted(selection.STRATEGIES)), st.floats(0.3, 1.5))
+@given(
+    rows_of_columns,
+    ratios,
+    st.sampled_from(["ifd-cluster", "ifd-quota", "ifd-top", "random"]),
+    st.floats(0.3, 1.5),
+)
 def test_kept_and_dropped_are_complements(rows, ratio, strategy, max_ifd):
     ifd, cluster = map(list, zip(*rows, strict=True))
     found = select(scored(ifd, cluster), ratio, strategy, max_ifd=max_ifd)
@@ -72,6 +80,14 @@ def test_kept_and_dropped_are_complements(rows, ratio, strategy, max_ifd):
         ("ifd-cluster", {}, [0]),  # 0.4 is the headline
         ("ifd-cluster", {"ratio": 1}, [0, 1, 3, 4, 5]),
         ("ifd-top", {"ratio": 0.4}, [0, 4]),  # int(5 * 0.4)
+        ("ifd-cluster", {"rows": 1}, [0]),  # the first to reach a whole row: a third of cluster 0
+        ("ifd-cluster", {"rows": 2}, [0, 4]),  # then half of cluster 1
+        ("ifd-cluster", {"rows": 100}, [0, 1, 3, 4, 5]),
+        # Of 8 rows, 4: clusters of 4, 3 and 1 ask for 2, 1.5 and 0.5; the last has none that is eligible.
+        ("ifd-quota", {"ratio": 0.5}, [0, 3, 4, 5]),
+        ("ifd-quota", {"rows": 1}, [0]),
+        ("ifd-quota", {"rows": 2}, [0, 4]),
+        ("ifd-quota", {"ratio": 1}, [0, 1, 3, 4, 5]),
         ("ifd-top", {"rows": 3}, [0, 3, 4]),
         ("ifd-top", {"rows": 100}, [0, 1, 3, 4, 5]),
     ],
@@ -155,18 +171,57 @@ def test_candidates_read_once_serve_many_ratios():
         assert select(ds, ratio, candidates=candidates).indices.tolist() == select(ds, ratio).indices.tolist()
 
 
-def test_a_strategy_of_the_user_works_everywhere(monkeypatch):
-    def shortest_id(candidates, budget, rng):
-        return np.arange(len(candidates))[: budget.of(len(candidates))]
+@pytest.fixture
+def latest(monkeypatch):
+    """A strategy of a user, gone after the test."""
+    monkeypatch.setitem(selection.STRATEGIES, "latest", None)
 
-    monkeypatch.setitem(selection.STRATEGIES, "first", shortest_id)
-    found = select(scored(), strategy="first", rows=2)
-    assert found.indices.tolist() == [0, 1]
-    assert found.dropped[2] == "not chosen by first"
-    monkeypatch.undo()
-    with pytest.raises(
-        UserError, match="strategy='first' is not known; choose one of ifd-cluster, ifd-top, random"
-    ):
+    @wb.strategy("latest", needs=("ifd",), reason="{name} keeps later rows; IFD {ifd:.1f}")
+    def latest(candidates, n, rng):
+        return np.arange(len(candidates))[::-1]
+
+
+def test_a_strategy_of_the_user_is_one_function(latest):
+    found = select(scored(), strategy="latest", rows=2)
+    assert found.indices.tolist() == [6, 7]
+    assert found.dropped[2] == "latest keeps later rows; IFD 1.2"
+    assert Explorer(scored(), "latest").at(0.25).indices.tolist() == [6, 7]
+    assert "latest" in usable(scored())
+    assert "latest" not in usable(scored().remove_columns("ifd"))
+    with pytest.raises(UserError, match="column 'ifd' is missing"):
+        select(scored().remove_columns("ifd"), strategy="latest")
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([True, False], "a strategy returned bool, not row numbers"),
+        ([0.0, 1.0], "a strategy returned float64, not row numbers"),
+        ([3, 1, 3], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+        ([7, 8], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+        ([-1], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+    ],
+)
+def test_what_a_strategy_of_the_user_returns_is_checked(latest, returned, message):
+    wb.strategy("latest")(lambda candidates, n, rng: np.array(returned))
+    with pytest.raises(UserError, match=message):
+        select(scored(), 0.4, "latest")
+
+
+def test_a_pool_is_one_of_two():
+    with pytest.raises(UserError, match="pool='scored' is not known; choose one of all, eligible"):
+        wb.strategy("latest", pool="scored")
+
+
+def test_there_are_ten_strategies_and_the_papers_is_the_first():
+    assert list(selection.STRATEGIES) == [
+        *("ifd-cluster", "ifd-quota", "ifd-top", "ppl-top", "random", "random-tokens", "deita"),
+        *("k-center", "facility-location", "parametric"),
+    ]
+
+
+def test_an_unknown_strategy_is_answered_with_those_there_are():
+    with pytest.raises(UserError, match="strategy='first' is not known; choose one of deita, facility-loc"):
         select(scored(), strategy="first")
 
 
@@ -179,9 +234,11 @@ def test_a_ratio_is_a_share(ratio):
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ({"ratio": 0.4, "rows": 3}, "ratio=0.4 and rows=3 are two budgets; give one of them"),
+        ({"ratio": 0.4, "rows": 3}, "ratio=0.4 and rows=3 are 2 budgets; give one of them"),
         ({"rows": 0}, "rows=0 must be a whole number of at least 1"),
-        ({"rows": 3}, "strategy='ifd-cluster' takes a ratio, not a number of rows"),
+        ({"rows": 3, "tokens": 9}, "rows=3 and tokens=9 are 2 budgets; give one of them"),
+        ({"tokens": -1}, "tokens=-1 must be a whole number of at least 1"),
+        ({"tokens": 9}, "column 'n_tokens' is missing.*make it with wb.score first"),
     ],
 )
 def test_wrong_budgets_are_named(budget, message):
@@ -190,12 +247,20 @@ def test_wrong_budgets_are_named(budget, message):
 
 
 @pytest.mark.parametrize(
-    ("missing", "strategy"), [("ifd", "ifd-cluster"), ("cluster", "ifd-cluster"), ("ifd", "ifd-top")]
+    ("missing", "strategy", "made_by"),
+    [
+        ("ifd", "ifd-cluster", "wb.score"),
+        ("cluster", "ifd-cluster", "wb.embed and wb.cluster"),
+        ("ifd", "ifd-top", "wb.score"),
+        ("embedding", "k-center", "wb.embed"),
+    ],
 )
-def test_a_missing_column_names_the_stages_that_make_it(missing, strategy):
-    message = f"column '{missing}' is missing.*make it with wb.score, wb.embed and wb.cluster first"
+def test_a_missing_column_names_the_stages_that_make_it(missing, strategy, made_by):
+    message = f"column '{missing}' is missing.*make it with {made_by} first"
+    ds = scored()
+    ds = ds.remove_columns(missing) if missing in ds.column_names else ds
     with pytest.raises(UserError, match=message):
-        select(scored().remove_columns(missing), 0.4, strategy)
+        select(ds, 0.4, strategy)
 
 
 @given(st.integers(0, 10_000), ratios)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench import packing, tables
+from workbench import packing, selection, tables
 from workbench.errors import UserError
 from workbench.widgets import training
 from workbench.widgets.dashboard import _ON_MAP
@@ -101,9 +101,45 @@ def test_a_ratio_that_keeps_nothing_is_shown_as_such(ds):
     assert len(dashboard.map.data[MAP_KEPT].x) == 0
 
 
+@pytest.mark.parametrize("strategy", sorted(selection.STRATEGIES))
+def test_every_strategy_can_be_chosen(ds, strategy):
+    dashboard = wb.Workbench(ds, ratio=0.3, strategy=strategy, max_length=512, batch_size=8)
+    assert_shows(dashboard, 0.3, strategy)
+    dashboard.ratio.value = 35
+    assert_shows(dashboard, 0.35, strategy)
+    shown, found = numbers_of(dashboard), dashboard.selection.coverage
+    assert shown["MMD"] == f"{found.mmd:.4f}"
+    assert shown["coverage radius"] == f"{found.radius:.3f}"
+    assert shown["near-duplicates"] == f"{found.near_duplicates:.1%}"
+    of_all = selection.STRATEGIES[strategy].ratio_of_all
+    assert dashboard.of.value == ("% of all rows" if of_all else "% of the eligible rows")
+    assert dashboard.errors.last is None
+
+
+def test_the_menu_has_what_the_columns_allow(ds):
+    dashboard = wb.Workbench(ds.remove_columns("embedding"))
+    assert {"ifd-cluster", "ifd-quota", "random"} <= set(dashboard.strategy.options)
+    assert {"k-center", "deita", "parametric"} & set(dashboard.strategy.options) == set()
+    assert "MMD" not in numbers_of(dashboard)
+    with pytest.raises(UserError, match=r"column 'embedding' is missing.*make it with wb\.embed first"):
+        wb.Workbench(ds.remove_columns("embedding"), strategy="k-center")
+
+
+def test_a_strategy_of_the_user_is_in_the_menu(ds, monkeypatch):
+    monkeypatch.setitem(selection.STRATEGIES, "shortest", None)
+
+    @wb.strategy("shortest", needs=("n_tokens",))
+    def shortest(candidates, n, rng):
+        return np.argsort(candidates.column("n_tokens"), kind="stable")
+
+    dashboard = wb.Workbench(ds, max_length=512, batch_size=8)
+    dashboard.strategy.value = "shortest"
+    assert_shows(dashboard, 0.4, "shortest")
+
+
 def test_an_exception_is_shown_until_something_succeeds(dashboard, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr("workbench.widgets.dashboard.select", lambda *_, **__: 1 / 0)
+        broken.setattr(selection.Explorer, "at", lambda *_, **__: 1 / 0)
         dashboard.ratio.value = 50
         assert isinstance(dashboard.errors.last, ZeroDivisionError)
         assert "ZeroDivisionError" in dashboard.errors.value

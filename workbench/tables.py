@@ -70,8 +70,12 @@ def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
 
 
 def array(ds: datasets.Dataset, column: str) -> np.ndarray:
-    """A column as a NumPy array: nulls of float columns as NaN, vectors as [rows, d]."""
-    data = ds.with_format("arrow")[:][column].combine_chunks()
+    """A column as a NumPy array: nulls of float columns as NaN, vectors as [rows, d].
+
+    A column without nulls that lies in one piece is not copied.
+    """
+    chunks = ds.select_columns([column]).with_format("arrow")[:][column]
+    data = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     if pa.types.is_fixed_size_list(data.type):
         return data.flatten().to_numpy(zero_copy_only=False).reshape(len(data), -1)
     return data.to_numpy(zero_copy_only=False)

@@ -4,8 +4,8 @@
 
 The necessary work of a row is 2 x parameters x tokens, the LM head counted on scored positions only; the
 machine's rate is that of a large matrix product, measured before each run. Everything is measured in one run,
-in alternation; medians are printed. `--authors` is the path of `data_selection/calculate_ifd.py` of the paper's released
-repository; without it the peer is the plain way, two forward passes a row with full logits, in float32.
+in alternation; medians are printed. `--authors` is `data_selection/calculate_ifd.py` of the paper's released
+repository, by its path; without it the peer is the plain way, two float32 passes a row with full logits.
 """
 
 import argparse

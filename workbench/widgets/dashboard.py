@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .. import figures, packing, selection, tables
-from ..selection import Selection, candidates_of, select
+from ..selection import STRATEGIES, Explorer, Selection, candidates_of
 from .events import ErrorPanel, WhenSettled
 from .fit import Fit, responsive
 from .training import TrainingPanel
@@ -25,14 +25,14 @@ _MADE_BY = {
     ("cluster",): "wb.embed and wb.cluster",
     ("x", "y"): "wb.project",
 }
-_OF = {"random": "% of all rows"}  # the other strategies share out the eligible ones
 
 
 class Workbench(w.VBox):
     """Look at `ds` (scored, clustered and projected), slide the ratio, and train on what is kept.
 
     `selection` is what the controls choose at this moment; `run` the fine-tuning started last. Numbers, bars
-    and shares follow the slider at once; padding and the map when it rests.
+    and shares follow the slider at once; padding and the map when it rests, as does all of a strategy that
+    chooses anew for each ratio. The menu has every registered strategy whose columns `ds` has.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Workbench(w.VBox):
         selection.check_ratio(ratio)
         self.ds = ds
         self._candidates = candidates_of(ds)
+        # A mistake in the strategy's name or columns is told before anything is built.
+        self._explorer = Explorer(ds, strategy, candidates=self._candidates)
         self._packing = {"max_length": max_length, "batch_size": batch_size}
         self._shown = _sample(len(ds))  # rows drawn on the map
         self._lengths = tables.array(ds, "n_tokens")
@@ -96,7 +98,7 @@ class Workbench(w.VBox):
         w.link((self.ratio, "value"), (self.ratio_field, "value"))
         self.of = w.Label(layout=w.Layout(width="11em"))
         self.strategy = w.Dropdown(
-            options=list(selection.STRATEGIES),
+            options=selection.usable(self.ds),
             value=strategy,
             description="Strategy",
             style=wide,
@@ -107,9 +109,16 @@ class Workbench(w.VBox):
         )
 
     def _select(self) -> Selection:
-        return select(self.ds, self.ratio.value / 100, self.strategy.value, candidates=self._candidates)
+        if self.strategy.value != self._explorer.strategy.name:  # one at a time: each holds some 160 MB
+            self._explorer = Explorer(self.ds, self.strategy.value, candidates=self._candidates)
+        return self._explorer.at(self.ratio.value / 100)
 
     def _changed(self, change) -> None:
+        if STRATEGIES[self.strategy.value].nested:
+            self._choose()
+        self._settle()
+
+    def _choose(self) -> None:
         self.selection = self._select()
         self._show_numbers()
         mask = self.selection.mask
@@ -118,10 +127,11 @@ class Workbench(w.VBox):
         with self.bars.batch_update():
             self.bars.data[1].y = figures.binned(self._candidates.ifd[mask], edges)
             self.bars.data[3].y = 100 * clusters["of_kept"].to_numpy()
-        self._settle()
 
     def _follow(self) -> None:
         """What is too slow to move with the slider."""
+        if not STRATEGIES[self.strategy.value].nested:
+            self._choose()
         fresh = figures.padding_trace(self._padding())
         with self.bars.batch_update():
             self.bars.data[4].y, self.bars.data[4].text = fresh.y, fresh.text
@@ -181,20 +191,25 @@ class Workbench(w.VBox):
         return responsive(drawn)
 
     def _show_numbers(self) -> None:
-        report = self.selection.report
-        tokens = int(self._lengths[self.selection.indices].sum())
+        report, coverage = self.selection.report, self.selection.coverage
         mean = "none" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}"
         divergence = "none" if report.divergence is None else f"{report.divergence:.4f}"
         shown = {
             "rows kept": f"{report.n_kept:,}",
             "of all rows": f"{report.share_of_all:.1%}",
             f"of {report.n_eligible:,} eligible": f"{report.share_of_eligible:.1%}",
-            "tokens": f"{tokens:,}",
+            "tokens": f"{coverage.tokens_kept:,}",
             "mean IFD kept": mean,
             "clusters lost": f"{report.clusters_lost}",
             "divergence, bits": divergence,
         }
-        self.of.value = _OF.get(self.strategy.value, "% of the eligible rows")
+        if coverage.mmd is not None:  # there are embeddings
+            shown |= {"MMD": f"{coverage.mmd:.4f}", "coverage radius": f"{coverage.radius:.3f}"}
+            shown["90 % within"] = f"{coverage.distance_90:.3f}"
+        if coverage.near_duplicates is not None:
+            shown["near-duplicates"] = f"{coverage.near_duplicates:.1%}"
+        strategy = STRATEGIES[self.strategy.value]
+        self.of.value = "% of all rows" if strategy.ratio_of_all else "% of the eligible rows"
         self.numbers.value = "".join(_NUMBER.format(name=name, value=value) for name, value in shown.items())
 
 

@@ -1,0 +1,28 @@
+"""Columns and a budget -> the rows to train on, with a reason for every row left out.
+
+A strategy is one function that orders rows; `strategy` registers it and every part of the workbench knows it.
+"""
+
+from . import baselines, by_novelty, by_score, by_space, parametric  # noqa: F401  they register themselves
+from .choose import select
+from .columns import Candidates, candidates_of
+from .explorer import Explorer
+from .ranking import Budget, Ranking, check_ratio
+from .registry import STRATEGIES, Strategy, strategy, usable
+from .result import Report, Selection
+
+__all__ = [
+    "STRATEGIES",
+    "Budget",
+    "Candidates",
+    "Explorer",
+    "Ranking",
+    "Report",
+    "Selection",
+    "Strategy",
+    "candidates_of",
+    "check_ratio",
+    "select",
+    "strategy",
+    "usable",
+]
