@@ -1,0 +1,119 @@
+"""Scoring speed of models by their shape alone (random weights), on lengths like those of OSS-Instruct.
+
+    python tests/benchmarks/scoring_shapes.py [--shape smollm2-135m] [--rows 2000] [--device cuda]
+    python tests/benchmarks/scoring_shapes.py --shape deepseek-coder-6.7b --rows 500
+
+Ours beside one sequence at a time and beside padded batches of 16, in bfloat16, in one run; on fewer rows for
+the slower two. Prints rows and tokens a second, the share of the rate of a large matrix product, and ratios.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from workbench import forward, memory, models
+from workbench.complexity.engine import TOKEN_BUDGET, Engine
+from workbench.complexity.pairs import Pair
+from workbench.prompts import Sample
+
+SHAPES = {
+    "smollm2-135m": LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    ),
+    "deepseek-coder-6.7b": LlamaConfig(
+        vocab_size=32256,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        max_position_embeddings=16384,
+    ),
+}
+ROUNDS, SIDE = 3, 8192
+
+
+def rows(n: int, vocabulary: int) -> list[Pair]:
+    """Clipped lognormal lengths, median 450, sigma 0.2716; a third of a row is its prompt."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(np.log(450), 0.2716, n), 16, 2048).astype(int)
+    made = []
+    for length in lengths:
+        ids = tuple(rng.integers(5, vocabulary, length).tolist())
+        start = length // 3
+        made.append(Pair(Sample(ids[start:], 1), Sample(ids, start), False))
+    return made
+
+
+def timed(work, device: str) -> float:
+    start = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def padded(model, pairs: list[Pair], size: int) -> None:
+    """`size` rows at a time in their order, padded, by the model's own forward pass."""
+    for start in range(0, len(pairs), size):
+        some = pairs[start : start + size]
+        for samples in ([pair.alone for pair in some], [pair.conditioned for pair in some]):
+            forward._own_nll(model, samples)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
+    options.add_argument("--rows", type=int, default=2000)
+    options.add_argument("--device", default=models.pick_device())
+    options = options.parse_args()
+    device = options.device
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(SHAPES[options.shape], dtype=torch.bfloat16).eval()
+    pairs = rows(options.rows, model.config.vocab_size)
+    few = pairs[: max(32, len(pairs) // 10)]
+    head = model.get_output_embeddings().weight.numel()
+    body = sum(
+        p.numel() for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name
+    )
+    square = torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16)
+    ways = {
+        "ours": (pairs, lambda: list(Engine(model, TOKEN_BUDGET[device.split(":")[0]])(pairs))),
+        "padded, 16": (few, lambda: padded(model, few, 16)),
+        "one by one": (few, lambda: padded(model, few, 1)),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    with memory.kept():
+        for _ in range(ROUNDS + 1):  # the first warms up
+            rate = 2 * SIDE**3 / timed(lambda: square @ square, device)
+            for name, (_, work) in ways.items():
+                found[name].append(timed(work, device))
+    print(f"{options.shape} on {device}, bfloat16, matrix rate {rate / 1e12:.1f} TFLOP/s")
+    speeds = {}
+    for name, (some, _) in ways.items():
+        took = statistics.median(found[name][1:])
+        samples = [s for pair in some for s in (pair.alone, pair.conditioned)]
+        tokens = sum(len(s.input_ids) for s in samples)
+        work = 2 * (body * tokens + head * sum(s.n_targets for s in samples))
+        speeds[name] = len(some) / took
+        print(
+            f"{name:12}{speeds[name]:9.2f} rows/s{tokens / took:11,.0f} tokens/s"
+            f"{work / took / rate:7.0%} of rate"
+            f"   ours x{speeds['ours'] / speeds[name]:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
