@@ -117,7 +117,8 @@ def _differs(model, together) -> float:
     An architecture that lets samples see each other, or misplaces them, shows half a nat, where the rounding
     of 16-bit weights shows hundredths. Infinite where it cannot run them so at all.
     """
-    ids = [token % model.config.vocab_size for token in range(7, 407, 10)]
+    # The second is long enough for attention to go by blocks.
+    ids = [token % model.config.vocab_size for token in range(7, 1077, 10)]
     samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
     try:
         found = torch.cat(together(model, samples))

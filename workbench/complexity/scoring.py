@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 
 import datasets
 
@@ -15,7 +16,7 @@ from ..errors import UserError, one_of, positive
 from ..prompts import Question
 from ..store import Store, digest
 from . import variants
-from .engine import TOKEN_BUDGET, Engine
+from .engine import TOKEN_BUDGET, Engine, Sums
 from .pairs import CONVENTIONS, Pair, pairs
 
 _ROUND = 1024  # rows tokenized and looked up at once, so that memory stays flat in the number of rows
@@ -76,9 +77,9 @@ class Score:
 _EMPTY = Score(None, None, 0, 0, "empty")
 
 
-def _as_score(pair: Pair, alone: float | None, conditioned: float | None, failure: str | None) -> Score:
-    status = failure or ("truncated" if pair.truncated else "ok")
-    return Score(alone, conditioned, pair.alone.n_targets, pair.conditioned.n_targets, status)
+def _as_score(pair: Pair, sums: Sums) -> Score:
+    status = sums.failure or ("truncated" if pair.truncated else "ok")
+    return Score(sums.alone, sums.conditioned, pair.alone.n_targets, pair.conditioned.n_targets, status)
 
 
 @dataclass
@@ -102,22 +103,13 @@ class _Scorer:
         if not todo:
             return
         made = self.pairs([questions[i] for i in todo], [responses[i] for i in todo])
-        yield self._kept(
-            keys,
-            {
-                todo[at]: _as_score(pair, None, None, "no_target")
-                for at, pair in enumerate(made)
-                if not pair.scorable
-            },
-        )
-        for sums in self.engine()(made):
-            yield self._kept(
-                keys,
-                {todo[at]: _as_score(made[at], s.alone, s.conditioned, s.failure) for at, s in sums.items()},
-            )
+        nothing = Sums(None, None, "no_target")
+        without = {at: nothing for at, pair in enumerate(made) if not pair.scorable}
+        for sums in chain([without], self.engine()(made) if len(without) < len(made) else ()):
+            yield self._stored(keys, {todo[at]: _as_score(made[at], found) for at, found in sums.items()})
 
-    def _kept(self, keys: list[str], scores: dict[int, Score]) -> dict[int, Score]:
-        """`scores`, stored."""
+    def _stored(self, keys: list[str], scores: dict[int, Score]) -> dict[int, Score]:
+        """`scores`, kept for the next call where they will be the same."""
         lasting = {keys[i]: s for i, s in scores.items() if s.score_status in _LASTING}
         if self.store and lasting:
             self.store.put({key: json.dumps(asdict(s)).encode() for key, s in lasting.items()})
@@ -143,9 +135,11 @@ class _Progress:
     def update(self, scores: dict[int, Score], tokens: int) -> None:
         self.rows += len(scores)
         self.without.update(s.score_status for s in scores.values() if s.nll_response is None)
-        rate = self.rows / max(1e-9, time.monotonic() - self.started)
-        skipped = [f"{n:,} {status}" for status, n in self.without.most_common()]
-        told = [f"{self.rows:,} rows", f"{rate:,.1f} rows/s", *skipped]
+        seconds = time.monotonic() - self.started
+        told = [f"{self.rows:,} rows"]
+        if seconds > 1:  # what is read from the store has no rate worth telling
+            told.append(f"{self.rows / seconds:,.1f} rows/s")
+        told += [f"{n:,} {status}" for status, n in self.without.most_common()]
         self.bar.set_postfix_str(", ".join(told), refresh=False)
         self.bar.update(tokens)
 
