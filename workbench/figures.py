@@ -179,8 +179,12 @@ def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
     ]
 
 
-def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
-    """Where the kept rows lie among all. Distances on it are illustrative (UMAP)."""
+def coverage_map(table: pd.DataFrame, kept: np.ndarray, fitted_rows: int | None = None) -> go.Figure:
+    """Where the kept rows lie among all. Distances on it are illustrative (UMAP).
+
+    `fitted_rows`, of `tables.noted(ds, "projection")`, is told where the layout was fitted on fewer than all.
+    """
+    sampled = fitted_rows is not None and fitted_rows < len(table)
     figure = go.Figure(map_traces(table, kept))
     labels = np.unique(table["cluster"]).tolist()
     for label in labels if len(labels) <= _MOST_NAMED else ():  # traces for the legend only
@@ -191,7 +195,9 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     figure.update_layout(
         title="Coverage: map of the instructions"
         "<br><sub>large: kept, small: all rows · distances are illustrative (UMAP), "
-        "no number comes from them</sub>",
+        "numbers come from the embedding space"
+        + (f" · layout fitted on {fitted_rows:,} of {len(table):,} rows" if sampled else "")
+        + "</sub>",
         legend={"orientation": "v", "title_text": "cluster", "x": 1.01, "y": 1, "yanchor": "top"},
         legend_itemclick=False,
         legend_itemdoubleclick=False,
@@ -199,6 +205,25 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     figure.update_xaxes(title="UMAP 1", showticklabels=False, zeroline=False)
     figure.update_yaxes(title="UMAP 2", showticklabels=False, zeroline=False, showgrid=False)
     return figure
+
+
+def cluster_counts(table: pd.DataFrame, suggested: int) -> go.Figure:
+    """Silhouette and stability over k, the suggested k marked; `table` is that of `suggest_k`."""
+    figure = go.Figure()
+    for column, color, symbol in (("silhouette", KEPT, "circle"), ("stability", ACCENT, "square")):
+        figure.add_scatter(
+            x=table["k"],
+            y=table[column],
+            name=column,
+            mode="lines+markers",
+            line={"color": color},
+            marker={"symbol": symbol},
+        )
+    figure.add_vline(x=suggested, line_dash="dash", line_color=_TEXT, annotation_text=f"k = {suggested}")
+    figure.update_layout(
+        title="How many clusters", xaxis_title="k", yaxis_title="silhouette; adjusted Rand index across seeds"
+    )
+    return style(figure)
 
 
 def loss_curves(histories: dict[str, list[dict]]) -> go.Figure:
