@@ -14,7 +14,7 @@ _BATCH = 16_384  # rows of a mini-batch
 def cluster(ds: datasets.Dataset, k: int = 10, *, seed: int = 42) -> datasets.Dataset:
     """Add `cluster`, an int in [0, k). Deterministic under `seed`; labels carry no order.
 
-    K-Means with scikit-learn's defaults up to `MINIBATCH_FROM` rows, MiniBatchKMeans beyond, which is announced.
+    K-Means with scikit-learn's defaults up to `MINIBATCH_FROM` rows, MiniBatchKMeans beyond (announced).
     Method, k, seed and inertia (sum of squared distances) are noted: `tables.noted(ds, "cluster")`.
     """
     tables.require(ds, ["embedding"], "wb.embed")

@@ -1,8 +1,8 @@
 """Leakage: rows that share text with the tasks of HumanEval or MBPP, on which a model is evaluated.
 
-Two tests, on lower-cased words: a field of the row equals a task's description, prompt or solution ("exact"), or
-shares n consecutive words with it ("n-gram", as in GPT-3, arXiv 2005.14165, appendix C). Runs of words that
-several tasks share are idioms and count for none. Not covered: paraphrases and translations. Texts are
+Two tests, on lower-cased words: a field of the row equals a task's description, prompt or solution
+("exact"), or shares n consecutive words with it ("n-gram", as in GPT-3, arXiv 2005.14165, appendix C). Runs that several tasks
+share, or with few distinct names (`1 2 3 4 ...`), are idioms and count for none. Not covered: paraphrases and translations. Texts are
 compared, never run.
 """
 
@@ -36,7 +36,7 @@ class Task:
 
 
 def mark_contaminated(
-    ds: datasets.Dataset, benchmarks=("humaneval", "mbpp"), *, n: int = 10, paths: dict | None = None
+    ds: datasets.Dataset, benchmarks=("humaneval", "mbpp"), *, n: int = 13, paths: dict | None = None
 ) -> datasets.Dataset:
     """Add `contaminated_by` (task id), `contaminated_how` and `contaminated_text`; null where none matches.
 
@@ -118,7 +118,12 @@ def _runs(tasks: list[Task], n: int) -> dict[tuple, tuple[str, str]]:
                 run = text[at : at + n]
                 owners.setdefault(run, set()).add(task.id)
                 found.setdefault(run, (task.id, part))
-    return {run: where for run, where in found.items() if len(owners[run]) == 1}
+    return {run: where for run, where in found.items() if len(owners[run]) == 1 and _telling(run)}
+
+
+def _telling(run: tuple[str, ...]) -> bool:
+    """Whether at least half of `run` are different words of three letters or more."""
+    return 2 * len({word for word in run if len(word) > 2 and not word.isdigit()}) >= len(run)
 
 
 def _match(fields: list[tuple], exact: dict, runs: dict, n: int) -> tuple[str, str, str] | None:

@@ -1,8 +1,8 @@
 """Near-duplicates: a row that says nearly what an earlier row says.
 
-Rows are walked in order, and each is compared with the first rows of the groups so far. So every marked row is
-itself similar to the row it names; a chain of small changes never makes one group. By text, MinHash LSH finds
-candidates and their exact Jaccard similarity decides; a pair close to the threshold may be overlooked.
+Rows are walked in order, and each is compared with the first rows of the groups so far. So every marked row
+is itself similar to the row it names; a chain of small changes never makes one group. By text, MinHash LSH
+finds candidates and their exact Jaccard similarity decides; a pair close to the threshold may be overlooked.
 """
 
 import re

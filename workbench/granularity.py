@@ -32,8 +32,8 @@ def suggest_k(
 ) -> ClusterCount:
     """The k of the highest silhouette among those that other seeds reproduce.
 
-    Measured on at most 20,000 rows, the silhouette on at most 5,000. Tells how compact the clusters are, not which
-    k trains the best model: the paper's k is 10.
+    Measured on at most 20,000 rows, the silhouette on at most 5,000. Tells how compact the clusters are,
+    not which k trains the best model: the paper's k is 10.
     """
     tables.require(ds, ["embedding"], "wb.embed")
     for k in ks:

@@ -90,5 +90,5 @@ def _umap(vectors: np.ndarray, settings: dict) -> np.ndarray:
 def _layout(n: int, settings: dict):
     from umap import UMAP  # compiles for half a minute: only when a map is wanted
 
-    # Spectral initialisation has no solution for a handful of rows; a seeded layout runs on one thread anyway.
+    # Spectral initialisation has no solution for a handful of rows; a seed means one thread anyway.
     return UMAP(**settings, init="spectral" if n > 10 else "random", n_jobs=1)
