@@ -1,9 +1,9 @@
 """Leakage: rows that share text with the tasks of HumanEval or MBPP, on which a model is evaluated.
 
 Two tests, on lower-cased words. "exact": a field of the row equals a task's description, prompt or solution.
-"n-gram": it shares n consecutive words with one (as in GPT-3, arXiv 2005.14165, appendix C). Runs that several
-tasks share, or with few distinct names (`1 2 3 4 ...`), are idioms and count for none. Not covered: paraphrases
-and translations. Texts are compared, never run.
+"n-gram": it shares n consecutive words with one (as in GPT-3, arXiv 2005.14165, appendix C). Runs that
+several tasks share, or with few distinct names (`1 2 3 4 ...`), are idioms and count for none. Not
+covered: paraphrases and translations. Texts are compared, never run.
 """
 
 import ast
