@@ -21,7 +21,8 @@ LAYERS = [
     ["batching"],
     ["attention"],
     ["forward"],
-    ["complexity", "embedding", "clustering", "projection"],
+    ["complexity", "embedding", "clustering", "projection", "duplicates", "contamination", "flagged"],
+    ["granularity"],
     ["coverage"],
     ["bundle"],
     ["selection"],
@@ -41,7 +42,8 @@ LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plotly"}
 PUBLIC = {
     *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
-    *("rejected", "Workbench", "models"),
+    *("rejected", "Workbench", "models", "suggest_k"),
+    *("mark_duplicates", "duplicate_groups", "mark_contaminated", "drop_flagged"),
 }
 
 

@@ -151,3 +151,19 @@ def test_umap_lays_blobs_apart():
 def test_a_map_needs_a_few_rows():
     with pytest.raises(UserError, match="a map needs at least 5 rows; the dataset has 4"):
         project(in_blobs(4))
+
+
+def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypatch):
+    monkeypatch.setattr(projection, "LIMIT", 40)
+    monkeypatch.setattr(projection, "SAMPLE", 30)
+    monkeypatch.setattr(projection, "_ROUND", 7)
+    ds = project(in_blobs(60), n_neighbors=5)
+    points = np.stack([tables.array(ds, "x"), tables.array(ds, "y")], axis=1)
+    assert np.isfinite(points).all()
+    centres = np.stack([points[start::3].mean(0) for start in range(3)])
+    nearest = np.linalg.norm(points[:, None] - centres[None], axis=2).argmin(1)
+    np.testing.assert_array_equal(nearest, np.arange(60) % 3)
+    made = tables.noted(ds, "projection")
+    assert (made["rows"], made["fitted_rows"]) == (60, 30)
+    again = project(in_blobs(60), n_neighbors=5, cache=False)
+    assert again["x"][:] == ds["x"][:]

@@ -183,8 +183,12 @@ def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
     ]
 
 
-def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
-    """Where the kept rows lie among all. Distances on it are illustrative (UMAP)."""
+def coverage_map(table: pd.DataFrame, kept: np.ndarray, made: dict | None = None) -> go.Figure:
+    """Where the kept rows lie among all. Distances on it are illustrative (UMAP).
+
+    `made`, from `tables.noted(ds, "projection")`, tells whether the layout was fitted on fewer than all rows.
+    """
+    sampled = bool(made) and made["fitted_rows"] < made["rows"]
     figure = go.Figure(map_traces(table, kept))
     labels = np.unique(table["cluster"]).tolist()
     for label in labels if len(labels) <= _MOST_NAMED else ():  # traces for the legend only
@@ -195,7 +199,9 @@ def coverage_map(table: pd.DataFrame, kept: np.ndarray) -> go.Figure:
     figure.update_layout(
         title="Coverage: map of the instructions"
         "<br><sub>large: kept, small: all rows · distances are illustrative (UMAP), "
-        "no number comes from them</sub>",
+        "numbers come from the embedding space"
+        + (f" · layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows" if sampled else "")
+        + "</sub>",
         legend={"orientation": "v", "title_text": "cluster", "x": 1.01, "y": 1, "yanchor": "top"},
         legend_itemclick=False,
         legend_itemdoubleclick=False,
@@ -303,6 +309,24 @@ def overlap(shares: pd.DataFrame) -> go.Figure:
     )
     figure.update_layout(title="Rows in common")
     figure.update_yaxes(autorange="reversed", automargin=True)
+
+
+def cluster_counts(table: pd.DataFrame, suggested: int) -> go.Figure:
+    """Silhouette and stability over k, the suggested k marked; `table` is that of `suggest_k`."""
+    figure = go.Figure()
+    for column, color, symbol in (("silhouette", KEPT, "circle"), ("stability", ACCENT, "square")):
+        figure.add_scatter(
+            x=table["k"],
+            y=table[column],
+            name=column,
+            mode="lines+markers",
+            line={"color": color},
+            marker={"symbol": symbol},
+        )
+    figure.add_vline(x=suggested, line_dash="dash", line_color=_TEXT, annotation_text=f"k = {suggested}")
+    figure.update_layout(
+        title="How many clusters", xaxis_title="k", yaxis_title="silhouette; adjusted Rand index across seeds"
+    )
     return style(figure)
 
 

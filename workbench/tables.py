@@ -16,6 +16,7 @@ FLOAT = datasets.Value("float64")
 FLOAT32 = datasets.Value("float32")
 INT = datasets.Value("int64")
 TEXT = datasets.Value("string")
+_NOTE = "workbench."
 
 
 def vector(d: int) -> datasets.List:
@@ -79,3 +80,29 @@ def array(ds: datasets.Dataset, column: str) -> np.ndarray:
     if pa.types.is_fixed_size_list(data.type):
         return data.flatten().to_numpy(zero_copy_only=False).reshape(len(data), -1)
     return data.to_numpy(zero_copy_only=False)
+
+
+def note(ds: datasets.Dataset, stage: str, settings: dict) -> datasets.Dataset:
+    """`ds` with the `settings` of `stage` in place of earlier ones: a line of JSON in its description.
+
+    The description is the one text of a dataset that lives through select, map and save_to_disk.
+    """
+    noted = ds.select(range(len(ds)))
+    noted.info.description = "\n".join([*_other_lines(ds, stage), json.dumps({_NOTE + stage: settings})])
+    return noted
+
+
+def noted(ds: datasets.Dataset, stage: str) -> dict:
+    """What `note` wrote for `stage`; empty where there is none."""
+    for line in reversed((ds.info.description or "").split("\n")):
+        if line.startswith(_start(stage)):
+            return json.loads(line)[_NOTE + stage]
+    return {}
+
+
+def _start(stage: str) -> str:
+    return json.dumps({_NOTE + stage: {}})[:-2]  # up to the settings' opening brace
+
+
+def _other_lines(ds: datasets.Dataset, stage: str) -> list[str]:
+    return [line for line in (ds.info.description or "").split("\n") if not line.startswith(_start(stage))]

@@ -183,7 +183,7 @@ class Workbench(w.VBox):
         return responsive(bars)
 
     def _build_map(self) -> go.FigureWidget:
-        drawn = figures.coverage_map(self._table, self._kept_on_map)
+        drawn = figures.coverage_map(self._table, self._kept_on_map, tables.noted(self.ds, "projection"))
         if len(self._shown) < len(self.ds):
             title = drawn.layout.title.text
             note = f" · {len(self._shown):,} of {len(self.ds):,} rows drawn, numbers are of all"

@@ -1,0 +1,43 @@
+"""Time and peak memory of clustering synthetic embeddings, 768-d.
+
+python tests/benchmarks/clustering.py ROWS
+"""
+
+import resource
+import sys
+import time
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from workbench.clustering import cluster
+
+D, BLOBS = 768, 30
+
+
+def main() -> None:
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 75_000
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((BLOBS, D), np.float32)
+    vectors = rng.standard_normal((n, D), np.float32)
+    for start in range(0, n, 10_000):
+        part = vectors[start : start + 10_000]
+        part += centres[rng.integers(BLOBS, size=len(part))]
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), D)
+    ds = datasets.Dataset(pa.table({"embedding": column}))
+    before, start = _peak(), time.perf_counter()
+    cluster(ds)
+    took = time.perf_counter() - start
+    print(
+        f"{n:,} x {D}: {took:.1f} s, peak {_peak():.2f} GB, {_peak() - before:.2f} GB above the embeddings'"
+    )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB on Linux
+
+
+if __name__ == "__main__":
+    main()
