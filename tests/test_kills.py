@@ -58,7 +58,7 @@ def test_twenty_kills_lose_nothing(toy_model_dir, monkeypatch, tmp_path):
     fork = multiprocessing.get_context("fork")
     counted, largest = fork.Value("i", 0), fork.Value("i", 0)
     before: dict[str, bytes] = {}
-    for kill in range(KILLS):
+    for _ in range(KILLS):
         child = fork.Process(target=run, args=(folder, ds, counted, largest))
         child.start()
         wanted = len(before) + chance.randrange(1, 70)
