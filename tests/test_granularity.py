@@ -50,6 +50,10 @@ def test_a_sample_keeps_every_cluster_and_is_drawn_by_seed(monkeypatch):
 def test_the_map_tells_that_it_was_fitted_on_a_sample():
     table = in_blobs(3).add_column("x", [0.0] * 3).add_column("y", [0.0] * 3).add_column("cluster", [0] * 3)
     table, kept = table.to_pandas(), np.ones(3, bool)
-    assert "fitted on 2 of 3 rows" in figures.coverage_map(table, kept, 2).layout.title.text
-    assert "fitted" not in figures.coverage_map(table, kept, 3).layout.title.text
-    assert "numbers come from the embedding space" in figures.coverage_map(table, kept).layout.title.text
+
+    def title(made=None):
+        return figures.coverage_map(table, kept, made).layout.title.text
+
+    assert "fitted on 2 of 3 rows" in title({"rows": 3, "fitted_rows": 2})
+    assert "fitted" not in title({"rows": 3, "fitted_rows": 3})
+    assert "numbers come from the embedding space" in title()

@@ -82,7 +82,7 @@ def _figures(study: Study):
     shown = [
         figures.complexity_histogram(tables.array(pool, "ifd"), mask),
         figures.cluster_coverage(study.selection.report.clusters),
-        figures.coverage_map(table, np.asarray(mask)),
+        figures.coverage_map(table, np.asarray(mask), tables.noted(study.pool, "projection")),
         figures.padding_rates(study.padding),
         figures.loss_curves({name: run.history for name, run in study.runs.items()}),
         figures.before_after(study.comparison),
