@@ -142,7 +142,7 @@ def _side_by_side(states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def _blocked(query, key, value, scale: float) -> torch.Tensor:
     """Causal attention as matrix products over blocks of queries, each with the keys up to its end.
 
-    On a CPU these run at the rate of large products, twice as fast in bfloat16 as PyTorch's fused kernel.
+    For a CPU, which has fast matrix products and no fast kernel of this kind (tests/benchmarks/scoring.py).
     [..., length, d] -> [..., length, d].
     """
     length = query.shape[-2]
