@@ -33,8 +33,8 @@ def _glibc(function: str):
 def kept():
     """Within this context the process keeps freed memory for its next tensors.
 
-    By default each large tensor is mapped anew and each of its pages faults, which the forward pass of a small
-    model on a CPU feels.
+    By default each large tensor is mapped anew and each of its pages faults, which the forward pass of a
+    small model on a CPU feels.
     """
     set_option = _glibc("mallopt")
     set_option(_MMAP_THRESHOLD, _KEEP)
