@@ -309,6 +309,7 @@ def overlap(shares: pd.DataFrame) -> go.Figure:
     )
     figure.update_layout(title="Rows in common")
     figure.update_yaxes(autorange="reversed", automargin=True)
+    return style(figure)
 
 
 def cluster_counts(table: pd.DataFrame, suggested: int) -> go.Figure:
