@@ -1,14 +1,14 @@
 """Causal attention that stays within each sample, for models that transformers runs.
 
 Three kernels, one rule. With gradients: PyTorch's attention on each sample. Without them: samples of similar
-length side by side, padded to the longest of them, which needs no mask, because a causal model never looks to
-the right. On GPUs with flash attention: its kernel for sequences of unequal length.
+length side by side, filled up to the longest of them, which needs no mask of its own, because a causal model
+never looks to the right. On GPUs with flash attention: its kernel for sequences of unequal length.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 
@@ -29,6 +29,7 @@ class Layout:
     segments: Segments
     width: int
     device: torch.device
+    _groups: dict = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
@@ -41,21 +42,28 @@ class Layout:
                 start += length
         return spans
 
-    @cached_property
-    def groups(self) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """For each group of samples the tokens [n, longest] to read; for each token of the batch the place
-        of its result among those of all groups. Places behind a sample's end are filled and never used."""
-        groups, back, done = [], torch.zeros(len(self.segments) * self.width, dtype=torch.long), 0
-        for spans in _alike(self.spans):
-            longest = spans[0][1]
-            starts, lengths = torch.tensor(spans).T
-            within = torch.arange(longest)
-            tokens = starts[:, None] + torch.minimum(within, lengths[:, None] - 1)
-            used = within < lengths[:, None]
-            back[tokens[used]] = done + torch.arange(tokens.numel()).view_as(tokens)[used]
-            done += tokens.numel()
-            groups.append(tokens.to(self.device))
-        return groups, back.to(self.device)
+    def groups(self, heads: int) -> tuple[list[tuple[torch.Tensor, list[int]]], torch.Tensor]:
+        """Where to read and to write, among states of `heads` heads [tokens * heads, ...].
+
+        For each group of samples the states [n, heads, longest] that it reads, and the samples' lengths; for
+        each state of the batch the place of its result, were those of all groups laid end to end. What is
+        read behind a sample's end is its last token again, and never written.
+        """
+        if heads not in self._groups:
+            groups, back, done = [], torch.zeros(len(self.segments) * self.width, heads, dtype=torch.long), 0
+            for spans in _alike(self.spans):
+                longest = spans[0][1]
+                starts, lengths = torch.tensor(spans).T
+                within = torch.arange(longest)
+                tokens = starts[:, None] + torch.minimum(within, lengths[:, None] - 1)
+                read = tokens[:, None] * heads + torch.arange(heads)[:, None]
+                places = done + torch.arange(read.numel()).view_as(read)
+                used = within < lengths[:, None]
+                back[tokens[used]] = places.transpose(1, 2)[used]
+                done += read.numel()
+                groups.append((read.to(self.device), lengths.tolist()))
+            self._groups[heads] = groups, back.flatten().to(self.device)
+        return self._groups[heads]
 
     @cached_property
     def boundaries(self) -> tuple[torch.Tensor, int]:
@@ -120,41 +128,57 @@ def _each(query, key, value, layout: Layout, scale, window, dropout) -> torch.Te
 
 def _grouped(query, key, value, layout: Layout, scale, window) -> torch.Tensor:
     """Samples of similar length together; [tokens, heads, d] in and out. Padding gets some token's result."""
-    repeats = query.shape[1] // key.shape[1]
-    groups, back = layout.groups
-    results = []
-    for tokens in groups:
-        q, k, v = (_side_by_side(states, tokens) for states in (query, key, value))
-        if repeats > 1:
-            k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-        narrow = window and tokens.shape[1] > window
-        attended = _sdpa(q, k, v, scale, window) if narrow or q.is_cuda else _blocked(q, k, v, scale)
-        results.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(results).index_select(0, back)
+    heads, size = key.shape[1:]
+    # A row for each key head; the query heads that share it lie side by side.
+    query, key, value = (states.reshape(len(states) * heads, -1) for states in (query, key, value))
+    groups, back = layout.groups(heads)
+    results = query.new_empty(sum(read.numel() for read, _ in groups), query.shape[1])
+    start = 0
+    for read, lengths in groups:
+        stop = start + read.numel()
+        q, k, v = (states.index_select(0, read.flatten()) for states in (query, key, value))
+        shape = (len(read) * heads, -1, size)  # longest x shared queries, longest keys
+        states = [part.view(shape) for part in (q, k, v, results[start:stop])]
+        if q.is_cuda:
+            _shared_sdpa(*states, scale, window)
+        else:
+            _blocked(*states, lengths, scale, window)
+        start = stop
+    return results.index_select(0, back).view(len(query) // heads, -1, size)
 
 
-def _side_by_side(states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """[tokens, heads, d] -> those of `tokens` [n, longest] as [n, heads, longest, d]."""
-    picked = states.index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
-    return picked.transpose(1, 2).contiguous()
-
-
-def _blocked(query, key, value, scale: float) -> torch.Tensor:
-    """Causal attention as matrix products over blocks of queries, each with the keys up to its end.
+def _blocked(query, key, value, result, lengths: list[int], scale: float, window: int | None = None) -> None:
+    """Causal attention as matrix products over blocks of queries, each with the keys that it may see.
 
     For a CPU, which has fast matrix products and no fast kernel of this kind (tests/benchmarks/scoring.py).
-    [..., length, d] -> [..., length, d].
+    key and value [n, longest, d]; query and result [n, longest x shared, d]: `shared` queries for each key.
+    `lengths` of the samples, longest first; n is a multiple of their number. A block leaves out the samples
+    that end before it.
     """
-    length = query.shape[-2]
-    size = 64 if length <= 256 else 128
+    length, shared = key.shape[1], query.shape[1] // key.shape[1]
+    size = min(length, 64 if length <= 256 else 128)
     ahead = torch.full((size, size), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
-    query, keys, result = query * scale, key.transpose(-1, -2), torch.empty_like(query)
+    ahead = ahead.repeat_interleave(shared, 0)
     for start in range(0, length, size):
         stop = min(start + size, length)
-        scores = query[..., start:stop, :] @ keys[..., :stop]
-        scores[..., start:] += ahead[: stop - start, : stop - start]
-        result[..., start:stop, :] = scores.softmax(-1) @ value[..., :stop, :]
-    return result
+        live = len(query) // len(lengths) * sum(length > start for length in lengths)
+        rows = (slice(live), slice(start * shared, stop * shared))
+        first = max(0, start - window + 1) if window else 0
+        seen = (slice(live), slice(first, stop))
+        scores = torch.baddbmm(query.new_empty(()), query[rows], key[seen].mT, beta=0, alpha=scale)
+        scores[..., start - first :] += ahead[: (stop - start) * shared, : stop - start]
+        if window and stop > window:
+            behind = torch.arange(first, stop) <= torch.arange(start, stop)[:, None] - window
+            scores.masked_fill_(behind.repeat_interleave(shared, 0).to(scores.device), -torch.inf)
+        torch.bmm(scores.softmax(-1), value[seen], out=result[rows])
+
+
+def _shared_sdpa(query, key, value, result, scale: float, window: int | None) -> None:
+    """The same by PyTorch's attention."""
+    length = key.shape[1]
+    query = query.unflatten(1, (length, -1)).transpose(1, 2)
+    key, value = (states[:, None].expand_as(query) for states in (key, value))
+    result.unflatten(1, (length, -1)).copy_(_sdpa(query, key, value, scale, window).transpose(1, 2))
 
 
 def _sdpa(query, key, value, scale: float, window: int | None, dropout: float = 0.0) -> torch.Tensor:
