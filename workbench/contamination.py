@@ -1,14 +1,14 @@
 """Leakage: rows that share text with the tasks of HumanEval or MBPP, on which a model is evaluated.
 
 Two tests, on lower-cased words. "exact": a field of the row equals a task's description, prompt or solution.
-"n-gram": it holds n consecutive words of one. n is 13, and a text shorter than that is sought whole, from 8
-words on: the bounds of GPT-3 (arXiv 2005.14165, appendix C). Code is matched the same way, since renaming
-aside its words are as telling. Runs that several tasks share, or with few distinct names (`1 2 3 4 ...`), are
-idioms and count for none.
+"n-gram": it holds n consecutive words of one, or the whole of one that has 8 words or more. n is 13; both
+bounds are those of GPT-3 (arXiv 2005.14165, appendix C), and whole texts are what StarCoder's authors sought
+(arXiv 2305.06161). What several tasks share, or what hardly has names (`1 2 3 4 ...`), is idiom and counts
+for none.
 
-Not covered: paraphrases, translations, solutions whose names were changed, and texts below 6 words, 8 inside a
-longer field (of the solutions 1 in 30; `tests/benchmarks/contamination.py` prints the recall by kind). Texts
-are compared, never run.
+Not covered: paraphrases, translations, parts of short texts, and code whose names were changed, of which next
+to nothing is found. Short solutions inside a longer answer are overlooked, too: about one in eight
+(`tests/benchmarks/contamination.py` prints the recall by kind). Texts are compared, never run.
 """
 
 import ast
@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .errors import MissingFileError, UserError, one_of, positive
 BENCHMARKS = {"humaneval": "HumanEvalPlus", "mbpp": "MbppPlus"}
 _FEWEST_WORDS = 6  # of a text that may match exactly: `return a + b` is nobody's
 _SHORTEST = 8  # words of a text that is sought whole inside a longer one
+_FEWEST_NAMES = 3  # in such a text
 _WORD = re.compile(r"\w+")
 _COLUMNS = ("contaminated_by", "contaminated_how", "contaminated_text")
 
@@ -106,7 +108,9 @@ def _task(path: Path, number: int, line: str) -> Task:
 def description(prompt: str) -> str:
     """The last docstring of `prompt` up to its examples; the prompt itself where it does not parse."""
     try:
-        tree = ast.parse(prompt)
+        with warnings.catch_warnings():  # of old escapes in the benchmark's own code
+            warnings.simplefilter("ignore")
+            tree = ast.parse(prompt)
     except SyntaxError:
         return prompt
     holders = (ast.Module, ast.FunctionDef)
@@ -133,13 +137,14 @@ class Runs:
         owners, found = {}, {}
         for task in tasks:
             for part, text in task.texts.items():
-                windows = (text[at : at + n] for at in range(len(text) - n + 1))
-                for run in [text, *filter(_telling, windows)]:
+                windows = [text[at : at + n] for at in range(len(text) - n + 1)]
+                whole = [text] if len(text) >= self.head and _names(text) >= _FEWEST_NAMES else []
+                for run in [*whole, *(run for run in windows if 2 * _names(run) >= n)]:
                     owners.setdefault(run, set()).add(task.id)
                     found.setdefault(run, (run, task.id, part))
         self.by_head: dict[tuple, list] = {}
         for run, where in found.items():
-            if len(run) >= self.head and len(owners[run]) == 1:
+            if len(owners[run]) == 1:
                 self.by_head.setdefault(run[: self.head], []).append(where)
 
     def first(self, field: tuple[str, ...]) -> tuple[tuple[str, ...], str, str] | None:
@@ -151,9 +156,9 @@ class Runs:
         return None
 
 
-def _telling(run: tuple[str, ...]) -> bool:
-    """Whether at least half of `run` are different words of three letters or more."""
-    return 2 * len({word for word in run if len(word) > 2 and not word.isdigit()}) >= len(run)
+def _names(run: tuple[str, ...]) -> int:
+    """How many different words of three letters or more are in `run`."""
+    return len({word for word in run if len(word) > 2 and not word.isdigit()})
 
 
 def _match(fields: list[tuple], exact: dict, runs: Runs) -> tuple[str, str, str] | None:

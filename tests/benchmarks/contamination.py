@@ -85,18 +85,12 @@ def leaks(prompt: str, solution: str) -> dict[str, tuple[str, str]]:
 
 def recall(paths: dict[str, Path], real: datasets.Dataset) -> pd.DataFrame:
     """Share (0 to 1) of planted tasks that are marked with their own id: kinds down, benchmarks across."""
-    planted = [
-        {
-            "task": task["task_id"],
-            "benchmark": name,
-            "kind": kind,
-            "instruction": pair[0],
-            "response": pair[1],
-        }
-        for name, path in paths.items()
-        for task in map(json.loads, gzip.open(path, "rt", encoding="utf-8"))
-        for kind, pair in leaks(task["prompt"], task["canonical_solution"]).items()
-    ]
+    planted = []
+    for name, path in paths.items():
+        for task in map(json.loads, gzip.decompress(path.read_bytes()).splitlines()):
+            for kind, (instruction, response) in leaks(task["prompt"], task["canonical_solution"]).items():
+                told = {"benchmark": name, "task": task["task_id"], "kind": kind}
+                planted.append(told | {"instruction": instruction, "response": response})
     mixed = datasets.concatenate_datasets([real, datasets.Dataset.from_list(planted)])
     found = wb.mark_contaminated(mixed, paths=paths).to_pandas().iloc[len(real) :]
     found["hit"] = found["contaminated_by"] == found["task"]
