@@ -1,6 +1,7 @@
 """Time and peak memory of a map of many rows, fitted on a sample, and how faithful the placed rows are.
 
     python tests/benchmarks/projection.py [rows]               # default: 110000
+    python tests/benchmarks/projection.py peer [rows]          # default: 24000; beside UMAP's own transform
 
 Synthetic unit vectors of 384 dimensions around 200 centres of unequal size; as in real embeddings, rows
 differ from their centre in a few directions, 16 of their own, and a little in all. Faithful: the share of a
@@ -17,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 from sklearn.neighbors import NearestNeighbors
 
-from workbench import tables
+from workbench import projection, tables
 from workbench.clustering import cluster
-from workbench.projection import _sample, project
+from workbench.projection import project
 
 D, CENTRES, DIRECTIONS, NEIGHBOURS = 384, 200, 16, 10
 
@@ -53,10 +54,18 @@ def peak() -> float:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 2**20
 
 
-def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 110_000
-    rng = np.random.default_rng(0)
-    found, label = vectors(n, rng)
+def tell(points: np.ndarray, label: np.ndarray, fitted: np.ndarray) -> None:
+    placed = np.setdiff1d(np.arange(len(points)), fitted)
+    for name, rows in (("fitted", fitted), ("placed", placed)):
+        if len(rows):
+            some = np.random.default_rng(0).choice(rows, min(len(rows), 5000), replace=False)
+            share = of_own_centre(points, label, some)
+            print(f"  {name} {len(rows):8,} rows: {share:.1%} of neighbours on the map share the centre")
+
+
+def whole(n: int) -> None:
+    """`wb.project` of n rows."""
+    found, label = vectors(n, np.random.default_rng(0))
     column = pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), D)
     ds = cluster(datasets.Dataset(pa.table({"embedding": column})))
     print(f"{n:,} rows x {D}: {4 * D * n / 2**30:.2f} GiB of embeddings; start {peak():.2f} GiB", flush=True)
@@ -64,13 +73,35 @@ def main() -> None:
     ds = project(ds, cache=False)
     print(f"map {time.perf_counter() - start:.0f} s, peak {peak():.2f} GiB; {tables.noted(ds, 'projection')}")
     points = np.stack([tables.array(ds, "x"), tables.array(ds, "y")], axis=1)
-    fitted = _sample(ds, 42)
-    placed = np.setdiff1d(np.arange(n), fitted)
-    for name, rows in (("fitted", fitted), ("placed", placed)):
-        if len(rows):
-            some = rng.choice(rows, min(len(rows), 5000), replace=False)
-            share = of_own_centre(points, label, some)
-            print(f"{name:7} {len(rows):8,} rows: {share:.1%} of neighbours on the map share the centre")
+    tell(points, label, projection._sample(ds, seed=42))
+
+
+def peer(n: int) -> None:
+    """Half of n rows fitted, the others placed by UMAP's transform and by ours, into the same layout."""
+    from umap import UMAP
+
+    found, label = vectors(n, np.random.default_rng(0))
+    fitted, rest = np.arange(n // 2), np.arange(n // 2, n)
+    settings = {"n_neighbors": 15, "min_dist": 0.1, "metric": "cosine", "random_state": 42}
+    layout = UMAP(**settings, n_jobs=1).fit(found[fitted])
+    layout.transform(found[rest[:100]])  # compiles
+    start = time.perf_counter()
+    theirs = np.concatenate([layout.embedding_, layout.transform(found[rest])])
+    print(f"UMAP's transform {time.perf_counter() - start:.1f} s")
+    tell(theirs, label, fitted)
+    points = np.concatenate([layout.embedding_, np.zeros((len(rest), 2), np.float32)])
+    start = time.perf_counter()
+    projection._place(found, fitted, points, settings["n_neighbors"])
+    print(f"median of the nearest {time.perf_counter() - start:.1f} s")
+    tell(points, label, fitted)
+
+
+def main() -> None:
+    verb, *rest = [*sys.argv[1:], ""]
+    if verb == "peer":
+        peer(int(rest[0] or 24_000))
+    else:
+        whole(int(verb or 110_000))
 
 
 if __name__ == "__main__":
