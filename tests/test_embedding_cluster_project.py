@@ -167,3 +167,17 @@ def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypat
     assert (made["rows"], made["fitted_rows"]) == (60, 30)
     again = project(in_blobs(60), n_neighbors=5, cache=False)
     assert again["x"][:] == ds["x"][:]
+
+
+@pytest.mark.parametrize("wrong", [[np.nan, 0.0], [3.0, 4.0], [0.0, 0.0]])
+@pytest.mark.parametrize("stage", [cluster, project])
+def test_vectors_of_another_length_are_told(stage, wrong):
+    ds = asking(["a"] * 12).add_column("embedding", [[1.0, 0.0]] * 7 + [wrong] + [[0.0, 1.0]] * 4)
+    with pytest.raises(UserError, match=r"column 'embedding', row 7: length (nan|5|0); vectors must be"):
+        stage(ds)
+
+
+def test_vectors_of_two_lengths_are_told():
+    ds = asking(["a"] * 2).add_column("embedding", [[1.0, 0.0], [1.0]])
+    with pytest.raises(UserError, match="column 'embedding' does not hold vectors of one length"):
+        cluster(ds, k=2)
