@@ -169,6 +169,14 @@ def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypat
     assert again["x"][:] == ds["x"][:]
 
 
+def test_a_row_is_placed_at_the_median_of_its_nearest_by_hand():
+    degrees = np.radians([0, 10, 20, 90, 11])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
+    points = np.array([[0, 0], [1, 8], [9, 2], [50, 50], [-1, -1]], np.float32)
+    projection._place(vectors, np.arange(4), points, n_neighbors=3)
+    assert points.tolist() == [[0, 0], [1, 8], [9, 2], [50, 50], [1, 2]]
+
+
 @pytest.mark.parametrize("wrong", [[np.nan, 0.0], [3.0, 4.0], [0.0, 0.0]])
 @pytest.mark.parametrize("stage", [cluster, project])
 def test_vectors_of_another_length_are_told(stage, wrong):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_embedding_cluster_project import asking, in_blobs
 
-from workbench import clustering, figures, load, projection, tables
+from workbench import clustering, figures, first_look, load, projection, tables
 from workbench.clustering import cluster
 from workbench.errors import UserError
 from workbench.granularity import suggest_k
@@ -73,6 +73,10 @@ def test_settings_are_noted_once_and_the_input_is_not(monkeypatch):
     assert tables.noted(again, "cluster")["method"] == "MiniBatchKMeans"
     assert again.info.description.count("workbench.cluster") == 1
     assert tables.noted(first, "cluster")["k"] == 3
+
+
+def test_the_bundled_table_tells_how_it_was_clustered():
+    assert tables.noted(first_look(), "cluster") == {"method": "KMeans", "k": 10, "seed": 42}
 
 
 def test_a_sample_keeps_every_cluster_and_is_drawn_by_seed(monkeypatch):

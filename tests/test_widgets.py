@@ -67,6 +67,13 @@ def test_shows_the_selection_it_was_built_with(dashboard, ds):
     assert repr(dashboard) == f"<Workbench of {len(ds)} rows, {len(dashboard.selection.indices)} kept>"
 
 
+def test_numbers_stand_in_two_lines_and_tell_what_they_mean(dashboard):
+    lines = re.findall(r"<span[^>]*>(\w+)</span>", dashboard.numbers.value)
+    assert lines == ["Kept", "Coverage"]
+    assert 'title="clusters of which no row is kept"' in dashboard.numbers.value
+    assert "the clusters&#x27; shares" in dashboard.numbers.value  # quotes are escaped
+
+
 @pytest.mark.parametrize("percent", [10, 71, 100])
 def test_the_slider_moves_everything(dashboard, percent):
     dashboard.ratio.value = percent
