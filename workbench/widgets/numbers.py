@@ -6,10 +6,10 @@ from ..selection import Selection
 
 _LINE = (
     '<div style="display:flex;flex-wrap:wrap;align-items:baseline;column-gap:1.4em;margin:.3em 0">'
-    '<span style="width:5em;font-weight:600">{title}</span>{numbers}</div>'
+    '<span style="width:6em;font-weight:600">{title}</span>{numbers}</div>'
 )
 _NUMBER = (
-    '<div style="min-width:6.5em" title="{meaning}">'
+    '<div style="min-width:8em" title="{meaning}">'
     '<div style="font-size:1.6em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
     '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
 )
