@@ -176,15 +176,40 @@ def test_keeping_all_loses_nothing(n, seed):
     assert found["mean_tokens_kept"] == found["mean_tokens_all"]
 
 
-@pytest.mark.parametrize("name", ["mmd", "median_distance", "distance_90", *DIVERGENCES])
-def test_random_converges_as_the_ratio_grows(name):
-    whole = some_space()
-    means = []
-    for share in (0.05, 0.2, 0.45, 0.8):
+def with_twins(n: int = 600):
+    """A space in which every second row has a near copy, and its clusters."""
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.standard_normal((n, 6)))
+    vectors[: n // 4] = unit(vectors[n // 4 : n // 2] + rng.normal(0, 0.01, (n // 4, 6)))
+    ds = datasets.Dataset.from_dict({"language": rng.choice(["python", "java"], n, p=[0.8, 0.2]).tolist()})
+    clusters = Partition.of(rng.choice(20, n, p=rng.dirichlet(np.ones(20))))
+    return prepare(ds, vectors, rng.integers(1, 99, n)), clusters
+
+
+def numbers_of(whole, clusters, kept: np.ndarray) -> dict[str, float]:
+    lost = int((clusters.counts(kept) == 0).sum())
+    found = {"cluster_divergence": clusters.divergence(kept), "clusters_lost": lost}
+    return found | whole.coverage(kept).numbers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cluster_divergence", "clusters_lost", *DIVERGENCES, "mmd", "radius"),
+        *("median_distance", "distance_90", "distance_99", "near_duplicates", "mean_tokens_kept"),
+    ],
+)
+def test_random_converges_to_the_whole_as_the_ratio_grows(name):
+    whole, clusters = with_twins()
+    of_all = numbers_of(whole, clusters, np.ones(whole.n, bool))[name]
+    off = []
+    for share in (0.03, 0.2, 0.5, 0.85):
         draws = [np.random.default_rng(seed).random(whole.n) < share for seed in range(1, 13)]
-        means.append(np.mean([whole.coverage(draw).numbers[name] for draw in draws]))
-    assert (np.diff(means) <= 0).all()
-    assert means[-1] < 0.4 * means[0]
+        off.append(np.mean([abs(numbers_of(whole, clusters, draw)[name] - of_all) for draw in draws]))
+    assert (np.diff(off) <= 0).all()
+    assert off[-1] < 0.45 * off[0]
+    if name not in ("near_duplicates", "mean_tokens_kept"):  # these tell what is kept, not what is lost
+        assert of_all == pytest.approx(0, abs=1e-6)
 
 
 def test_a_lopsided_selection_is_farther_off_than_a_random_one():

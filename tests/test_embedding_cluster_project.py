@@ -167,3 +167,25 @@ def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypat
     assert (made["rows"], made["fitted_rows"]) == (60, 30)
     again = project(in_blobs(60), n_neighbors=5, cache=False)
     assert again["x"][:] == ds["x"][:]
+
+
+def test_a_row_is_placed_at_the_median_of_its_nearest_by_hand():
+    degrees = np.radians([0, 10, 20, 90, 11])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
+    points = np.array([[0, 0], [1, 8], [9, 2], [50, 50], [-1, -1]], np.float32)
+    projection._place(vectors, np.arange(4), points, n_neighbors=3)
+    assert points.tolist() == [[0, 0], [1, 8], [9, 2], [50, 50], [1, 2]]
+
+
+@pytest.mark.parametrize("wrong", [[np.nan, 0.0], [3.0, 4.0], [0.0, 0.0]])
+@pytest.mark.parametrize("stage", [cluster, project])
+def test_vectors_of_another_length_are_told(stage, wrong):
+    ds = asking(["a"] * 12).add_column("embedding", [[1.0, 0.0]] * 7 + [wrong] + [[0.0, 1.0]] * 4)
+    with pytest.raises(UserError, match=r"column 'embedding', row 7: length (nan|5|0); vectors must be"):
+        stage(ds)
+
+
+def test_vectors_of_two_lengths_are_told():
+    ds = asking(["a"] * 2).add_column("embedding", [[1.0, 0.0], [1.0]])
+    with pytest.raises(UserError, match="column 'embedding' does not hold vectors of one length"):
+        cluster(ds, k=2)

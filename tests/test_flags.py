@@ -1,13 +1,13 @@
-"""Near-duplicates, contamination, and leaving out what they mark."""
-
-import json
+"""Near-duplicates, and leaving out the rows that are marked."""
 
 import numpy as np
 import pytest
+from benchmarks.duplicates import texts
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench import tables
-from workbench.contamination import description, mark_contaminated, words
-from workbench.duplicates import duplicate_groups, jaccard, mark_duplicates, shingles
+from workbench.duplicates import THRESHOLDS, duplicate_groups, jaccard, mark_duplicates, shingles
 from workbench.errors import UserError
 from workbench.flagged import drop_flagged
 
@@ -66,47 +66,73 @@ def test_edges_and_errors():
         drop_flagged(rows(["a"]))
 
 
-@pytest.fixture
-def benchmark(tmp_path):
-    doc = LONG + " and returns the largest of these counts"
-    prompt = f'def most(s):\n    """{doc}\n    >>> most("a")\n    1\n    """\n'
-    solution = "    return max(sum(c in 'aeiou' for c in w) for w in s.split())\n"
-    task = {"task_id": "T/0", "prompt": prompt, "canonical_solution": solution}
-    path = tmp_path / "tasks.jsonl"
-    path.write_text(json.dumps(task) + "\n")
-    return path, doc, solution
+def walked(n: int, alike) -> list[int | None]:
+    """What `mark_duplicates` promises, by comparing each row with every group's first one."""
+    first = []
+    for row in range(n):
+        openers = (other for other in range(row) if first[other] is None and alike(other, row))
+        first.append(next(openers, None))
+    return first
 
 
-def test_description_ends_at_the_examples():
-    assert description('"""\nDo it.\nassert f(1) == 2\n"""\n').strip() == "Do it."
-    assert description("def broken(:") == "def broken(:"
+def marked(ds, **how) -> list[int | None]:
+    return [None if id is None else int(id[1:]) for id in mark_duplicates(ds, **how)["duplicate_of"][:]]
 
 
-def test_matches_name_task_kind_and_text(benchmark):
-    path, doc, solution = benchmark
-    ds = rows(
-        [doc.upper() + "!", "Please. " + LONG + "; thanks", "Other task", "Sort a list."],
-        ["x", "x", solution, "x"],
-    )
-    ds = mark_contaminated(ds, ["humaneval"], paths={"humaneval": path})
-    assert ds["contaminated_by"][:] == ["T/0", "T/0", "T/0", None]
-    assert ds["contaminated_how"][0] == "exact description"
-    assert ds["contaminated_how"][2] == "exact solution"
-    assert ds["contaminated_how"][1].startswith("13-gram of ")
-    assert ds["contaminated_text"][1] == " ".join(words(LONG)[:13])
-    assert drop_flagged(ds).dataset["id"][:] == ["r3"]
+few_words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8).map(" ".join)
 
 
-def test_runs_of_numbers_and_short_names_are_idioms(benchmark):
-    path, *_ = benchmark
-    counting = " ".join(map(str, range(20)))
-    task = {"task_id": "T/1", "prompt": f'"""{counting}"""', "canonical_solution": counting}
-    path.write_text(json.dumps(task) + "\n")
-    ds = mark_contaminated(rows([f"Sum {counting}."]), ["humaneval"], paths={"humaneval": path})
-    assert ds["contaminated_by"][:] == [None]
+@given(st.lists(few_words, min_size=1, max_size=8), st.data())
+def test_every_exact_copy_is_found_whatever_stands_between(originals, data):
+    copied = data.draw(st.lists(st.sampled_from(originals), max_size=6))
+    respaced = [f"  {text.upper()}\n" for text in copied]
+    found = marked(rows(originals + respaced))
+    for text, first in zip(copied, found[len(originals) :], strict=True):
+        assert first is not None
+        alike = jaccard(shingles(f"{text}\npass"), shingles(f"{originals[first]}\npass"))
+        assert alike >= THRESHOLDS["text"]
 
 
-def test_a_missing_benchmark_is_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("MBPP_OVERRIDE_PATH", str(tmp_path / "none.jsonl"))
-    with pytest.raises(UserError, match=r"none.jsonl of benchmark mbpp does not exist"):
-        mark_contaminated(rows(["a"]), ["mbpp"])
+@given(st.lists(few_words, max_size=14))
+def test_each_group_keeps_its_first_row_and_every_row_is_somewhere(instructions):
+    ds = mark_duplicates(rows(instructions))
+    ids, first = ds["id"][:], ds["duplicate_of"][:]
+    out = drop_flagged(ds)
+    kept = out.dataset["id"][:]
+    assert sorted(kept + out.dropped["id"].tolist()) == sorted(ids)
+    assert set(kept) >= set(filter(None, first))  # the row that a dropped one names is there
+    assert out.dropped["duplicate_of"].tolist() == list(filter(None, first))
+    assert set(duplicate_groups(ds)["id"]) == {*filter(None, first), *out.dropped["id"]}
+
+
+@given(st.integers(1, 40), st.integers(2, 4), st.floats(0.5, 1.0), st.integers(0, 9))
+def test_by_embedding_all_and_only_similar_rows_are_found(n, d, threshold, seed):
+    vectors = np.random.default_rng(seed).standard_normal((n, d))
+    vectors[n // 2 :] = vectors[: n - n // 2]  # exact copies
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    ds = rows([str(i) for i in range(n)])
+    ds = tables.with_columns(ds, {"embedding": vectors}, {"embedding": tables.vector(d)})
+    expected = walked(n, lambda a, b: vectors[a] @ vectors[b] >= threshold - 1e-6)
+    assert marked(ds, by="embedding", threshold=threshold) == expected
+
+
+def test_by_text_next_to_none_is_overlooked_and_none_is_wrong():
+    planted = texts(1000, np.random.default_rng(1))  # the last 100 are copies with up to nine words changed
+    known = [shingles(text) for text in planted]
+    expected = walked(1000, lambda a, b: jaccard(known[a], known[b]) >= THRESHOLDS["text"])
+    found = marked(rows(planted, [""] * 1000))
+    right = sum(a == b for a, b in zip(found, expected, strict=True))
+    assert sum(row is not None for row in expected) > 90
+    assert right >= 999
+    assert all(expected[row] is not None for row, first in enumerate(found) if first is not None)
+
+
+def test_a_near_duplicate_of_a_leaked_row_goes_with_it():
+    ds = mark_duplicates(rows([LONG, LONG + " now", "Sort a list."]))
+    ds = tables.with_columns(ds, {"contaminated_by": ["T/0", None, None]}, {"contaminated_by": tables.TEXT})
+    out = drop_flagged(ds)
+    assert out.dataset["id"][:] == ["r2"]
+    assert out.dropped[["duplicate_of", "contaminated_by"]].notna().to_numpy().tolist() == [
+        [False, True],
+        [True, False],
+    ]

@@ -1,10 +1,11 @@
 """How many clusters, how they were made, and maps fitted on a sample."""
 
+import datasets
 import numpy as np
 import pytest
-from test_embedding_cluster_project import in_blobs
+from test_embedding_cluster_project import asking, in_blobs
 
-from workbench import clustering, figures, projection, tables
+from workbench import clustering, figures, first_look, load, projection, tables
 from workbench.clustering import cluster
 from workbench.errors import UserError
 from workbench.granularity import suggest_k
@@ -19,9 +20,47 @@ def test_three_blobs_suggest_three():
     assert len(figures.cluster_counts(found.table, found.k).data) == 2
 
 
-def test_k_must_lie_below_the_distinct_embeddings():
-    with pytest.raises(UserError, match=r"ks=\[6\] must lie between 2 and 5"):
-        suggest_k(in_blobs(6), ks=[6])
+def at_angles(degrees: list[float]):
+    angles = np.radians(degrees)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    ds = asking([str(angle) for angle in degrees])
+    return tables.with_columns(ds, {"embedding": vectors}, {"embedding": tables.vector(2)})
+
+
+@pytest.mark.parametrize(("degrees", "distinct"), [([], 0), ([0], 1), ([0] * 40, 1), ([0, 90] * 20, 2)])
+def test_too_few_different_embeddings_are_told(degrees, distinct):
+    with pytest.raises(UserError, match=f"^{distinct} different embeddings are too few to suggest"):
+        suggest_k(at_angles(degrees))
+
+
+def test_only_numbers_below_the_different_embeddings_are_tried():
+    found = suggest_k(at_angles([0, 1, 90, 91, 180, 181] * 5))
+    assert found.table["k"].tolist() == [2, 5]
+    found = suggest_k(at_angles([0, 1, 90, 91, 180, 181] * 5), ks=np.array([3, 2, 3]))
+    assert found.table["k"].tolist() == [2, 3]
+    assert found.k == 3
+
+
+@pytest.mark.parametrize("ks", [[6], [], 3, [1], [2.0], [2, True]])
+def test_other_numbers_of_clusters_are_told(ks):
+    with pytest.raises(UserError, match=r"ks=.* must be whole numbers from 2 to 5, below the 6 different"):
+        suggest_k(in_blobs(6), ks=ks)
+
+
+@pytest.mark.parametrize("way", ["disk", "parquet", "jsonl"])
+def test_a_saved_and_reloaded_table_tells_how_it_was_clustered(tmp_path, way):
+    ds = cluster(in_blobs(30), k=3, seed=7)
+    made = tables.noted(ds, "cluster")
+    assert made.items() >= {"method": "KMeans", "k": 3, "seed": 7}.items()
+    if way == "disk":
+        ds.save_to_disk(tmp_path / "table")
+        again = datasets.load_from_disk(tmp_path / "table")
+    else:
+        path = tmp_path / f"table.{way}"
+        (tables.write_parquet if way == "parquet" else tables.write_jsonl)(ds, path)
+        again = load(path)
+    assert again["cluster"][:] == ds["cluster"][:]
+    assert tables.noted(again, "cluster") == ({} if way == "jsonl" else made)
 
 
 def test_settings_are_noted_once_and_the_input_is_not(monkeypatch):
@@ -34,6 +73,10 @@ def test_settings_are_noted_once_and_the_input_is_not(monkeypatch):
     assert tables.noted(again, "cluster")["method"] == "MiniBatchKMeans"
     assert again.info.description.count("workbench.cluster") == 1
     assert tables.noted(first, "cluster")["k"] == 3
+
+
+def test_the_bundled_table_tells_how_it_was_clustered():
+    assert tables.noted(first_look(), "cluster") == {"method": "KMeans", "k": 10, "seed": 42}
 
 
 def test_a_sample_keeps_every_cluster_and_is_drawn_by_seed(monkeypatch):

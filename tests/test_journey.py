@@ -113,6 +113,10 @@ class TestToyJourney:
         assert [line["name"] for line in results["models"]] == ["base", "ifd-cluster", "random", "all rows"]
         assert results["models"][0]["rows"] is None
         assert results["models"][3]["rows"] == 32
+        coverage = results["coverage"]
+        assert coverage["mmd"]["ifd-cluster"] == pytest.approx(study.selection.coverage.mmd)
+        assert coverage["n_kept"]["random median"] == results["kept"]
+        assert coverage["radius"]["random 5 %"] <= coverage["radius"]["random 95 %"]
         assert set(results["padding"]) == {"max", "pad", "dynamic", "bfd"}
         assert results["agreement_with_bundled_scores"]["rows"] == 32
         assert not results["agreement_with_bundled_scores"]["same_model"]
@@ -126,9 +130,25 @@ class TestToyJourney:
         assert "@import" not in page.partition("</style>")[0]
         for name in ("base", "ifd-cluster", "random", "all rows"):
             assert f"<td>{name}</td>" in page
+        assert f"<td>{study.selection.coverage.radius:.3f}</td>" in page
+
+    def test_coverage_stands_beside_random_draws(self, study):
+        shown = report.coverage_table(study).set_index("")
+        assert list(shown.columns) == ["ifd-cluster", "random"]
+        assert shown.loc["maximum mean discrepancy", "ifd-cluster"] == f"{study.selection.coverage.mmd:.4f}"
+        low, high = study.coverage.loc["mmd", ["random 5 %", "random 95 %"]]
+        assert shown.loc["maximum mean discrepancy", "random"] == f"{low:.4f} to {high:.4f}"
+        assert not shown.isin(["nan", "nan to nan"]).to_numpy().any()
 
     def test_every_stage_says_what_it_found(self, study, told):
-        beginnings = ["40 of 344 rows", "scored: ", "fresh scores", "kept ", "padding: max "]
+        beginnings = [
+            "40 of 344 rows",
+            "scored: ",
+            "fresh scores",
+            "kept ",
+            "coverage: mmd ",
+            "padding: max ",
+        ]
         beginnings += ["base: loss", "ifd-cluster: loss", "random: loss", "all rows: loss"]
         for sentence, beginning in zip(told, beginnings, strict=True):
             assert sentence.startswith(beginning)

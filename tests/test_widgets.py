@@ -10,7 +10,7 @@ import workbench as wb
 from workbench import packing, selection, tables
 from workbench.errors import UserError
 from workbench.widgets import training
-from workbench.widgets.dashboard import _ON_MAP
+from workbench.widgets.views import ON_MAP
 
 HISTOGRAM_KEPT, SHARES_KEPT, PADDING = 1, 3, 4  # traces of the bars
 MAP_ALL, MAP_KEPT = 0, 1
@@ -67,6 +67,13 @@ def test_shows_the_selection_it_was_built_with(dashboard, ds):
     assert repr(dashboard) == f"<Workbench of {len(ds)} rows, {len(dashboard.selection.indices)} kept>"
 
 
+def test_numbers_stand_in_two_lines_and_tell_what_they_mean(dashboard):
+    lines = re.findall(r"<span[^>]*>(\w+)</span>", dashboard.numbers.value)
+    assert lines == ["Kept", "Coverage"]
+    assert 'title="clusters of which no row is kept"' in dashboard.numbers.value
+    assert "the clusters&#x27; shares" in dashboard.numbers.value  # quotes are escaped
+
+
 @pytest.mark.parametrize("percent", [10, 71, 100])
 def test_the_slider_moves_everything(dashboard, percent):
     dashboard.ratio.value = percent
@@ -74,11 +81,11 @@ def test_the_slider_moves_everything(dashboard, percent):
 
 
 def test_slider_and_number_field_are_one(dashboard):
-    dashboard.ratio_field.value = 15
+    dashboard.controls.ratio_field.value = 15
     assert dashboard.ratio.value == 15
     assert_shows(dashboard, 0.15)
     dashboard.ratio.value = 60
-    assert dashboard.ratio_field.value == 60
+    assert dashboard.controls.ratio_field.value == 60
 
 
 @pytest.mark.parametrize("strategy", ["ifd-top", "random"])
@@ -88,9 +95,9 @@ def test_another_strategy_moves_everything(dashboard, strategy):
 
 
 def test_says_what_the_ratio_is_of(dashboard):
-    assert dashboard.of.value == "% of the eligible rows"
+    assert dashboard.controls.of.value == "% of the eligible rows"
     dashboard.strategy.value = "random"
-    assert dashboard.of.value == "% of all rows"
+    assert dashboard.controls.of.value == "% of all rows"
 
 
 def test_a_ratio_that_keeps_nothing_is_shown_as_such(ds):
@@ -112,7 +119,7 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert shown["coverage radius"] == f"{found.radius:.3f}"
     assert shown["near-duplicates"] == f"{found.near_duplicates:.1%}"
     of_all = selection.STRATEGIES[strategy].ratio_of_all
-    assert dashboard.of.value == ("% of all rows" if of_all else "% of the eligible rows")
+    assert dashboard.controls.of.value == ("% of all rows" if of_all else "% of the eligible rows")
     assert dashboard.errors.last is None
 
 
@@ -205,9 +212,9 @@ def test_a_wrong_ratio_is_refused(ds):
 
 def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction"])
-    many = few.select(np.arange(_ON_MAP + 2_000) % len(few))
+    many = few.select(np.arange(ON_MAP + 2_000) % len(few))
     dashboard = wb.Workbench(many)
-    assert len(dashboard.map.data[MAP_ALL].x) == _ON_MAP
+    assert len(dashboard.map.data[MAP_ALL].x) == ON_MAP
     assert "10,000 of 12,000 rows drawn" in dashboard.map.layout.title.text
     kept = wb.select(many, 0.4).indices
     assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)

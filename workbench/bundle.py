@@ -33,7 +33,8 @@ def first_look() -> datasets.Dataset:
             f"{_TABLE} was made from other rows than those of instructions.jsonl; make it again with "
             f"python -m workbench first-look."
         )
-    return datasets.concatenate_datasets([ds, results.remove_columns("id")], axis=1)
+    ds = datasets.concatenate_datasets([ds, results.remove_columns("id")], axis=1)
+    return tables.note(ds, "cluster", {"method": "KMeans", **settings()["clusters"]})
 
 
 def settings() -> dict:

@@ -17,13 +17,13 @@ def cluster(ds: datasets.Dataset, k: int = 10, *, seed: int = 42) -> datasets.Da
     K-Means with scikit-learn's defaults up to `MINIBATCH_FROM` rows, MiniBatchKMeans beyond (announced).
     Method, k, seed and inertia (sum of squared distances) are noted: `tables.noted(ds, "cluster")`.
     """
-    tables.require(ds, ["embedding"], "wb.embed")
+    vectors = tables.vectors(ds)
     positive("k", k)
     if k > len(ds):
         raise UserError(f"k={k} is more than the {len(ds)} rows; give at most one cluster a row.")
     if len(ds) > MINIBATCH_FROM:
         progress.say(f"{len(ds):,} rows are clustered in mini-batches (beyond {MINIBATCH_FROM:,}).")
-    fitted = fit(tables.array(ds, "embedding"), k, seed)
+    fitted = fit(vectors, k, seed)
     ds = tables.with_columns(ds, {"cluster": fitted.labels_}, {"cluster": tables.INT})
     made = {"method": type(fitted).__name__, "k": k, "seed": seed, "inertia": float(fitted.inertia_)}
     return tables.note(ds, "cluster", made)

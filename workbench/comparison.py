@@ -76,7 +76,6 @@ def compare(
     """
     if isinstance(strategies, str) or len(set(strategies)) < 2:
         raise UserError(f"strategies={strategies!r} must be a list of two or more different names.")
-    positive("draws", draws)
     shared = {"max_ifd": max_ifd, "candidates": candidates_of(ds, max_ifd)}
     first, *others = dict.fromkeys(strategies)
     found = {first: select(ds, ratio, first, rows=rows, tokens=tokens, seed=seed, **shared)}
@@ -86,11 +85,25 @@ def compare(
     same = {"rows": size} if tokens is None else {"tokens": tokens}
     for name in others:
         found[name] = select(ds, strategy=name, seed=seed, **same, **shared)
-    numbers = []
+    return Comparison(found, _drawn(found[first], draws, seed))
+
+
+def beside_random(selection: Selection, draws: int = 20) -> Comparison:
+    """One selection and random draws of as many rows."""
+    name, seed = selection.settings["strategy"], selection.settings["seed"]
+    return Comparison({name: selection}, _drawn(selection, draws, seed))
+
+
+def _drawn(like: Selection, draws: int, seed: int) -> list[dict]:
+    """The numbers of random selections of as many rows as `like`."""
+    positive("draws", draws)
+    rows, numbers = len(like.indices), []
     with progress.bar(draws, "random", "draw") as bar:
         for draw in range(draws):
             # Seeds of their own: `seed` is that of a "random" among the strategies.
-            drawn = select(ds, rows=size, strategy="random", seed=seed + 1 + draw, **shared)
+            drawn = select(
+                like.source, rows=rows, strategy="random", seed=seed + 1 + draw, candidates=like.candidates
+            )
             numbers.append(drawn.numbers)
             bar.update(1)
-    return Comparison(found, numbers)
+    return numbers

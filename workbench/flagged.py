@@ -20,7 +20,10 @@ class Unflagged:
 
 
 def drop_flagged(ds: datasets.Dataset) -> Unflagged:
-    """The rows that no flag column marks; `dropped` lists the others."""
+    """The rows that no flag column marks; `dropped` lists the others.
+
+    Of near-duplicates the first stays, unless it is contaminated: then all go, since all say nearly the same.
+    """
     flags = [name for name in FLAGS if name in ds.column_names]
     if not flags:
         raise UserError(

@@ -1,8 +1,9 @@
 """How many clusters: evidence for a choice of k, on a seeded sample of the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Integral
 
 import datasets
 import numpy as np
@@ -11,8 +12,9 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from . import progress, tables
 from .clustering import fit
-from .errors import UserError, positive
+from .errors import UserError
 
+_KS = (2, 5, 10, 15, 20, 30)
 _SAMPLE, _PAIRED = 20_000, 5_000  # rows clustered; rows of the silhouette, quadratic in them
 _SEEDS = 3
 _STABLE = 0.8  # adjusted Rand index from which two clusterings count as the same one
@@ -27,25 +29,17 @@ class ClusterCount:
     table: pd.DataFrame
 
 
-def suggest_k(
-    ds: datasets.Dataset, ks: Sequence[int] = (2, 5, 10, 15, 20, 30), *, seed: int = 42
-) -> ClusterCount:
+def suggest_k(ds: datasets.Dataset, ks: Sequence[int] | None = None, *, seed: int = 42) -> ClusterCount:
     """The k of the highest silhouette among those that other seeds reproduce.
 
+    `ks` defaults to those of 2, 5, 10, 15, 20 and 30 that lie below the number of different embeddings.
     Measured on at most 20,000 rows, the silhouette on at most 5,000. Tells how compact the clusters are,
     not which k trains the best model: the paper's k is 10.
     """
-    tables.require(ds, ["embedding"], "wb.embed")
-    for k in ks:
-        positive("ks", k)
+    vectors = tables.vectors(ds)
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(ds), min(len(ds), _SAMPLE), replace=False))
-    vectors = tables.array(ds, "embedding")[rows]
-    distinct = len(np.unique(vectors, axis=0))
-    if not ks or min(ks) < 2 or max(ks) >= distinct:
-        raise UserError(
-            f"ks={list(ks)} must lie between 2 and {distinct - 1}, below the distinct embeddings."
-        )
+    vectors = vectors[np.sort(rng.choice(len(ds), min(len(ds), _SAMPLE), replace=False))]
+    ks = _tried(ks, len(np.unique(vectors, axis=0)))
     measured = []
     with progress.bar(len(ks), "suggest_k", "k") as bar:
         for k in ks:
@@ -53,6 +47,24 @@ def suggest_k(
             bar.update()
     table = pd.DataFrame(measured)
     return ClusterCount(*_choose(table), table)
+
+
+def _tried(ks: Sequence[int] | None, distinct: int) -> list[int]:
+    """The ks to try: each leaves fewer clusters than there are `distinct` embeddings."""
+    if distinct <= 2:
+        raise UserError(
+            f"{distinct} different embeddings are too few to suggest a number of clusters; give 3 or more."
+        )
+    if ks is None:
+        return [k for k in _KS if k < distinct]
+    given = list(ks) if isinstance(ks, Iterable) else []
+    whole = [k for k in given if isinstance(k, Integral) and 2 <= k < distinct]
+    if not given or len(whole) < len(given):
+        raise UserError(
+            f"ks={ks!r} must be whole numbers from 2 to {distinct - 1}, below the {distinct} different "
+            "embeddings."
+        )
+    return sorted({int(k) for k in whole})
 
 
 def _measure(vectors: np.ndarray, k: int, seed: int) -> dict:

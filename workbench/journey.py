@@ -15,6 +15,7 @@ import pandas as pd
 
 from . import bundle, data, models, packing, scorers, tables
 from .clustering import cluster
+from .comparison import beside_random
 from .embedding import embed
 from .errors import UserError
 from .evaluation import EvalReport, evaluate
@@ -33,6 +34,7 @@ class Study:
     pool: datasets.Dataset | None = None
     held_out: datasets.Dataset | None = None
     selection: Selection | None = None
+    coverage: pd.DataFrame | None = None  # the metrics of `comparison.beside_random`
     padding: dict[str, float] = field(default_factory=dict)
     agreement: dict | None = None
     runs: dict[str, Run] = field(default_factory=dict)
@@ -142,6 +144,14 @@ def _choose(study: Study, say) -> None:
         f"{report.n_eligible} eligible; clusters lost {report.clusters_lost}, divergence "
         f"{report.divergence:.4f} bits"
     )
+    study.coverage = beside_random(study.selection).metrics
+    say("coverage: " + ", ".join(_beside_random(study, name) for name in ("mmd", "radius", "distance_90")))
+
+
+def _beside_random(study: Study, name: str) -> str:
+    line = study.coverage.loc[name]
+    low, high = line["random 5 %"], line["random 95 %"]
+    return f"{name} {line[study.recipe.strategy]:.4f} (random {low:.4f} to {high:.4f})"
 
 
 def _pack(study: Study, say) -> None:
@@ -201,6 +211,7 @@ def _write_results(study: Study) -> None:
         "rows": len(study.pool),
         "held_out": len(study.held_out),
         "kept": report.n_kept if report else None,
+        "coverage": None if study.coverage is None else study.coverage.to_dict("index"),
         "padding": study.padding,
         "agreement_with_bundled_scores": study.agreement,
         "models": study.lines,

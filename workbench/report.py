@@ -25,6 +25,9 @@ details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; paddin
 <p>{kept}</p>
 {comparison}
 <p class="note">{caution}</p>
+<h2>What the selection keeps of the whole</h2>
+{coverage}
+<p class="note">{chance}</p>
 {figures}
 <details><summary>Recipe</summary><pre>{recipe}</pre></details>
 </body></html>
@@ -33,6 +36,35 @@ _CAUTION = (
     "One run of each, on few held-out rows: a difference of a task or two, or of a few hundredths of a nat, "
     "says little. Repeat with other seeds before believing it."
 )
+_CHANCE = (
+    "Random: the middle 90 % of 20 random draws of as many rows; what lies outside is more than chance. "
+    "Divergences: Jensen-Shannon, in bits. Radius and distance: cosine distance to the nearest kept row."
+)
+_COVERAGE = {
+    "mean_ifd": ("mean IFD", "{:.3f}"),
+    "clusters_lost": ("clusters lost", "{:.0f}"),
+    "cluster_divergence": ("divergence of clusters", "{:.4f}"),
+    "topic_divergence": ("of topics", "{:.4f}"),
+    "language_divergence": ("of languages", "{:.4f}"),
+    "length_divergence": ("of lengths", "{:.4f}"),
+    "mmd": ("maximum mean discrepancy", "{:.4f}"),
+    "radius": ("coverage radius", "{:.3f}"),
+    "distance_90": ("90 % of rows within", "{:.3f}"),
+    "near_duplicates": ("near-duplicates among the kept", "{:.1%}"),
+    "mean_tokens_kept": ("mean tokens of a row", "{:.0f}"),
+}
+
+
+def coverage_table(study: Study) -> pd.DataFrame:
+    """The study's selection beside random draws, in words and rounded figures, as text."""
+    shown = []
+    for name, (words, form) in _COVERAGE.items():
+        line = study.coverage.loc[name].map(
+            lambda value, form=form: "-" if pd.isna(value) else form.format(value)
+        )
+        chance = f"{line['random 5 %']} to {line['random 95 %']}"
+        shown.append({"": words, study.recipe.strategy: line[study.recipe.strategy], "random": chance})
+    return pd.DataFrame(shown)
 
 
 def comparison_table(study: Study) -> pd.DataFrame:
@@ -69,6 +101,8 @@ def write_html(study: Study) -> Path:
         kept=escape(kept),
         comparison=comparison_table(study).to_html(index=False, border=0),
         caution=_CAUTION,
+        coverage=coverage_table(study).to_html(index=False, border=0),
+        chance=_CHANCE,
         figures="\n".join(_figures(study)),
         recipe=escape((study.folder / "recipe.yaml").read_text()),
     )

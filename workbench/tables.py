@@ -17,6 +17,8 @@ FLOAT32 = datasets.Value("float32")
 INT = datasets.Value("int64")
 TEXT = datasets.Value("string")
 _NOTE = "workbench."
+_DESCRIPTION = b"workbench.description"  # of a dataset, among the metadata of a Parquet file
+_LENGTH_SLACK = 0.01  # what half precision does to a unit vector
 
 
 def vector(d: int) -> datasets.List:
@@ -60,7 +62,15 @@ def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
 
 
 def write_parquet(ds: datasets.Dataset, path: Path) -> None:
-    pq.write_table(ds.with_format("arrow")[:], path)
+    """Its description, with what was noted and left out, goes along; `description` finds it."""
+    table = ds.with_format("arrow")[:]
+    metadata = (table.schema.metadata or {}) | {_DESCRIPTION: (ds.info.description or "").encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+def description(table: pa.Table) -> str:
+    """What `write_parquet` wrote of the dataset's; empty in other files."""
+    return (table.schema.metadata or {}).get(_DESCRIPTION, b"").decode()
 
 
 def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
@@ -80,6 +90,29 @@ def array(ds: datasets.Dataset, column: str) -> np.ndarray:
     if pa.types.is_fixed_size_list(data.type):
         return data.flatten().to_numpy(zero_copy_only=False).reshape(len(data), -1)
     return data.to_numpy(zero_copy_only=False)
+
+
+def vectors(ds: datasets.Dataset) -> np.ndarray:
+    """The column `embedding` as float32 [n, d], not copied where it is stored so. UserError unless each is of
+    unit length."""
+    require(ds, ["embedding"], "wb.embed")
+    if not len(ds):
+        return np.zeros((0, 0), np.float32)
+    found = array(ds, "embedding")
+    try:
+        if found.ndim == 1:  # lists of any length, as files and `add_column` give them
+            found = np.stack(found)
+        found = found.astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"column 'embedding' does not hold vectors of one length: {error}.") from None
+    length = np.sqrt(np.einsum("ij,ij->i", found, found))
+    wrong = np.flatnonzero(~(np.abs(length - 1) < _LENGTH_SLACK))  # NaN, too
+    if len(wrong):
+        raise UserError(
+            f"column 'embedding', row {wrong[0]}: length {length[wrong[0]]:.3g}; vectors must be finite and "
+            "of unit length, as wb.embed makes them."
+        )
+    return found
 
 
 def note(ds: datasets.Dataset, stage: str, settings: dict) -> datasets.Dataset:

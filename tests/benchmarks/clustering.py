@@ -3,9 +3,10 @@
 python tests/benchmarks/clustering.py ROWS
 """
 
-import resource
+import re
 import sys
 import time
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -31,12 +32,14 @@ def main() -> None:
     cluster(ds)
     took = time.perf_counter() - start
     print(
-        f"{n:,} x {D}: {took:.1f} s, peak {_peak():.2f} GB, {_peak() - before:.2f} GB above the embeddings'"
+        f"{n:,} x {D}: {took:.1f} s, peak {_peak():.2f} GiB, {_peak() - before:.2f} GiB above the embeddings'"
     )
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB on Linux
+    """GiB held at most (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 2**20
 
 
 if __name__ == "__main__":

@@ -50,11 +50,15 @@ def table(n: int, clusters: int | None = 10) -> datasets.Dataset:
     return datasets.Dataset(pa.table(columns))
 
 
-def peak() -> float:
-    """GiB of memory that this process held at most, mapped files included (Linux). getrusage would count the
-    process that started it."""
+def memory_of(kind: str) -> float:
+    """GiB of this process's memory (Linux): VmHWM, held at most, mapped files included; RssAnon, held now
+    without mapped files. getrusage would count the process that started it."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 2**20
+    return int(re.search(rf"{kind}:\s+(\d+) kB", status).group(1)) / 2**20
+
+
+def peak() -> float:
+    return memory_of("VmHWM")
 
 
 def slider(sizes: list[int]) -> None:
@@ -116,7 +120,8 @@ def measure(path: str) -> None:
 def step(name: str, action):
     start = time.perf_counter()
     found = action()
-    print(f"{name:9} {time.perf_counter() - start:6.1f} s, peak {peak():.2f} GiB", flush=True)
+    took, own = time.perf_counter() - start, memory_of("RssAnon")
+    print(f"{name:9} {took:6.1f} s, peak {peak():.2f} GiB; now {own:.2f} GiB of its own", flush=True)
     return found
 
 

@@ -123,13 +123,10 @@ def _tenths(tokens: np.ndarray) -> np.ndarray:
 
 
 def read_embedding(ds: datasets.Dataset) -> np.ndarray | None:
-    """The column `embedding` as float32 [n, d], without a copy where it is stored so; null without one."""
+    """`tables.vectors(ds)`; null without that column or without rows."""
     if "embedding" not in ds.column_names or not len(ds):
         return None
-    found = tables.array(ds, "embedding")
-    if found.ndim == 1:  # lists of any length, as `add_column` stores them
-        found = np.stack(found)
-    return found.astype(np.float32, copy=False)
+    return tables.vectors(ds)
 
 
 def _chunks(rows: np.ndarray):

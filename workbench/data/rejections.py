@@ -1,7 +1,7 @@
 """What was left out, kept with the dataset.
 
 The list travels as JSON in `ds.info.description`: the one text of a dataset that lives through select, map,
-concatenation and save_to_disk. Parquet and JSON files do not carry it.
+concatenation, save_to_disk and our own Parquet files. JSON files do not carry it.
 """
 
 import json

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from .. import tables
 from ..errors import MissingFileError, UserError
 from . import files, functions, hub
 from .rows import Row, Source
@@ -86,7 +87,8 @@ def _from_file(path: Path) -> Source:
         )
     stem = path.name[: -len(suffix)]
     if suffix == ".parquet":
-        return Source(label, stem, table=files.read_parquet(path))
+        table = files.read_parquet(path)
+        return Source(label, stem, table=table, notes=tables.description(table))
     unit = "row" if suffix in {".json", ".json.gz"} else "line"
     return Source(label, stem, rows=files.READERS[suffix](path, label), unit=unit)
 
