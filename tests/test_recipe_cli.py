@@ -81,7 +81,8 @@ class TestRecipe:
             ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
             ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
             ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
-            ("training: {method: qlora}", "method='qlora' is not known; choose one of full, lora"),
+            ("training: {method: dora}", "method='dora' is not known; choose one of full, lora, qlora"),
+            ("training: {optimizer: sgd}", "optimizer='sgd' is not known; choose one of adafactor, adamw, "),
             ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
         ],
     )

@@ -18,6 +18,7 @@ from .. import models, progress, prompts, tables
 from ..errors import UserError
 from ..memory import release
 from ..prompts import Sample
+from .adapters import check_hardware
 from .loop import train
 from .settings import TrainingSettings, settings_of
 
@@ -168,6 +169,7 @@ def finetune(
     `settings` are those of `TrainingSettings`. `output_dir` must not hold a run already, unless `overwrite`.
     """
     settings = settings_of(settings)
+    check_hardware(settings)
     tables.require(ds, ["instruction", "response"], "wb.load")
     output_dir = Path(output_dir)
     if any(thread.name == _thread_name(output_dir) for thread in threading.enumerate()):
