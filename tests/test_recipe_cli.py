@@ -13,7 +13,8 @@ import yaml
 import workbench
 from workbench import cli, journey
 from workbench.errors import MissingFileError, UserError
-from workbench.recipe import QUICKSTART, Recipe
+from workbench.presets import QUICKSTART
+from workbench.recipe import Recipe
 from workbench.training import TrainingSettings
 
 CHECKOUT = Path(workbench.__file__).parents[1]

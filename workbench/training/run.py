@@ -194,6 +194,7 @@ def finetune(
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
+        "rows_sha256": tables.rows_sha256(ds),
     }
     if (output_dir / "run.json").exists():  # never a folder that is something else
         shutil.rmtree(output_dir)
