@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     launch = verbs.add_parser("launch", help="prepare training on several GPUs, and print its command")
     launch.add_argument("--recipe", required=True, help="a recipe file or a preset")
-    launch.add_argument("--data", help="the rows to train on (default: those of the recipe)")
+    launch.add_argument("--data", required=True, help="the selection to train on, all of it")
     launch.add_argument("--gpus", type=int, help="on so many GPUs (default: as in the recipe)")
     launch.add_argument("--output", type=Path, required=True, help="the folder of the run")
     launch.set_defaults(run=_launch)
@@ -141,7 +141,7 @@ def _launch(options) -> None:
     from .launch import prepare
     from .presets import recipe_of
 
-    print(prepare(recipe_of(options.recipe), options.output, data=options.data, gpus=options.gpus))
+    print(prepare(recipe_of(options.recipe), options.output, options.data, options.gpus))
 
 
 def _first_look(options) -> None:

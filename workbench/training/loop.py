@@ -14,7 +14,7 @@ from .. import forward, models
 from ..errors import UserError
 from ..memory import PeakMemory
 from ..prompts import Sample
-from . import adapters
+from . import adapters, distributed
 from .schedule import Collator, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
@@ -49,7 +49,7 @@ class _Reporter(TrainerCallback):
                 f"the loss is {logs['loss']} at step {state.global_step}; try a lower learning_rate than "
                 f"{self.settings.learning_rate:g}, or dtype='float32'."
             )
-        passes = self.settings.accumulation
+        passes = self.settings.accumulation * args.world_size
         tokens = self.schedule.tokens(self.first_step * passes, state.global_step * passes)
         seconds = time.perf_counter() - self.started
         self.on_record(
@@ -129,10 +129,11 @@ def train(
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
+        arguments = _arguments(checkpoints, settings, device)
         trainer = _PlanTrainer(
             model=model,
-            args=_arguments(checkpoints, settings, device),
-            train_dataset=schedule,
+            args=arguments,
+            train_dataset=distributed.Rounds(schedule, arguments.world_size),
             data_collator=Collator(pad_id, settings, isolated),
             callbacks=[reporter],
         )
@@ -144,8 +145,9 @@ def train(
     with models.quiet():
         # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
         adapter_only = {"save_embedding_layers": False} if settings.method != "full" else {}
-        model.save_pretrained(folder / "model", **adapter_only)
-        tokenizer.save_pretrained(folder / "model")
+        distributed.save(trainer, folder / "model", **adapter_only)
+        if trainer.is_world_process_zero():
+            tokenizer.save_pretrained(folder / "model")
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,
