@@ -125,6 +125,12 @@ class TestFolder:
         with pytest.raises(UserError, match=r"is not empty; nothing is overwritten"):
             launch.prepare(preset("quickstart"), prepared, "sel.jsonl")
 
+    def test_qlora_is_for_one_gpu(self, tmp_path):
+        paper = preset("paper-deepseek-oss")
+        qlora = replace(paper, training=replace(paper.training, method="qlora"))
+        with pytest.raises(UserError, match=r"method='qlora' is for one GPU and not for gpus=8"):
+            launch.prepare(qlora, tmp_path / "run", "sel.jsonl")
+
     def test_a_cpu_has_nothing_to_shard_onto(self):
         config = launch.accelerate_config(Recipe(training=SETTINGS, gpus=2))
         assert (config["distributed_type"], config["use_cpu"]) == ("MULTI_GPU", True)

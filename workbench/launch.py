@@ -31,8 +31,10 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
     of `gpus` than the recipe's, accumulation changes so that a step sees as many samples.
     """
     folder = Path(folder).resolve()
-    rows = str(Path(rows).resolve()) if Path(rows).exists() else rows
-    recipe = replace(recipe.on(gpus or recipe.gpus), data=rows)
+    recipe = recipe.on(gpus or recipe.gpus)
+    if recipe.training.method == "qlora" and recipe.gpus > 1:
+        raise UserError(f"method='qlora' is for one GPU and not for gpus={recipe.gpus}; use method='lora'.")
+    recipe = replace(recipe, data=_lasting(rows), model=_lasting(recipe.model))
     command = shlex.join(
         ["accelerate", "launch", "--config_file", str(folder / "accelerate.yaml"), "-m", "workbench.launch"]
     )
@@ -45,6 +47,11 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
         )
         (scratch / "launch.sh").chmod(0o755)
     return command
+
+
+def _lasting(name: str) -> str:
+    """`name`, if it is a path as one that holds in other folders too."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def accelerate_config(recipe: Recipe) -> dict:

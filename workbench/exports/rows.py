@@ -87,7 +87,6 @@ _ROWS = {"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _messages}
 
 def _as_messages(ds: datasets.Dataset) -> datasets.Dataset:
     """`ds` with the column `messages` in place of its texts."""
-    kept = ds.remove_columns([name for name in _TEXTS if name in ds.column_names])
-    table = tables.with_columns(kept, {"messages": list(conversations(ds))}, {"messages": _MESSAGES})
-    first = [name for name in ("id", "messages") if name in table.column_names]
-    return table.select_columns([*first, *(name for name in table.column_names if name not in first)])
+    table = tables.with_columns(ds, {"messages": list(conversations(ds))}, {"messages": _MESSAGES})
+    others = [name for name in table.column_names if name not in ("id", "messages", *_TEXTS)]
+    return table.select_columns([*(["id"] if "id" in table.column_names else []), "messages", *others])

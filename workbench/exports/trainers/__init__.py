@@ -7,7 +7,7 @@ import datasets
 from ...errors import UserError
 from ...recipe import Recipe
 from . import axolotl, llama_factory, trl
-from .translate import translate
+from .translate import job_of
 
 FORMAT = "messages"  # the one format that all of them read
 
@@ -19,7 +19,7 @@ def write(ds: datasets.Dataset, folder: Path, format: str, file: str, recipe: Re
             f"format={format!r}: recipe= also writes configs for other trainers, and these read {FORMAT!r}; "
             f"choose that, or leave recipe out."
         )
-    job = translate(ds, recipe, file)
+    job = job_of(ds, recipe, file)
     for trainer in (trl, llama_factory, axolotl):
         for name, text in trainer.files(job).items():
             (folder / name).write_text(text, encoding="utf-8")

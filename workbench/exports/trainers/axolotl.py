@@ -9,6 +9,7 @@ def files(job: Job) -> dict[str, str]:
     comments = [
         "Axolotl; run it in this folder: axolotl train axolotl.yaml",
         "In a dialogue of several answers it learns all of them, where we learn the last.",
+        *job.notes,
     ]
     return {"axolotl.yaml": as_yaml(comments, _values(job))}
 

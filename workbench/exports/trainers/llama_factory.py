@@ -35,6 +35,7 @@ def files(job: Job) -> dict[str, str]:
     comments.append(
         f"Its template {template!r} {differs}." if template else "The template is the tokenizer's own."
     )
+    comments += job.notes
     return {
         "dataset_info.json": json.dumps({_NAME: listed}, indent=2) + "\n",
         "llama_factory.yaml": as_yaml(comments, _values(job, template)),

@@ -35,6 +35,14 @@ class Job:
         return self.settings.dtype in ("auto", "bfloat16")
 
     @property
+    def notes(self) -> list[str]:
+        """What a config that is for one machine cannot say."""
+        if self.gpus == 1:
+            return []
+        sharded = "" if self.settings.method != "full" else ", with its weights sharded (FSDP or DeepSpeed)"
+        return [f"The batch is meant for {self.gpus} GPUs{sharded}."]
+
+    @property
     def lora_targets(self) -> list[str]:
         return list(LORA_TARGETS)
 
@@ -52,7 +60,7 @@ class Job:
         )
 
 
-def translate(ds: datasets.Dataset, recipe: Recipe, file: str) -> Job:
+def job_of(ds: datasets.Dataset, recipe: Recipe, file: str) -> Job:
     """`recipe`'s training of rows `ds` in the terms of trainers that pack whole rows of `max_length`.
 
     They count rows where we count samples: a batch gets as many full rows as its samples would fill.

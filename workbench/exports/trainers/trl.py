@@ -32,6 +32,7 @@ trainer = SFTTrainer(
 trainer.train()
 trainer.save_model()
 '''
+_SHARDED = "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
 
 
 def files(job: Job) -> dict[str, str]:
@@ -39,7 +40,10 @@ def files(job: Job) -> dict[str, str]:
     adapted, four_bit = job.settings.method != "full", job.settings.method == "qlora"
     command = "python trl_sft.py"
     if job.gpus > 1:
-        command = f"accelerate launch --num_processes {job.gpus} trl_sft.py"
+        sharded = (
+            "" if adapted else "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
+        )
+        command = f"accelerate launch --num_processes {job.gpus} {sharded}trl_sft.py"
     imports = [
         *(["import torch"] if four_bit else []),
         "from datasets import load_dataset",
