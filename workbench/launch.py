@@ -99,17 +99,23 @@ def main(arguments: list[str]) -> None:
     log = _Log(folder, recipe, summary) if state.is_main_process else None
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    done = train(
-        recipe.model,
-        samples,
-        recipe.training,
-        folder,
-        on_record=log.record if log else lambda found: None,
-        should_stop=lambda: distributed.agreed(stop.is_set()),
-        resume=resume,
-    )
+    try:
+        done = train(
+            recipe.model,
+            samples,
+            recipe.training,
+            folder,
+            on_record=log.record if log else lambda found: None,
+            should_stop=lambda: distributed.agreed(stop.is_set()),
+            resume=resume,
+        )
+    except Exception as error:
+        if log:
+            log.write("failed", str(error))
+        raise
     if log:
-        log.finish(done)
+        log.summary |= done
+        log.write("stopped" if done["stopped"] else "done")
     state.destroy_process_group()
 
 
@@ -150,14 +156,10 @@ class _Log:
         (self.folder / "history.jsonl").write_text(lines)
         print(f"step {found['step']} of {found['of']}: loss {found['loss']:.4f}", flush=True)
 
-    def finish(self, done: dict) -> None:
-        self.summary |= done
-        self.write("stopped" if done["stopped"] else "done")
-
-    def write(self, status: str) -> None:
+    def write(self, status: str, error: str | None = None) -> None:
         state = {
             "status": status,
-            "error": None,
+            "error": error,
             "model": self.recipe.model,
             "settings": asdict(self.recipe.training),
             "summary": self.summary,
