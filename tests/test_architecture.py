@@ -33,6 +33,9 @@ LAYERS = [
     ["evaluation"],
     ["sweep"],
     ["recipe"],
+    ["presets"],
+    ["exports"],
+    ["launch"],
     ["journey"],
     ["figures"],
     ["report", "widgets", "cli"],
@@ -43,6 +46,7 @@ HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plot
 PUBLIC = {
     *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
     *("rejected", "Workbench", "models", "suggest_k"),
+    *("preset", "export"),
     *("mark_duplicates", "duplicate_groups", "mark_contaminated", "drop_flagged"),
 }
 

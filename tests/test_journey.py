@@ -17,7 +17,8 @@ from workbench import cli, journey, models, projection, report
 from workbench.complexity import engine
 from workbench.errors import UserError
 from workbench.evaluation import EvalReport
-from workbench.recipe import QUICKSTART, Recipe
+from workbench.presets import QUICKSTART
+from workbench.recipe import Recipe
 from workbench.training import Run, TrainingSettings
 
 

@@ -13,7 +13,8 @@ import yaml
 import workbench
 from workbench import cli, journey
 from workbench.errors import MissingFileError, UserError
-from workbench.recipe import QUICKSTART, Recipe
+from workbench.presets import QUICKSTART
+from workbench.recipe import Recipe
 from workbench.training import TrainingSettings
 
 CHECKOUT = Path(workbench.__file__).parents[1]
@@ -81,7 +82,8 @@ class TestRecipe:
             ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
             ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
             ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
-            ("training: {method: qlora}", "method='qlora' is not known; choose one of full, lora"),
+            ("training: {method: dora}", "method='dora' is not known; choose one of full, lora, qlora"),
+            ("training: {optimizer: sgd}", "optimizer='sgd' is not known; choose one of adafactor, adamw, "),
             ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
         ],
     )

@@ -272,7 +272,7 @@ def test_runs_queue(tune, monkeypatch):
     ("named", "message"),
     [
         ({"learning_rat": 1e-4}, "setting='learning_rat' is not known; choose one of .*learning_rate"),
-        ({"method": "qlora"}, "method='qlora' is not known; choose one of full, lora"),
+        ({"method": "dora"}, "method='dora' is not known; choose one of full, lora, qlora"),
         ({"strategy": "ffd"}, "strategy='ffd' is not known"),
         ({"epochs": 0}, "epochs=0 must be a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size=2.5 must be a whole number"),

@@ -38,6 +38,8 @@ _HOMES = {
     "finetune": "training",
     "evaluate": "evaluation",
     "Recipe": "recipe",
+    "preset": "presets",
+    "export": "exports",
     "Workbench": "widgets",
 }
 _MODULES = ("figures", "models")

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     quickstart.add_argument("--rows", type=int, help="use so many rows of the data (0: all)")
     quickstart.add_argument("--ratio", type=float, help="share of the eligible rows to keep (0.4)")
     quickstart.add_argument("--full", action="store_true", help="also train on all rows")
-    quickstart.add_argument("--recipe", type=Path, help="a recipe file to start from")
+    quickstart.add_argument("--recipe", help="a recipe file or a preset to start from")
     quickstart.add_argument(
         "--output", type=Path, default=Path("runs/quickstart"), help="folder for the results"
     )
@@ -47,13 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     score = verbs.add_parser(
         "score", help="score a dataset and write it as Parquet; what is stored is not scored again"
     )
-    score.add_argument("--recipe", type=Path, help="a recipe file, whose settings the others change")
+    score.add_argument("--recipe", help="a recipe file or a preset, whose settings the others change")
     score.add_argument("--data", help="anything that wb.load takes (default: the bundled dataset)")
     score.add_argument("--model", help="the model to score with")
     score.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
     score.add_argument("--rows", type=int, help="only the first so many rows")
     score.add_argument("--output", type=Path, default=Path("scores.parquet"), help="the file to write")
     score.set_defaults(run=_score)
+
+    recipe = verbs.add_parser("recipe", help="print a preset as YAML, to change and to pass as --recipe")
+    recipe.add_argument("name", nargs="?", help="the preset (without: their names)")
+    recipe.set_defaults(run=_recipe)
+
+    export = verbs.add_parser(
+        "export", help="write rows, or a run's model, with a card, as other tools read them"
+    )
+    export.add_argument("what", help="a run's folder, or rows: anything that wb.load takes")
+    export.add_argument("output", type=Path, help="the new folder")
+    export.add_argument("--format", help="messages, alpaca, sharegpt, parquet, dataset; merged, adapter")
+    export.add_argument("--recipe", help="a recipe file or a preset: adds configs for other trainers")
+    export.set_defaults(run=_export)
+
+    launch = verbs.add_parser("launch", help="prepare training on several GPUs, and print its command")
+    launch.add_argument("--recipe", required=True, help="a recipe file or a preset")
+    launch.add_argument("--data", required=True, help="the selection to train on, all of it")
+    launch.add_argument("--gpus", type=int, help="on so many GPUs (default: as in the recipe)")
+    launch.add_argument("--output", type=Path, required=True, help="the folder of the run")
+    launch.set_defaults(run=_launch)
 
     first_look = verbs.add_parser(
         "first-look", help="compute the scores, clusters and map that come with the bundled dataset again"
@@ -64,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _quickstart(options) -> None:
     from . import journey, report
-    from .recipe import QUICKSTART, Recipe
+    from .presets import recipe_of
 
-    recipe = Recipe.from_yaml(options.recipe) if options.recipe else QUICKSTART
+    recipe = recipe_of(options.recipe or "quickstart")
     changes = {"data": options.data, "ratio": options.ratio, "rows": options.rows}
     if options.model:
         changes |= {"model": options.model, "scorer": options.model}
@@ -88,9 +108,10 @@ def _score(options) -> None:
     from collections import Counter
 
     from . import data, tables
+    from .presets import recipe_of
     from .recipe import Recipe
 
-    recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
+    recipe = recipe_of(options.recipe) if options.recipe else Recipe()
     changes = {"data": options.data, "scorer": options.model, "score_dtype": options.dtype}
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
     if not options.output.resolve().parent.is_dir():
@@ -99,6 +120,28 @@ def _score(options) -> None:
     tables.write_parquet(scored, options.output)
     found = Counter(scored["score_status"][:]).most_common()
     print(f"{options.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in found))
+
+
+def _recipe(options) -> None:
+    from .presets import PRESETS, preset
+
+    print(str(preset(options.name)) if options.name else "\n".join(PRESETS), end="" if options.name else "\n")
+
+
+def _export(options) -> None:
+    from . import data
+    from .exports import export
+
+    is_run = (Path(options.what) / "run.json").exists()
+    what = options.what if is_run else data.load(options.what)
+    print(f"wrote {export(what, options.output, options.format, recipe=options.recipe)}")
+
+
+def _launch(options) -> None:
+    from .launch import prepare
+    from .presets import recipe_of
+
+    print(prepare(recipe_of(options.recipe), options.output, options.data, options.gpus))
 
 
 def _first_look(options) -> None:

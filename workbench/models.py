@@ -331,10 +331,11 @@ def load_tokenizer(name: str | os.PathLike):
 
 
 @quiet()
-def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto"):
+def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto", *, four_bit: bool = False):
     """Causal language model, in evaluation mode, and tokenizer of `name`.
 
-    A folder with a LoRA adapter gives its base model with the adapter merged in.
+    A folder with a LoRA adapter gives its base model with the adapter merged in. `four_bit` stores weights as
+    bitsandbytes' nf4 with double quantisation and multiplies in `dtype`; CUDA only.
     """
     from transformers import AutoModelForCausalLM
 
@@ -342,6 +343,11 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     if base := _base_of(folder):
         from peft import PeftModel
 
+        if four_bit:
+            raise UserError(
+                f"model={str(name)!r} is an adapter, which cannot be merged into 4-bit weights; merge it "
+                f"first with wb.export(..., format='merged')."
+            )
         model = PeftModel.from_pretrained(load_model(base, dtype, device)[0], folder).merge_and_unload()
         return model.eval(), load_tokenizer(folder)
     try:
@@ -351,12 +357,30 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            **(_nf4(dtype_name(dtype, device), device) if four_bit else {}),
         )
     except ValueError as error:
         raise UserError(
             f"model={str(name)!r} is no causal language model that transformers can load: {error}"
         ) from None
-    return model.to(pick_device(device)).eval(), load_tokenizer(folder)
+    if not four_bit:  # such weights are on the GPU already, and stay there
+        model = model.to(pick_device(device))
+    return model.eval(), load_tokenizer(folder)
+
+
+def _nf4(dtype: str, device: str) -> dict:
+    """Arguments of `from_pretrained` for 4-bit weights on `device`."""
+    from transformers import BitsAndBytesConfig
+
+    return {
+        "device_map": {"": pick_device(device)},
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        ),
+    }
 
 
 @quiet()

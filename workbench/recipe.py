@@ -2,7 +2,7 @@
 cluster."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -22,7 +22,8 @@ class Recipe:
     `data` is anything that `wb.load` takes; `rows` the number of rows to use, drawn by `seed` (None: all);
     `held_out` how many of them are set aside for the evaluation. `scorer` and `model` are model names, the
     second the one to tune; the settings between `score_dtype` and `shrinkage` are those of `wb.score`. `full`
-    also trains on all rows.
+    also trains on all rows. `gpus` is the number that `training` is meant for: an optimizer step sees
+    batch_size x accumulation x gpus samples.
     """
 
     data: str = "bundled"
@@ -44,6 +45,7 @@ class Recipe:
     max_ifd: float = 1.0
     model: str = "smollm2-135m"
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    gpus: int = 1
     max_new_tokens: int = 256
     full: bool = False
     seed: int = 0
@@ -54,7 +56,7 @@ class Recipe:
         one_of("convention", self.convention, CONVENTIONS)
         one_of("prompt", self.prompt, SCORING_PROMPTS)
         variants.check(self.variant, self.min_tokens, self.shrinkage)
-        for name in ("held_out", "k", "max_new_tokens"):
+        for name in ("held_out", "k", "gpus", "max_new_tokens"):
             positive(name, getattr(self, name))
         if self.score_max_length is not None:
             positive("score_max_length", self.score_max_length)
@@ -67,7 +69,21 @@ class Recipe:
 
     def to_yaml(self, path: str | Path) -> None:
         """Write all settings, defaults too: a recipe stays the same study when defaults change."""
-        Path(path).write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        Path(path).write_text(str(self))
+
+    def __str__(self) -> str:
+        return yaml.safe_dump(asdict(self), sort_keys=False)
+
+    def on(self, gpus: int) -> "Recipe":
+        """The same study on another number of GPUs: more or less accumulation, as many samples a step."""
+        positive("gpus", gpus)
+        passes = self.training.accumulation * self.gpus
+        if passes % gpus:
+            raise UserError(
+                f"gpus={gpus} cannot share the {passes} batches of a step (accumulation="
+                f"{self.training.accumulation} on {self.gpus}) evenly; give a number that divides {passes}."
+            )
+        return replace(self, gpus=gpus, training=replace(self.training, accumulation=passes // gpus))
 
     def score(self, ds: datasets.Dataset) -> datasets.Dataset:
         """`ds` with its scores, as this recipe wants them."""
@@ -120,12 +136,3 @@ def _value(kind, found: object, where: str):
         wanted = kind.__name__ if isinstance(kind, type) else kind
         raise UserError(f"{where}={found!r} must be of type {wanted}.")
     return found
-
-
-# LoRA, because a first try should take minutes and leave megabytes; the learning rate is one for adapters.
-QUICKSTART = Recipe(
-    rows=240,
-    training=TrainingSettings(
-        method="lora", learning_rate=5e-4, batch_size=4, accumulation=2, max_length=1024
-    ),
-)

@@ -1,7 +1,8 @@
 """Small helpers for the tables (`datasets.Dataset`) that flow through the stages."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,12 +36,12 @@ def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> dataset
             features=datasets.Features(ds.features | features),
         )
     added = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-    with _without_bars():
+    with without_bars():
         return datasets.concatenate_datasets([ds, added], axis=1)
 
 
 @contextmanager
-def _without_bars():
+def without_bars():
     """A bar for a copy that takes an instant only buries those that a person waits for."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
@@ -78,6 +79,27 @@ def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in ds:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
+    """Instruction and response of each row; raises where a row lacks one."""
+    require(ds, ["instruction", "response"], "wb.load")
+    for row, pair in enumerate(zip(ds["instruction"], ds["response"], strict=True)):
+        for name, text in zip(("instruction", "response"), pair, strict=True):
+            if not isinstance(text, str):
+                raise UserError(f"{name} of row {row} is {text!r}, not text; wb.load leaves such rows out.")
+        yield pair
+
+
+def rows_sha256(ds: datasets.Dataset) -> str:
+    """Hash of what is trained on: of each row its JSON list [instruction, response] on a line of its own.
+
+    Ids, scores and the file format take no part, so that a model and any export of its rows can be matched.
+    """
+    found = hashlib.sha256()
+    for pair in texts(ds):
+        found.update(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
+    return found.hexdigest()
 
 
 def array(ds: datasets.Dataset, column: str) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,11 +14,9 @@ from .. import forward, models
 from ..errors import UserError
 from ..memory import PeakMemory
 from ..prompts import Sample
+from . import adapters, distributed
 from .schedule import Collator, Schedule
-from .settings import TrainingSettings
-
-# What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.
-_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from .settings import OPTIMIZERS, TrainingSettings
 
 
 class _PlanTrainer(Trainer):
@@ -52,7 +49,7 @@ class _Reporter(TrainerCallback):
                 f"the loss is {logs['loss']} at step {state.global_step}; try a lower learning_rate than "
                 f"{self.settings.learning_rate:g}, or dtype='float32'."
             )
-        passes = self.settings.accumulation
+        passes = self.settings.accumulation * args.world_size
         tokens = self.schedule.tokens(self.first_step * passes, state.global_step * passes)
         seconds = time.perf_counter() - self.started
         self.on_record(
@@ -69,37 +66,20 @@ class _Reporter(TrainerCallback):
         )
 
 
-def _with_lora(model, base: str, settings: TrainingSettings):
-    from peft import LoraConfig, get_peft_model
-
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    targets = [name for name in _LORA_TARGETS if name in names]
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=targets or "all-linear",
-    )
-    # peft reads a property that transformers is about to rename; nothing that a user could mend.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    adapted = get_peft_model(model, config)
-    adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
-    return adapted
-
-
 def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # a scheduled item is a batch already
         gradient_accumulation_steps=settings.accumulation,
         num_train_epochs=1,  # the schedule holds all of them
+        optim=OPTIMIZERS[settings.optimizer],
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         bf16=models.dtype_name(settings.dtype, device) == "bfloat16",
         fp16=models.dtype_name(settings.dtype, device) == "float16",
+        tf32=True if settings.tf32 and adapters.has_tf32(device) else None,
         use_cpu=device == "cpu",
         logging_steps=1,
         logging_nan_inf_filter=False,  # which would log a NaN loss as 0
@@ -134,9 +114,7 @@ def train(
     """
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
-    # Full tuning keeps fp32 weights and multiplies in `dtype`; frozen weights can be stored in it.
-    stored = "float32" if settings.method == "full" else settings.dtype
-    base, tokenizer = models.load_model(model_name, stored, device)
+    base, tokenizer = adapters.load_base(model_name, settings, device)
     schedule = Schedule(samples, settings)
     isolated = not settings.leaky and forward.isolates(base)
     if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
@@ -144,21 +122,18 @@ def train(
             f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
             f"train it with strategy='pad' instead of {settings.strategy!r}."
         )
-    model = _with_lora(base, model_name, settings) if settings.method == "lora" else base
+    model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
     if settings.gradient_checkpointing:
-        # The name from transformers 6 on, and the one before.
-        enable = (
-            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        )
-        enable({"use_reentrant": False})
+        adapters.recompute_activations(model)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
+        arguments = _arguments(checkpoints, settings, device)
         trainer = _PlanTrainer(
             model=model,
-            args=_arguments(checkpoints, settings, device),
-            train_dataset=schedule,
+            args=arguments,
+            train_dataset=distributed.Rounds(schedule, arguments.world_size),
             data_collator=Collator(pad_id, settings, isolated),
             callbacks=[reporter],
         )
@@ -169,9 +144,10 @@ def train(
         seconds = time.perf_counter() - reporter.started
     with models.quiet():
         # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
-        adapter_only = {"save_embedding_layers": False} if settings.method == "lora" else {}
-        model.save_pretrained(folder / "model", **adapter_only)
-        tokenizer.save_pretrained(folder / "model")
+        adapter_only = {"save_embedding_layers": False} if settings.method != "full" else {}
+        distributed.save(trainer, folder / "model", **adapter_only)
+        if trainer.is_world_process_zero():
+            tokenizer.save_pretrained(folder / "model")
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,

@@ -18,6 +18,7 @@ from .. import models, progress, prompts, tables
 from ..errors import UserError
 from ..memory import release
 from ..prompts import Sample
+from .adapters import check_hardware
 from .loop import train
 from .settings import TrainingSettings, settings_of
 
@@ -168,6 +169,7 @@ def finetune(
     `settings` are those of `TrainingSettings`. `output_dir` must not hold a run already, unless `overwrite`.
     """
     settings = settings_of(settings)
+    check_hardware(settings)
     tables.require(ds, ["instruction", "response"], "wb.load")
     output_dir = Path(output_dir)
     if any(thread.name == _thread_name(output_dir) for thread in threading.enumerate()):
@@ -192,6 +194,7 @@ def finetune(
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
+        "rows_sha256": tables.rows_sha256(ds),
     }
     if (output_dir / "run.json").exists():  # never a folder that is something else
         shutil.rmtree(output_dir)

@@ -6,13 +6,27 @@ from numbers import Real
 from .. import packing
 from ..errors import UserError, one_of, positive
 
-METHODS = ("full", "lora")
+METHODS = ("full", "lora", "qlora")
+
+# Ours -> transformers' names. The 8-bit ones are bitsandbytes' and need CUDA; the paged one moves its state
+# to the host when the GPU is full.
+OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adafactor": "adafactor",
+    "adamw-8bit": "adamw_bnb_8bit",
+    "paged-adamw-8bit": "paged_adamw_8bit",
+}
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Settings of one fine-tuning. Learning rate, schedule, lengths and LoRA are those of the paper's
     release.
+
+    `method` "full" tunes all weights, "lora" adapters on frozen ones, "qlora" adapters on weights frozen in 4
+    bits (nf4, double quantisation; CUDA only). `optimizer` is one of `OPTIMIZERS`: "adafactor" keeps a
+    fraction of AdamW's state, "adamw-8bit" a quarter (CUDA only). `tf32` lets GPUs from Ampere on multiply
+    float32 in TF32.
 
     `batch_size` counts the samples of one forward pass, `accumulation` the passes of one optimizer step.
     `dtype` is that of the matrix products; fully tuned weights stay float32. `save_steps` counts optimizer
@@ -22,6 +36,7 @@ class TrainingSettings:
 
     method: str = "full"
     epochs: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 5e-5
     scheduler: str = "cosine"
     warmup_steps: int = 0
@@ -38,11 +53,13 @@ class TrainingSettings:
     gradient_checkpointing: bool = False
     save_steps: int | None = None
     dtype: str = "auto"
+    tf32: bool = False
     device: str = "auto"
     seed: int = 0
 
     def __post_init__(self):
         one_of("method", self.method, METHODS)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("strategy", self.strategy, packing.STRATEGIES)
         for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r"):
             positive(name, getattr(self, name))

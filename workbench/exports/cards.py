@@ -1,0 +1,132 @@
+"""README.md of what is exported: front matter as the hub reads it, and what one needs to trust the files."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import yaml
+from huggingface_hub import DatasetCardData, ModelCardData
+
+from .. import tables
+from ..evaluation import EvalReport
+from ..selection import Selection
+
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+_TAGS = ["code", "instruction-tuning", "codetune-workbench"]
+_HASH_OF = "sha256 over each row's JSON list `[instruction, response]`, one a line, UTF-8"
+
+
+def dataset_card(
+    ds: datasets.Dataset, selection: Selection | None, format: str, file: str | None, recipe: dict | None
+) -> str:
+    """The card of rows `ds`, as `selection` chose them, in `file` (None: a `save_to_disk` folder)."""
+    data = DatasetCardData(
+        task_categories=["text-generation"],
+        tags=_TAGS,
+        size_categories=[next((name for most, name in _SIZES if len(ds) < most), "1M<n<10M")],
+        configs=[{"config_name": "default", "data_files": file}] if file else None,
+    )
+    parts = [
+        "# Instruction-response pairs",
+        f"{len(ds):,} rows, written by codetune-workbench as {format!r}."
+        + ("" if file else " Open the folder with `datasets.load_from_disk`."),
+        f"Rows: `{tables.rows_sha256(ds)}` ({_HASH_OF}).",
+        "The licence is that of the data that the rows are from.",
+    ]
+    if selection is not None:
+        parts += _chosen(selection)
+    parts += _scores(ds) + _recipe(recipe)
+    return _page(data, parts)
+
+
+def _chosen(selection: Selection) -> list[str]:
+    """How the rows were chosen, and what was not."""
+    report = selection.report
+    found = [
+        "## Selection",
+        _yaml({name: value for name, value in selection.settings.items() if value is not None}),
+        f"{report.n_kept:,} of {report.n_rows:,} rows kept: {report.share_of_all:.1%} of all, "
+        f"{report.share_of_eligible:.1%} of the {report.n_eligible:,} eligible.",
+    ]
+    if selection.dropped:
+        counts = Counter(map(kind_of_reason, selection.dropped.values()))
+        found.append(
+            _table(("dropped because", "rows"), [(why, f"{n:,}") for why, n in counts.most_common()])
+        )
+    return found
+
+
+def kind_of_reason(reason: str) -> str:
+    """A row's reason without that row's own numbers: "IFD 0.4 is below the cut of cluster 3" for any."""
+    return re.sub(r"\b(IFD|cluster) -?\d+(\.\d+)?", r"\1", reason)
+
+
+def _scores(ds: datasets.Dataset) -> list[str]:
+    lines = []
+    for name in ("ifd", "ppl_response", "ppl_conditioned", "n_tokens"):
+        if name not in ds.column_names:
+            continue
+        values = tables.array(ds, name).astype(float)
+        values = values[~np.isnan(values)]
+        if len(values):
+            shown = [values.mean(), *np.quantile(values, [0, 0.1, 0.5, 0.9, 1])]
+            lines.append((name, f"{len(values):,}", *(f"{value:.4g}" for value in shown)))
+    header = ("", "rows", "mean", "least", "10 %", "median", "90 %", "most")
+    return ["## Scores", _table(header, lines)] if lines else []
+
+
+def model_card(state: dict, base: str, history: Sequence[dict], merged: bool, reports: Iterable[EvalReport]):
+    """The card of a tuned model: `state` is the run's run.json, `base` the public name of what it tuned."""
+    adapter, public = state["settings"]["method"] != "full", "/" in base and not Path(base).is_absolute()
+    base = base if public else Path(base).name  # a path is nobody else's
+    data = ModelCardData(
+        base_model=base if public else None,
+        base_model_relation=("finetune" if merged else "adapter") if public else None,
+        library_name="transformers" if merged else "peft",
+        pipeline_tag="text-generation",
+        tags=_TAGS,
+    )
+    how = "the adapter is merged into the weights" if merged and adapter else "a LoRA adapter"
+    parts = [
+        f"# {base.rpartition('/')[2]}, fine-tuned",
+        f"`{base}` tuned with codetune-workbench" + (f"; {how}." if adapter else ", all weights."),
+        f"Run: {state['status']}"
+        + (f", step {history[-1]['step']} of {history[-1]['of']}." if history else "."),
+    ]
+    if rows := state["summary"].get("rows_sha256"):
+        parts.append(f"Tuned on the rows `{rows}` ({_HASH_OF}).")
+    parts += ["## Settings", _yaml(state["settings"]), "## Run", _yaml(state["summary"])]
+    if history:
+        ends = [(entry["step"], f"{entry['loss']:.4f}") for entry in (history[0], history[-1])]
+        parts += ["Loss in nats per predicted token:", _table(("step", "loss"), ends)]
+    if lines := [_evaluated(report) for report in reports]:
+        parts += ["## Scores", _table(("benchmark", "tasks", "base passed", "plus passed"), lines)]
+    return _page(data, parts)
+
+
+def _evaluated(report: EvalReport) -> tuple[str, ...]:
+    def passed(tests: str) -> str:
+        verdicts = report.tasks[tests].dropna()
+        return f"{(verdicts == 'pass').mean():.1%}" if len(verdicts) else "-"
+
+    return report.benchmark, f"{len(report.tasks)}", passed("base"), passed("plus")
+
+
+def _recipe(recipe: dict | None) -> list[str]:
+    return ["## Recipe", _yaml(recipe)] if recipe else []
+
+
+def _yaml(values: dict) -> str:
+    return f"```yaml\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}```"
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _page(data: DatasetCardData | ModelCardData, parts: list[str]) -> str:
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"

@@ -1,0 +1,92 @@
+"""LLaMA-Factory: its list of datasets and a YAML for `llamafactory-cli train`. Keys are those of 0.9.5."""
+
+import json
+
+from ...training.settings import OPTIMIZERS
+from .translate import Job, as_yaml
+
+_NAME = "selection"
+# Its templates nearest to ours, and how they differ.
+_TEMPLATES = {
+    "deepseek": (
+        "deepseekcoder",
+        "closes a response with a line feed and <|EOT|>, where we close it by EOS",
+    ),
+    "codellama": ("llama2", "is the same text for single questions"),
+}
+
+
+def files(job: Job) -> dict[str, str]:
+    """File name -> its text."""
+    listed = {
+        "file_name": job.file,
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    }
+    comments = ["LLaMA-Factory; run it in this folder: llamafactory-cli train llama_factory.yaml"]
+    template, differs = _TEMPLATES.get(job.settings.template, (None, ""))
+    comments.append(
+        f"Its template {template!r} {differs}." if template else "The template is the tokenizer's own."
+    )
+    comments += job.notes
+    return {
+        "dataset_info.json": json.dumps({_NAME: listed}, indent=2) + "\n",
+        "llama_factory.yaml": as_yaml(comments, _values(job, template)),
+    }
+
+
+def _values(job: Job, template: str | None) -> dict:
+    settings = job.settings
+    values = {
+        "model_name_or_path": job.model,
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "full" if settings.method == "full" else "lora",
+        "dataset": _NAME,
+        "dataset_dir": ".",
+        "template": template,
+        "default_system": "" if template else None,  # some templates bring a system message of their own
+        "mask_history": True,  # the loss falls on the last turn alone
+        "cutoff_len": settings.max_length,
+        "packing": job.packed,
+        "neat_packing": job.packed,  # packed samples do not see each other
+        "flash_attn": "fa2" if job.packed else "auto",
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": settings.warmup_steps,
+        "weight_decay": settings.weight_decay,
+        "optim": OPTIMIZERS[settings.optimizer],
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": job.batch_size,
+        "gradient_accumulation_steps": settings.accumulation,
+        "disable_gradient_checkpointing": not settings.gradient_checkpointing,
+        "bf16": job.bf16,
+        "fp16": settings.dtype == "float16",
+        "tf32": True if settings.tf32 else None,
+        "seed": settings.seed,
+        "logging_steps": 1,
+        "report_to": "none",
+        "output_dir": "llama_factory",
+    }
+    if settings.method != "full":
+        values |= {
+            "lora_rank": settings.lora_r,
+            "lora_alpha": settings.lora_alpha,
+            "lora_dropout": settings.lora_dropout,
+            "lora_target": ",".join(job.lora_targets),
+        }
+    if settings.method == "qlora":
+        values |= {
+            "quantization_method": "bnb",
+            "quantization_bit": 4,
+            "quantization_type": "nf4",
+            "double_quantization": True,
+        }
+    return values

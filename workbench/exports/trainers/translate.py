@@ -1,0 +1,82 @@
+"""What all trainers' configs say, worked out once."""
+
+import json
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import yaml
+
+from ... import models, tables
+from ...packing import STRATEGIES
+from ...prompts import TEMPLATES
+from ...recipe import Recipe
+from ...training import TrainingSettings
+from ...training.adapters import LORA_TARGETS
+
+_UNPACKED = ("max", "pad")
+assert set(_UNPACKED) < set(STRATEGIES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training on `file`, of messages. `batch_size` counts samples, or rows where `packed`."""
+
+    model: str
+    file: str
+    settings: TrainingSettings
+    gpus: int
+    packed: bool
+    batch_size: int
+
+    @property
+    def bf16(self) -> bool:
+        """Such trainers run on GPUs, where "auto" is bfloat16."""
+        return self.settings.dtype in ("auto", "bfloat16")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a config that is for one machine cannot say."""
+        if self.gpus == 1:
+            return []
+        sharded = "" if self.settings.method != "full" else ", with its weights sharded (FSDP or DeepSpeed)"
+        return [f"The batch is meant for {self.gpus} GPUs{sharded}."]
+
+    @property
+    def lora_targets(self) -> list[str]:
+        return list(LORA_TARGETS)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The training template in Jinja; None where it is the tokenizer's own."""
+        template = TEMPLATES.get(self.settings.template)
+        if template is None:
+            return None
+        before, after = map(json.dumps, template.split("{instruction}"))
+        return (
+            "{{ bos_token }}{% for message in messages %}"
+            "{% if message['role'] == 'assistant' %}{{ message['content'] + eos_token }}"
+            "{% else %}{{ " + f"{before} + message['content'] + {after}" + " }}{% endif %}{% endfor %}"
+        )
+
+
+def job_of(ds: datasets.Dataset, recipe: Recipe, file: str) -> Job:
+    """`recipe`'s training of rows `ds` in the terms of trainers that pack whole rows of `max_length`.
+
+    They count rows where we count samples: a batch gets as many full rows as its samples would fill.
+    """
+    settings = recipe.training
+    packed = settings.strategy not in _UNPACKED
+    batch_size = settings.batch_size
+    if packed:
+        tables.require(ds, ["n_tokens"], "wb.score")
+        lengths = np.minimum(tables.array(ds, "n_tokens"), settings.max_length)
+        batch_size = max(1, round(batch_size * float(np.nanmean(lengths)) / settings.max_length))
+    return Job(models.public_name(recipe.model), file, settings, recipe.gpus, packed, batch_size)
+
+
+def as_yaml(comments: list[str], values: dict) -> str:
+    """A YAML file that opens with `comments`; null values are left to the trainer's defaults."""
+    told = {name: value for name, value in values.items() if value is not None}
+    head = "".join(f"# {line}\n" for line in comments)
+    return head + yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=1000)

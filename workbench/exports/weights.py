@@ -1,0 +1,42 @@
+"""A run's result -> a folder that transformers or peft loads."""
+
+import json
+import shutil
+from pathlib import Path
+
+from .. import models
+from ..errors import MissingFileError, UserError, one_of
+
+FORMATS = ("merged", "adapter")
+
+
+def state_of(run: Path) -> dict:
+    """run.json of the run in folder `run`, if it has left a model."""
+    if not (run / "run.json").is_file():
+        raise MissingFileError(f"{run} holds no run.json; give a run, or the output_dir of one.")
+    state = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if state["status"] not in ("done", "stopped"):
+        raise UserError(f"the run in {run} is {state['status']}; only a done or stopped one has a model.")
+    return state
+
+
+def history_of(run: Path) -> list[dict]:
+    """The records of the run's optimizer steps."""
+    log = run / "history.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def write(run: Path, state: dict, folder: Path, format: str, dtype: str) -> None:
+    """Write the model of `run` into `folder`: one whole model in `dtype`, or the adapter as it is."""
+    one_of("format", format, FORMATS)
+    if format == "merged":
+        with models.quiet():
+            model, tokenizer = models.load_model(run / "model", dtype, "cpu")
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        return
+    if state["settings"]["method"] == "full":
+        raise UserError("format='adapter': the run tuned all weights, not an adapter; use format='merged'.")
+    for path in (run / "model").iterdir():
+        if path.suffix in (".json", ".safetensors", ".jinja", ".txt", ".model"):
+            shutil.copy2(path, folder)

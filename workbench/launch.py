@@ -1,0 +1,174 @@
+"""Training on several GPUs: a folder with all that it needs, the command to start it, and what that runs.
+
+Each process of `accelerate launch` runs this module: it takes its share of the batches, and the first writes.
+"""
+
+import json
+import shlex
+import signal
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import yaml
+
+from . import data, models, prompts, tables
+from .errors import UserError
+from .exports.folder import new_folder
+from .exports.weights import history_of
+from .recipe import Recipe
+from .training import adapters, distributed
+from .training.loop import train
+
+_MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
+
+
+def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = None) -> str:
+    """Write recipe, accelerate's configuration and `launch.sh` into the new `folder`; return the command.
+
+    `rows` is what to train on, all of it: a selection, as anything that `wb.load` takes. With another number
+    of `gpus` than the recipe's, accumulation changes so that a step sees as many samples.
+    """
+    folder = Path(folder).resolve()
+    recipe = recipe.on(gpus or recipe.gpus)
+    if recipe.training.method == "qlora" and recipe.gpus > 1:
+        raise UserError(f"method='qlora' is for one GPU and not for gpus={recipe.gpus}; use method='lora'.")
+    recipe = replace(recipe, data=_lasting(rows), model=_lasting(recipe.model))
+    command = shlex.join(
+        ["accelerate", "launch", "--config_file", str(folder / "accelerate.yaml"), "-m", "workbench.launch"]
+    )
+    command = f"{command} {shlex.quote(str(folder))}"
+    with new_folder(folder) as scratch:
+        recipe.to_yaml(scratch / "recipe.yaml")
+        (scratch / "accelerate.yaml").write_text(yaml.safe_dump(accelerate_config(recipe), sort_keys=False))
+        (scratch / "launch.sh").write_text(
+            f'#!/bin/sh\n# --resume goes on from a checkpoint\nexec {command} "$@"\n'
+        )
+        (scratch / "launch.sh").chmod(0o755)
+    return command
+
+
+def _lasting(name: str) -> str:
+    """`name`, if it is a path as one that holds in other folders too."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def accelerate_config(recipe: Recipe) -> dict:
+    """What `accelerate launch --config_file` reads: fully sharded on GPUs, plain data parallel on CPUs.
+
+    FSDP 2 shards weights, gradients and optimizer state layer by layer.
+    """
+    on_cpu = recipe.training.device == "cpu"
+    config = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "MULTI_GPU" if on_cpu or recipe.gpus == 1 else "FSDP",
+        "num_machines": 1,
+        "num_processes": recipe.gpus,
+        "machine_rank": 0,
+        "mixed_precision": _MIXED.get(recipe.training.dtype, "no"),  # "auto" is known on the GPU only
+        "use_cpu": on_cpu,
+    }
+    if config["distributed_type"] == "FSDP":
+        config["fsdp_config"] = {
+            "fsdp_version": 2,
+            "fsdp_reshard_after_forward": True,  # full shard
+            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "fsdp_state_dict_type": "FULL_STATE_DICT",
+            "fsdp_cpu_ram_efficient_loading": False,  # every process tests that its model isolates samples
+            "fsdp_offload_params": False,
+        }
+    return config
+
+
+def main(arguments: list[str]) -> None:
+    """Train as one process of those that `accelerate launch` started on the folder that `prepare` wrote.
+
+    SIGTERM, which clusters send before they take a machine back, ends all of them after a checkpoint.
+    """
+    from accelerate import PartialState
+
+    folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
+    recipe = Recipe.from_yaml(folder / "recipe.yaml")
+    adapters.check_hardware(recipe.training)
+    state = PartialState(cpu=recipe.training.device == "cpu")  # also gives each process a GPU of its own
+    with state.main_process_first():  # which fetches what the others then find
+        ds = data.load(recipe.data)
+        models.resolve(recipe.model)
+    samples, summary = _samples(ds, recipe)
+    log = _Log(folder, recipe, summary) if state.is_main_process else None
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        done = train(
+            recipe.model,
+            samples,
+            recipe.training,
+            folder,
+            on_record=log.record if log else lambda found: None,
+            should_stop=lambda: distributed.agreed(stop.is_set()),
+            resume=resume,
+        )
+    except Exception as error:
+        if log:
+            log.write("failed", str(error))
+        raise
+    if log:
+        log.summary |= done
+        log.write("stopped" if done["stopped"] else "done")
+    state.destroy_process_group()
+
+
+def _samples(ds, recipe: Recipe) -> tuple[list[prompts.Sample], dict]:
+    settings = recipe.training
+    samples = prompts.training_samples(
+        models.load_tokenizer(recipe.model),
+        ds["instruction"][:],
+        ds["response"][:],
+        settings.template,
+        settings.max_length,
+    )
+    with_targets = [sample for sample in samples if sample.n_targets]
+    if not with_targets:
+        raise UserError(
+            f"no row of {recipe.data} has a response token within max_length={settings.max_length}."
+        )
+    return with_targets, {
+        "samples": len(with_targets),
+        "samples_without_target": len(samples) - len(with_targets),
+        "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
+        "rows_sha256": tables.rows_sha256(ds),
+        "processes": recipe.gpus,
+    }
+
+
+class _Log:
+    """`run.json` and `history.jsonl`, as every run has them."""
+
+    def __init__(self, folder: Path, recipe: Recipe, summary: dict):
+        self.folder, self.recipe, self.summary = folder, recipe, summary
+        self.history = history_of(folder)
+        self.write("running")
+
+    def record(self, found: dict) -> None:
+        self.history = [entry for entry in self.history if entry["step"] < found["step"]] + [found]
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+        (self.folder / "history.jsonl").write_text(lines)
+        print(f"step {found['step']} of {found['of']}: loss {found['loss']:.4f}", flush=True)
+
+    def write(self, status: str, error: str | None = None) -> None:
+        state = {
+            "status": status,
+            "error": error,
+            "model": self.recipe.model,
+            "settings": asdict(self.recipe.training),
+            "summary": self.summary,
+        }
+        (self.folder / "run.json").write_text(json.dumps(state, indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"workbench: {error}")

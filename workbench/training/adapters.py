@@ -1,0 +1,76 @@
+"""The model that a run tunes: all of its weights, or low-rank adapters (LoRA) on frozen ones."""
+
+import warnings
+from importlib.util import find_spec
+
+import torch
+
+from .. import models
+from ..errors import UserError
+from .settings import TrainingSettings
+
+# What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def check_hardware(settings: TrainingSettings) -> None:
+    """Raise if this machine cannot train with `settings`, which may be perfectly good elsewhere."""
+    device = models.pick_device(settings.device)
+    for name, value, instead in (
+        ("method", settings.method, "lora"),
+        ("optimizer", settings.optimizer, "adafactor"),
+    ):
+        if value != "qlora" and not value.endswith("8bit"):
+            continue
+        if not device.startswith("cuda"):
+            raise UserError(
+                f"{name}={value!r} needs an NVIDIA GPU and this run is on {device!r}; use {name}={instead!r}."
+            )
+        if find_spec("bitsandbytes") is None:
+            raise UserError(
+                f"{name}={value!r} needs the package bitsandbytes, which is not installed: "
+                f"pip install bitsandbytes, or use {name}={instead!r}."
+            )
+
+
+def has_tf32(device: str) -> bool:
+    """Whether `device` multiplies in TF32, as NVIDIA GPUs do from Ampere on."""
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def load_base(name: str, settings: TrainingSettings, device: str):
+    """Model and tokenizer of `name`, with weights stored as `settings.method` has them."""
+    check_hardware(settings)
+    if settings.method == "qlora":
+        return models.load_model(name, settings.dtype, device, four_bit=True)
+    # Full tuning keeps fp32 weights and multiplies in `dtype`; frozen weights can be stored in it.
+    return models.load_model(name, "float32" if settings.method == "full" else settings.dtype, device)
+
+
+def with_adapter(model, base: str, settings: TrainingSettings):
+    """`model`, whose weights are those of `base`, frozen under a new adapter."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if settings.method == "qlora":  # norms in fp32; the training loop sees to gradient checkpointing
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    targets = [name for name in LORA_TARGETS if name in names]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets or "all-linear",
+    )
+    # peft reads a property that transformers is about to rename; nothing that a user could mend.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
+    return adapted
+
+
+def recompute_activations(model) -> None:
+    """Gradient checkpointing: hold each layer's input only, and compute the rest again on the way back."""
+    # The name from transformers 6 on, and the one before.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
