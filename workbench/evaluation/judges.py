@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from . import sandbox
 from .evalplus_home import python_path
-from .process import cpu_seconds
+from .process import SandboxError, cpu_seconds
 
 _CPU_SECONDS = 60.0  # that the judge itself, without what it judges, may spend on one request
 _LOOK_SECONDS = 0.5  # between two looks at the judge's CPU clock
@@ -25,7 +26,7 @@ class Judges:
     def __init__(self, workers: int | None = None, cpu_seconds: float = _CPU_SECONDS):
         self.level = sandbox.level()  # raises where code cannot be confined
         self.workers = workers or os.cpu_count() or 1
-        self.cpu_seconds = cpu_seconds
+        self._cpu_seconds = cpu_seconds
         self._pool = ThreadPoolExecutor(self.workers)
         self._own = threading.local()
         self._started: list[subprocess.Popen] = []
@@ -47,24 +48,30 @@ class Judges:
 
     def _ask(self, request: dict) -> dict:
         process = getattr(self._own, "process", None) or self._start()
-        answer = _exchange(process, json.dumps(request).encode() + b"\n", self.cpu_seconds)
+        answer = _exchange(process, json.dumps(request).encode() + b"\n", self._cpu_seconds)
         if answer is None:
             _end(process)
             self._own.process = None
-            return {"failed": "the judge ran out of memory or time over it"}
-        return json.loads(answer)
+            return {"failed": "the judge ran out of time or memory over it"}
+        if "unconfined" in (answer := json.loads(answer)):
+            raise SandboxError(answer["unconfined"])
+        return answer
 
     def _start(self) -> subprocess.Popen:
         flags = [str(int(flag)) for flag in (self.level.landlock, self.level.bubblewrap)]
-        self._own.process = process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "workbench.evaluation.worker", *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": python_path(_PACKAGE), "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
         self._started.append(process)
+        if not process.stdout.readline():
+            raise RuntimeError(f"the judge did not start: {process.stderr.read().decode(errors='replace')}")
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # whatever it says later
+        self._own.process = process
         return process
 
 
@@ -85,5 +92,6 @@ def _exchange(process: subprocess.Popen, request: bytes, most_seconds: float) ->
 def _end(process: subprocess.Popen) -> None:
     process.kill()
     process.wait()
-    process.stdin.close()
+    with suppress(BrokenPipeError):
+        process.stdin.close()
     process.stdout.close()

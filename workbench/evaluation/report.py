@@ -17,10 +17,10 @@ class EvalReport:
     """`tasks` has a row for each sample, at least with task_id, base and plus (verdicts; plus is null where a
     benchmark has one test suite); `judging.Judged` names the columns of HumanEval and MBPP.
 
-    `suite` is the one that `pass_at_1` speaks of. `missing` names the benchmark's tasks
-    that no sample solves: figures are then over the tasks that were judged. `problems` names the lines of a samples file that could not
-    be used, `defects` the tasks where the benchmark errs (task_id -> why), `versions` what the verdicts rest
-    on. `loss_per_token` is the held-out loss in nats, null where not measured.
+    `suite` is the one that `pass_at_1` speaks of. `missing` names the benchmark's tasks without a sample:
+    figures are then over the tasks that were judged. `problems` names the lines of a samples file that could
+    not be used, `defects` the tasks where the benchmark errs (task_id -> why), `versions` what the verdicts
+    rest on. `loss_per_token` is the held-out loss in nats, null where not measured.
     """
 
     model: str
@@ -92,7 +92,7 @@ class EvalReport:
 
     @property
     def notes(self) -> list[str]:
-        """What to know beside the figures: unusable lines, missing tasks, defects of the benchmark, versions."""
+        """What to know beside the figures: unusable lines, missing tasks, a benchmark's defects, versions."""
         notes = list(self.problems)
         if self.missing:
             some = ", ".join(self.missing[:5]) + (", ..." if len(self.missing) > 5 else "")

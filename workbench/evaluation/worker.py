@@ -14,7 +14,7 @@ import zlib
 from ..store import Store
 from . import rules, sandbox
 from .inside import wire
-from .process import Level, Process
+from .process import Level, Process, SandboxError
 from .sandbox import PASS, Outcome, outcome_of
 
 ANSWERS = "reference answers"  # the kind under which they are stored
@@ -62,7 +62,7 @@ class _Expected:
         return rules.wanted(self.task["dataset"], self.task["entry_point"], value)
 
 
-def judge(task: dict, key: str, code: str) -> dict:
+def judge(at: Level, task: dict, key: str, code: str) -> dict:
     """The verdict on `code` by the reference answers stored under `key`, with the first input that it fails
     (null where it was never called) and whether EvalPlus would pass it."""
     suite = json.loads(zlib.decompress(Store(ANSWERS).get([key])[key]))
@@ -70,7 +70,7 @@ def judge(task: dict, key: str, code: str) -> dict:
     total = min(_MOST_SECONDS, sum(limits)) + 1
     inputs = [wire.decode(data) for data in suite["inputs"]]
     expected = _Expected(task, suite["expected"])
-    with _run(code, task, suite["inputs"], total) as process:
+    with _run(at, code, task, suite["inputs"], total) as process:
         if (said := process.next(min(_LOAD_SECONDS, total))) != ["loaded"]:
             return _verdict(outcome_of(said))
         answers = _Answers(process, limits)
@@ -79,15 +79,15 @@ def judge(task: dict, key: str, code: str) -> dict:
         )
     if right:
         return _verdict(Outcome(PASS), compatible=compatible)
-    at = answers.n - 1
+    place = answers.n - 1
     gave = answers.outcome or Outcome(
-        sandbox.FAIL, f"gave {reprlib.repr(answers.last)}, expected {reprlib.repr(expected[at])}"
+        sandbox.FAIL, f"gave {reprlib.repr(answers.last)}, expected {reprlib.repr(expected[place])}"
     )
-    return _verdict(gave, ", ".join(map(repr, wire.decode(suite["inputs"][at]))))
+    return _verdict(gave, ", ".join(map(repr, wire.decode(suite["inputs"][place]))))
 
 
-def _run(code: str, task: dict, inputs: list, seconds: float) -> Process:
-    return Process(code, task["entry_point"], json.dumps(inputs), seconds, at=sandbox.level())
+def _run(at: Level, code: str, task: dict, inputs: list, seconds: float) -> Process:
+    return Process(code, task["entry_point"], json.dumps(inputs), seconds, at=at)
 
 
 def _verdict(outcome: Outcome, failing: str | None = None, compatible: bool = False) -> dict:
@@ -101,12 +101,12 @@ def _verdict(outcome: Outcome, failing: str | None = None, compatible: bool = Fa
     }
 
 
-def reference(task: dict, inputs: list, key: str) -> dict:
+def reference(at: Level, task: dict, inputs: list, key: str) -> dict:
     """Store what the task's own solution gives for `inputs`, itself run in the sandbox: inputs and answers on
     the wire and CPU seconds of each call. Returns how many it answers, and why not all."""
     typed = [wire.encode(list(row)) for row in rules.arguments(task["dataset"], task["task_id"], inputs)]
     found, why = {"inputs": [], "expected": [], "seconds": []}, None
-    with _run(task["solution"], task, typed, _REFERENCE_SECONDS) as process:
+    with _run(at, task["solution"], task, typed, _REFERENCE_SECONDS) as process:
         said = process.next(_REFERENCE_SECONDS)
         for row in typed:
             if said == ["loaded"] or said[0] in ("out", "raised"):
@@ -121,7 +121,7 @@ def reference(task: dict, inputs: list, key: str) -> dict:
     return {"inputs": len(typed), "answered": len(found["inputs"]), "why": why}
 
 
-def sanitize(code: str, entry_point: str) -> dict:
+def sanitize(at: Level, code: str, entry_point: str) -> dict:
     return {"code": rules.sanitize(code, entry_point)}
 
 
@@ -130,19 +130,23 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     landlock, bubblewrap = (flag == "1" for flag in sys.argv[1:3])
-    at = Level(landlock, bubblewrap)
-    sandbox.level = lambda: at  # found once, by the process that started this one
+    at = Level(landlock, bubblewrap)  # found once, by the process that started this one
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, hard))
     work = {"judge": judge, "reference": reference, "sanitize": sanitize}
-    for line in requests:
-        request = json.loads(line)
-        try:
-            answer = work[request.pop("do")](**request)
-        except (MemoryError, RecursionError) as error:
-            answer = {"failed": type(error).__name__}
+    answer = {"ready": True}
+    while True:
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
+        if not (line := requests.readline()):
+            return
+        request = json.loads(line)
+        try:
+            answer = work[request.pop("do")](at, **request)
+        except SandboxError as error:
+            answer = {"unconfined": str(error)}
+        except Exception as error:  # of memory, mostly: a verdict on this request, and on no other
+            answer = {"failed": f"the judge could not judge it ({type(error).__name__}: {error})"}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ A program can forge each of these lines. It does not matter: none of them is a v
 values are not in this process.
 """
 
+import io
 import json
 import os
 import sys
@@ -93,6 +94,10 @@ def _shown(arguments: tuple) -> str:
 def run(code: str, entry_point: str | None, inputs: list, tell) -> None:
     # A module that can be found by name, as dataclasses and pickling expect; it is not "__main__".
     module = sys.modules["program"] = types.ModuleType("program")
+    if "TemporaryFile" in code:
+        import tempfile
+
+        tempfile.TemporaryFile = _temporary_file
     try:
         exec(compile(code, "program", "exec"), module.__dict__)
         function = module.__dict__[entry_point] if entry_point else None
@@ -110,6 +115,12 @@ def run(code: str, entry_point: str | None, inputs: list, tell) -> None:
             event = ["out", out, time.process_time() - start]
             out = None
         tell(event)
+
+
+def _temporary_file(mode="w+b", buffering=-1, encoding=None, newline=None, *_, errors=None, **__):
+    """`tempfile.TemporaryFile` in memory: no file can be written here, and this one has no name anyway."""
+    content = io.BytesIO()
+    return content if "b" in mode else io.TextIOWrapper(content, encoding or "utf-8", errors, newline)
 
 
 def _raised(error: BaseException) -> list:
