@@ -40,7 +40,7 @@ HARM = {
     "leaves an orphan": "import os; os.fork() or [os.setsid(), __import__('time').sleep(99)]",
     "forks without end": "import os\n    while True: os.fork()",
     "starts a thread": "import threading; threading.Thread(target=print).start()",
-    "starts a pool": "import multiprocessing as m; m.Pool(2)",
+    "starts a process": "import multiprocessing as m; m.Process(target=print).start()",
     "forks past Python": "import ctypes; ctypes.CDLL(None).fork()",
     "connects past Python": "import ctypes; ctypes.CDLL(None).socket(2, 1, 0)",
     "writes past Python": "import ctypes; ctypes.CDLL(None).open(b'HOME/left', 0o101, 0o600)",

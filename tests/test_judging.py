@@ -58,7 +58,7 @@ class TestWire:
         assert back == value
         assert repr(type(back)) == repr(type(value))
 
-    @pytest.mark.parametrize("value", [(1, [2, (3,)]), {"a": {1, 2}, 2: None}, 10**5000, -0.0, {True: 1.5}])
+    @pytest.mark.parametrize("value", [(1, [2, (3,)]), {"a": {1, 2}, 2: None}, 10**4000, -0.0, {True: 1.5}])
     def test_by_hand(self, value):
         assert repr(over_the_wire(value)) == repr(value)
 

@@ -41,9 +41,8 @@ def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
         found = _sample(line, number, prompts)
         (samples if isinstance(found, Sample) else problems).append(found)
     if not samples:
-        raise UserError(
-            f"{path} has no sample of the benchmark's tasks; {'; '.join(problems) or 'no lines'}."
-        )
+        why = "; ".join(problems) or "it has no lines"
+        raise UserError(f"{path} has no sample of the benchmark's tasks: {why}.")
     solved = {sample.task_id for sample in samples}
     return Samples(samples, tuple(problems), tuple(name for name in prompts if name not in solved))
 
