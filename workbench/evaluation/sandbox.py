@@ -26,6 +26,7 @@ from functools import cache
 from . import seccomp
 from .process import START_SECONDS, Level, Process, SandboxError
 
+_DETAIL = 1000  # characters; a program may forge what it is said to have raised
 PASS, FAIL, TIMEOUT, ERROR, BLOCKED = "pass", "fail", "timeout", "error", "blocked"
 
 
@@ -86,6 +87,8 @@ def outcome_of(said: list) -> Outcome:
     if what == "raised":
         name, text = str(more[0]), str(more[1])
         verdict = {"AssertionError": FAIL, "PermissionError": BLOCKED}.get(name, ERROR)
-        return Outcome(verdict, f"{name}: {text}" if text else name)
-    verdict = {"timeout": TIMEOUT, "blocked": BLOCKED}.get(what, ERROR)
-    return Outcome(verdict, str(more[0]))
+        return Outcome(verdict, (f"{name}: {text}" if text else name)[:_DETAIL])
+    verdict = {"timeout": TIMEOUT, "blocked": BLOCKED, "ended": ERROR, "garbled": ERROR}.get(what)
+    if verdict is None:
+        return Outcome(ERROR, "the program wrote among its answers")
+    return Outcome(verdict, str(more[0])[:_DETAIL])

@@ -81,13 +81,20 @@ def judge(at: Level, task: dict, key: str, code: str) -> dict:
         return _verdict(Outcome(PASS), compatible=compatible)
     place = answers.n - 1
     gave = answers.outcome or Outcome(
-        sandbox.FAIL, f"gave {reprlib.repr(answers.last)}, expected {reprlib.repr(expected[place])}"
+        sandbox.FAIL, f"gave {_short(answers.last)}, expected {_short(expected[place])}"
     )
     return _verdict(gave, ", ".join(map(repr, wire.decode(suite["inputs"][place]))))
 
 
 def _run(at: Level, code: str, task: dict, inputs: list, seconds: float) -> Process:
     return Process(code, task["entry_point"], json.dumps(inputs), seconds, at=at)
+
+
+def _short(value) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"<{type(value).__name__}>"
 
 
 def _verdict(outcome: Outcome, failing: str | None = None, compatible: bool = False) -> dict:
