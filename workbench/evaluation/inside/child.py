@@ -63,7 +63,7 @@ def _teller(descriptor: int, write=os.write):
     return tell
 
 
-def _watch(tell, readable: tuple[str, ...], end=os._exit, abspath=os.path.abspath):
+def _watch(tell, readable: tuple[str, ...], end=os._exit, path_of=os.path):
     """An audit hook that ends the process on what it must not do; Python knows no way to take one off."""
 
     fatal = frozenset(_FATAL.split())
@@ -72,10 +72,12 @@ def _watch(tell, readable: tuple[str, ...], end=os._exit, abspath=os.path.abspat
         if event in fatal:
             what = f"{event}{_shown(arguments)}"
         elif event in _PATHS and isinstance(arguments[0], (str, bytes)):
-            path = abspath(os.fsdecode(arguments[0]))
+            path = path_of.abspath(os.fsdecode(arguments[0]))
             writing = event == "open" and arguments[2] and arguments[2] & _WRITING
             if not writing and any(path == place or path.startswith(place + "/") for place in readable):
                 return
+            if not writing and not path_of.exists(path):
+                return  # Python itself looks for the line of a syntax error in a file of the program's name
             what = f"{event} {path!r}"[:_TEXT] + (" for writing" if writing else "")
         else:
             return
