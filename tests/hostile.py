@@ -113,7 +113,7 @@ CHEATS = {
     ),
     "never starts": "while True: pass",
     "sleeps": "import time\ndef add(a, b): time.sleep(1000)",
-    "eats memory": "def add(a, b):\n    hoard = []\n    while True: hoard.append(bytearray(2**28))",
+    "eats memory": "def add(a, b):\n    hoard = []\n    while True: hoard.append(bytes(2**28))",
     "answers without end": "import itertools\ndef add(a, b): return map(str, itertools.count())",
     "answers 200 MB": "def add(a, b): return [0.1] * (40 * 10**6)",
     "floods": (

@@ -323,7 +323,7 @@ TOY = {
             "prompt": "def grow(n):\n",
             "canonical_solution": "    return [0] * n\n",
             "base_input": [[1]],
-            "plus_input": [[2], [10**8]],
+            "plus_input": [[2], [9 * 10**6]],
             "atol": 0,
         },
     ],
