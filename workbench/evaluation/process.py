@@ -22,7 +22,8 @@ MEMORY_BYTES = 4 * 2**30  # EvalPlus's limit
 LINE_BYTES = 16 * 2**20  # of one answer
 START_SECONDS = 10.0  # of CPU time, for the interpreter to start and confine itself
 _READ_BYTES = 2**16
-_WALL = 10  # the clock may show so many times the CPU limit: the machine may be busy, or the program asleep
+# The clock may show so many times the CPU limit of one answer, and of all: the machine may be busy.
+_WALL, _WALL_IN_ALL = 10, 4
 _LOOK_SECONDS = 0.02  # between two looks at the process's CPU clock
 _INSIDE = Path(__file__).parent / "inside"
 _PYTHON = ("-s", "-S", "-B", str(_INSIDE / "child.py"))
@@ -49,7 +50,7 @@ class Process:
     """One confined run. `next()` is what it says next; leaving the context kills it.
 
     `inputs` is a JSON list of argument lists on the wire; `total_seconds` the CPU time that the whole run may
-    take, and `_WALL` times that by the clock.
+    take, and `_WALL_IN_ALL` times that by the clock.
     """
 
     def __init__(self, code, entry_point=None, inputs="[]", total_seconds=60.0, *, at: Level):
@@ -124,8 +125,8 @@ class Process:
             return f"more than {self._total:.3g} s of CPU time in all"
         if now - self._line_wall > _WALL * seconds:
             return f"no answer within {_WALL * seconds:.3g} s"
-        if now - self._started > _WALL * self._total:
-            return f"no end within {_WALL * self._total:.3g} s"
+        if now - self._started > _WALL_IN_ALL * self._total:
+            return f"no end within {_WALL_IN_ALL * self._total:.3g} s"
         return None
 
     def _cpu(self) -> float:
