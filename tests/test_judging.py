@@ -14,6 +14,7 @@ from workbench import cli
 from workbench.errors import MissingFileError, UserError
 from workbench.evaluation import EvalReport, SandboxError, benchmarks, evaluate, level, passk, seccomp
 from workbench.evaluation.inside import wire
+from workbench.evaluation.judges import Judges
 from workbench.evaluation.samples import read_samples
 
 try:
@@ -420,6 +421,35 @@ class TestJudging:
         assert EvalReport.load(output).pass_at_1 == 1
         cli.main(["eval", "--samples", str(path), "--against", str(output)])
         assert "McNemar p = 1" in capsys.readouterr().out
+
+
+def test_a_judge_that_takes_too_long_is_replaced():
+    pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")
+    long, short = "x = 1\n" * 5000, "def f():\n    return 1"
+    with Judges(1, cpu_seconds=1.0) as judges:
+        codes = [{"do": "sanitize", "code": code, "entry_point": "f"} for code in (long, short, 1)]
+        first, second, third = judges.map(codes)
+    assert first == {"failed": "the judge ran out of time or memory over it"}
+    assert second == {"code": short}
+    assert "AttributeError" in third["failed"]
+
+
+class TestWhereNothingConfines:
+    def test_another_machine(self, monkeypatch):
+        monkeypatch.setattr("platform.machine", lambda: "riscv64")
+        with pytest.raises(SandboxError, match=r"is not run here: Linux on riscv64 .* in a Linux container"):
+            level.__wrapped__()
+
+    def test_a_kernel_that_refuses_the_filter(self, monkeypatch):
+        monkeypatch.setattr("workbench.evaluation.process._filter", lambda: b"\0" * 8)
+        with pytest.raises(SandboxError, match="is not run here: seccomp does not hold"):
+            level.__wrapped__()
+
+    def test_a_filter_that_holds_nothing(self, monkeypatch):
+        allow_all = struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW)
+        monkeypatch.setattr("workbench.evaluation.process._filter", lambda: allow_all)
+        with pytest.raises(SandboxError, match="is not run here: seccomp does not hold"):
+            level.__wrapped__()
 
 
 class TestOwnTasks:
