@@ -123,6 +123,9 @@ CHEATS = {
     "contains itself": "def add(a, b):\n    x = []\n    x.append(x)\n    return x",
     "answers with a number of a million digits": "def add(a, b): return 10 ** (10 ** 6)",
     "answers with colliding keys": "def add(a, b): return {i * (2**61 - 1) for i in range(6000)}",
+    "raises half a character": "def add(a, b): raise ValueError('\\ud83d')",
+    "answers with half a character": "def add(a, b): return '\\ud83d'",
+    "is half a character": "def add(a, b): return a + b\nx = '\ud83d'",
     "crashes": "import ctypes\nctypes.string_at(0)",
     "raises what prints badly": (
         "class E(BaseException):\n    def __str__(self): raise E\ndef add(a, b): raise E"

@@ -11,7 +11,7 @@ from ..store import Store, digest
 from . import evalplus_home
 from .benchmarks import Benchmark
 from .judges import Judges
-from .samples import Sample
+from .samples import Sample, writable
 from .sandbox import ERROR, PASS
 
 SUITES = ("base", "plus")
@@ -126,9 +126,9 @@ def _table(samples: list[Sample], codes: list[str], answers: dict, known: dict) 
             reference = known[sample.task_id, suite]
             complete = reference["answered"] == reference["inputs"]
             row[f"{suite}_compat"] = answer.get("compatible", False) and complete
-            row[f"{suite}_detail"] = answer.get("detail", answer.get("failed"))
-            row[f"{suite}_input"] = answer.get("input")
-        rows.append(row | {"solution": code})
+            row[f"{suite}_detail"] = writable(answer.get("detail", answer.get("failed")))
+            row[f"{suite}_input"] = writable(answer.get("input"))
+        rows.append(row | {"solution": writable(code)})
     return pd.DataFrame(rows)
 
 

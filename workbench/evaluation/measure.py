@@ -17,7 +17,7 @@ from . import benchmarks, evalplus_home, judging, sandbox
 from .generation import extract_code, generate
 from .heldout import heldout_loss
 from .report import EvalReport
-from .samples import read_samples
+from .samples import read_samples, writable
 from .sandbox import Outcome, run_program
 
 _TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
@@ -179,8 +179,8 @@ def _program_table(ids: list[str], outcomes: list[Outcome], completions: list[st
             "task_id": ids,
             "base": [outcome.verdict for outcome in outcomes],
             "plus": None,
-            "detail": [outcome.detail for outcome in outcomes],
-            "completion": completions,
+            "detail": [writable(outcome.detail) for outcome in outcomes],
+            "completion": [writable(text) for text in completions],
         }
     )
 

@@ -47,6 +47,12 @@ def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
     return Samples(samples, tuple(problems), tuple(name for name in prompts if name not in solved))
 
 
+def writable(text: str | None) -> str | None:
+    """`text` with halves of characters spelt out: tables and files refuse them, models and attackers write
+    them."""
+    return text and text.encode(errors="backslashreplace").decode()
+
+
 def _lines(path: Path) -> list[bytes]:
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
