@@ -1,8 +1,6 @@
 """Programs judged from outside, code found in completions, greedy generation, and held-out loss."""
 
-import os
 import time
-from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -14,14 +12,21 @@ from workbench import models, prompts
 from workbench.errors import UserError
 from workbench.evaluation import (
     EvalReport,
+    SandboxError,
     evaluate,
     extract_code,
     generate,
     heldout_loss,
     judge,
+    level,
     run_program,
 )
 from workbench.training import finetune
+
+try:
+    level()
+except SandboxError as refused:
+    pytest.skip(str(refused), allow_module_level=True)
 
 INSTRUCTIONS = [
     "Add two numbers.",
@@ -65,12 +70,13 @@ class TestSandbox:
             ("null = '\0'", "error", "SyntaxError"),
             ("input()", "error", "EOFError"),
             ("import os\nos._exit(0)", "error", "ended itself"),
-            ("import sys\nsys.exit(0)", "error", "ended itself"),
-            ("import sys\nsys.exit(3)", "error", "exit code 3"),
+            ("import os\nos._exit(3)", "error", "exit code 3"),
+            ("import sys\nsys.exit(0)", "error", "SystemExit: 0"),
             ("def f():\n    return f()\nf()", "error", "RecursionError"),
             ("bytearray(4 * 2**30)", "error", "MemoryError"),
-            ("print('x' * 10**7)", "error", "File too large"),
-            ("open('big', 'wb').write(bytes(2**22))", "error", "File too large"),
+            ("print('x' * 10**7)", "pass", ""),
+            ("open('big', 'wb').write(bytes(2**22))", "blocked", "for writing"),
+            ("import tempfile\nfile = tempfile.TemporaryFile('w+')\nfile.write('é')", "pass", ""),
             ("text = '\ud800'", "error", "surrogates not allowed"),
         ],
     )
@@ -83,7 +89,7 @@ class TestSandbox:
     @pytest.mark.parametrize("program", ["while True: pass", "import time\ntime.sleep(60)"])
     def test_what_does_not_end_is_stopped(self, program):
         started = time.monotonic()
-        assert run_program(program, seconds=1).verdict == "timeout"
+        assert run_program(program, seconds=0.2).verdict == "timeout"
         assert time.monotonic() - started < 4
 
     def test_modules_that_look_for_the_program_find_it(self):
@@ -94,48 +100,14 @@ class TestSandbox:
         )
         assert run_program(program).verdict == "pass"
 
-    @pytest.mark.parametrize("ending", ["", "time.sleep(60)"], ids=["leaves it", "waits too long"])
-    def test_children_die_with_the_program(self, tmp_path, ending):
-        pid_file = tmp_path / "pid"
-        program = (
-            "import os, time\nchild = os.fork()\nif child == 0:\n    time.sleep(60)\n"
-            f"open({str(pid_file)!r}, 'w').write(str(child))\n{ending}"
-        )
-        run_program(program, seconds=0.5)
-        assert _is_gone(int(pid_file.read_text()))
-
-    def test_files_land_in_a_folder_that_vanishes(self, tmp_path):
-        note = tmp_path / "where"
-        program = (
-            "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a', 0)\n"
-            f"open({str(note)!r}, 'w').write(os.getcwd())"
-        )
-        assert run_program(program).verdict == "pass"
-        assert note.read_text() != str(Path.cwd())
-        assert not Path(note.read_text()).exists()
-
     def test_the_environment_is_empty(self, monkeypatch):
         monkeypatch.setenv("WORKBENCH_TEST_SECRET", "secret")
-        program = "import os\nassert set(os.environ) <= {'LC_CTYPE'}, dict(os.environ)"  # Python's own
+        program = "import os\nassert not os.environ, dict(os.environ)"
         outcome = run_program(program)
         assert outcome.verdict == "pass", outcome
 
     def test_nothing_installed_is_importable(self):
         assert "ModuleNotFoundError" in run_program("import numpy").detail
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether process `pid` has ended within a second; one that only waits to be reaped has."""
-    for _ in range(50):
-        try:
-            os.kill(pid, 0)
-            state = Path(f"/proc/{pid}/stat")
-            if state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.mark.parametrize(

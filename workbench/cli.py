@@ -75,6 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     launch.add_argument("--output", type=Path, required=True, help="the folder of the run")
     launch.set_defaults(run=_launch)
 
+    judged = verbs.add_parser(
+        "eval",
+        help="run samples in a sandbox and judge them by a benchmark's tests; write the report as JSON",
+    )
+    judged.add_argument("--samples", required=True, help="JSON lines of task_id and solution or completion")
+    judged.add_argument(
+        "--benchmark", default="humaneval", help="humaneval, humaneval+, mbpp, mbpp+ or a file"
+    )
+    judged.add_argument(
+        "--sanitize", action="store_true", help="pass the samples through EvalPlus's sanitizer"
+    )
+    judged.add_argument("--output", type=Path, help="the report to write, such as rep.json")
+    judged.add_argument("--against", type=Path, help="a report written before, to compare this one with")
+    judged.set_defaults(run=_eval)
+
     first_look = verbs.add_parser(
         "first-look", help="compute the scores, clusters and map that come with the bundled dataset again"
     )
@@ -142,6 +157,25 @@ def _launch(options) -> None:
     from .presets import recipe_of
 
     print(prepare(recipe_of(options.recipe), options.output, options.data, options.gpus))
+
+
+def _eval(options) -> None:
+    from . import evaluation
+
+    if options.output and not options.output.resolve().parent.is_dir():
+        raise UserError(f"--output {options.output}: its folder does not exist; make it first.")
+    before = evaluation.EvalReport.load(options.against) if options.against else None
+    report = evaluation.evaluate(
+        samples=options.samples, benchmark=options.benchmark, sanitize=options.sanitize
+    )
+    print(report, report.scores.round(4).to_string(), sep="\n")
+    for sentence in report.notes:
+        print(f"- {sentence}")
+    if before:
+        found = report.compare(before)
+        print(found, found.flipped.to_string(index=False), sep="\n")
+    if options.output:
+        print(f"wrote {report.save(options.output)}")
 
 
 def _first_look(options) -> None:

@@ -1,113 +1,94 @@
-"""Run a program that a model wrote: a fresh interpreter with limits, judged from outside.
+"""Run code that nobody has read, one fresh process for each run, and hear what it says.
 
-Holds: an interpreter of its own (`python -I`) with an empty environment and a scratch folder that is deleted,
-no standard input, limits on CPU time, memory, file size and open files, a wall clock, and the whole process
-group killed at the end. The verdict rests on a token that only a program which ran to its end prints.
+The process is a Python of its own without site-packages: an empty environment, no standard streams, no open
+file but the pipe it answers on. Before it runs anything it gives up, for good (`inside/confine.py`):
 
-Does NOT hold: the network, reading files that this user can read, a program written to forge the token, one
-that starts many processes, or one whose children leave the process group.
-Run code that you would not run yourself in a container.
+- limits: 4 GB of address space, CPU time, no byte written to a file, 64 descriptors, no core file;
+- seccomp: no network, no process or thread, no signal to others, no file opened for writing, made, renamed or
+  removed (`seccomp.py` is the list). Linux on x86-64 or aarch64; without it nothing is run;
+- Landlock, where the kernel has it: no file read but Python's own library and the system's;
+- bubblewrap, where it is installed and works: namespaces of its own for files, network and processes.
+
+`level()` says which of these hold here; every report records it. The caller is outside: it reads lines, keeps
+the expected values to itself, and kills the process at the end, or when its CPU time or the clock runs out.
+
+Not covered: names, sizes and times of files can be looked up, and without Landlock and bubblewrap files that
+this user can read can be read, though nothing leaves but the answers. Machine-wide load, timing channels and
+flaws of the kernel are not covered either: what is built to attack belongs in a virtual machine.
 """
 
-import os
-import secrets
-import signal
-import subprocess
+import platform
+import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
+from functools import cache
 
-PASS, FAIL, TIMEOUT, ERROR = "pass", "fail", "timeout", "error"
-_MEMORY_BYTES = 2 * 2**30
-_FILE_BYTES = 2**20
-_FAILED = 97  # exit code: the text of an assertion may be cut short, or look like anything
-_OUTPUT_CHARACTERS = 2000  # of what a program prints to stderr that is read at all
+from . import seccomp
+from .process import START_SECONDS, Level, Process, SandboxError
 
-# The child limits itself, because what runs between fork and exec in a process with threads may deadlock. The
-# program gets a module of its own that can be found by name, as dataclasses and pickling expect.
-_CHILD = """
-import sys, types
-try:
-    import resource
-except ImportError:  # not POSIX
-    pass
-else:
-    for name, value in {limits}:
-        resource.setrlimit(getattr(resource, name), (value, value))
-module = sys.modules["program"] = types.ModuleType("program")
-try:
-    exec(compile({program!r}, "program", "exec"), module.__dict__)
-except AssertionError:
-    sys.__excepthook__(*sys.exc_info())
-    sys.exit({failed})
-print({token!r}, file=sys.__stdout__)
-"""
+_DETAIL = 1000  # characters; a program may forge what it is said to have raised
+PASS, FAIL, TIMEOUT, ERROR, BLOCKED = "pass", "fail", "timeout", "error", "blocked"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict` is "pass", "fail" (an assertion did not hold), "timeout" or "error"; `detail` says more."""
+    """`verdict` is "pass", "fail" (an assertion did not hold), "timeout", "error" or "blocked" (it reached
+    for something that the sandbox refuses); `detail` says more."""
 
     verdict: str
     detail: str = ""
 
 
+_SOCKET = "import ctypes\ndef probe(): return ctypes.CDLL(None).socket(2, 1, 0)"
+_READ = "import ctypes\ndef probe(): return ctypes.CDLL(None).open(b'/proc/self/status', 0)"
+_CURE = "Run this on Linux (x86-64 or aarch64), for instance in a Linux container."
+
+
+@cache
+def level() -> Level:
+    """The strictest level that holds here, found by trying; SandboxError where code cannot be confined."""
+    if sys.platform != "linux" or not seccomp.supported(platform.machine()):
+        where = f"{platform.system()} on {platform.machine()}"
+        raise SandboxError(f"code that a model wrote is not run here: {where} has no seccomp filter. {_CURE}")
+    refused = ""
+    for bubblewrap in (True, False) if shutil.which("bwrap") else (False,):
+        for landlock in (True, False):
+            tried = Level(landlock, bubblewrap)
+            try:
+                if _probe(_SOCKET, tried)[0] == "blocked" and (
+                    not landlock or _probe(_READ, tried)[:2] == ["out", -1]
+                ):
+                    return tried
+            except (SandboxError, OSError, ValueError) as error:
+                refused = str(error)
+    raise SandboxError(f"code that a model wrote is not run here: seccomp does not hold ({refused}). {_CURE}")
+
+
+def _probe(code: str, at: Level) -> list:
+    with Process(code, "probe", "[[]]", at=at) as process:
+        loaded = process.next(START_SECONDS)
+        return process.next(START_SECONDS) if loaded == ["loaded"] else loaded
+
+
 def run_program(program: str, seconds: float = 5.0) -> Outcome:
-    """Run `program` to its end within `seconds` of CPU time and twice that by the clock."""
-    token = secrets.token_hex(16)
-    limits = [
-        ("RLIMIT_CPU", max(1, int(seconds))),
-        ("RLIMIT_AS", _MEMORY_BYTES),
-        ("RLIMIT_FSIZE", _FILE_BYTES),
-        ("RLIMIT_NOFILE", 64),
-        ("RLIMIT_CORE", 0),
-    ]
-    script = _CHILD.format(limits=limits, program=program, token=token, failed=_FAILED)
-    with (
-        # What a killed child still writes may come between: a folder left behind is no verdict.
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
-    ):
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-"],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=err,
-            cwd=scratch,
-            env={},
-            start_new_session=True,
-        )
-        try:
-            process.communicate(script.encode(errors="surrogatepass"), timeout=2 * seconds)
-        except subprocess.TimeoutExpired:
-            return Outcome(TIMEOUT, f"no end within {2 * seconds:g} s")
-        finally:
-            _kill_group(process)
-        return _judge(process.returncode, _tail(out, len(token) + 1), _tail(err, _OUTPUT_CHARACTERS), token)
+    """Run `program` to its end within `seconds` of CPU time.
+
+    What it asserts about itself is judged by itself: a program that is written to cheat can end as if every
+    check had passed. Verdicts that cannot be forged need inputs and expected values (`judge`).
+    """
+    with Process(program, total_seconds=seconds, at=level()) as process:
+        said = process.next(seconds)
+    return outcome_of(said) if said != ["loaded"] else Outcome(PASS)
 
 
-def _kill_group(process: subprocess.Popen) -> None:
-    """Also what the program may have started and left running."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()
-
-
-def _tail(file, size: int) -> str:
-    file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - size))
-    return file.read().decode(errors="replace").strip()
-
-
-def _judge(code: int, printed: str, errors: str, token: str) -> Outcome:
-    if code == 0 and printed == token:
-        return Outcome(PASS)
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return Outcome(TIMEOUT, "out of CPU time")
-    if code == 0:
-        return Outcome(ERROR, "the program ended itself before its checks were done")
-    last = errors.splitlines()[-1] if errors else f"exit code {code}"
-    return Outcome(FAIL if code == _FAILED else ERROR, last)
+def outcome_of(said: list) -> Outcome:
+    """The verdict on a run that said this in place of an answer."""
+    what, *more = (*said, "", "")
+    if what == "raised":
+        name, text = str(more[0]), str(more[1])
+        verdict = {"AssertionError": FAIL, "PermissionError": BLOCKED}.get(name, ERROR)
+        return Outcome(verdict, (f"{name}: {text}" if text else name)[:_DETAIL])
+    verdict = {"timeout": TIMEOUT, "blocked": BLOCKED, "ended": ERROR, "garbled": ERROR}.get(what)
+    if verdict is None:
+        return Outcome(ERROR, "the program wrote among its answers")
+    return Outcome(verdict, str(more[0])[:_DETAIL])

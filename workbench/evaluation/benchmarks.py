@@ -1,0 +1,124 @@
+"""HumanEval and MBPP with EvalPlus's inputs (HumanEval+, MBPP+): tasks, version, and where they are had.
+
+One file holds both suites: "base" has the original benchmark's inputs, "plus" EvalPlus's further ones. It is
+looked for where EvalPlus looks: HUMANEVAL_OVERRIDE_PATH or MBPP_OVERRIDE_PATH, EvalPlus's cache folder, and
+its release, which is downloaded once.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.request import urlopen
+
+import platformdirs
+
+from .. import progress
+from ..errors import MissingFileError, UserError
+from ..store import cache_dir
+
+_FIELDS = {"task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol"}
+
+
+@dataclass(frozen=True)
+class _Source:
+    file: str
+    version: str
+    sha256: str  # of the uncompressed lines
+    override: str  # environment variable with a path
+
+
+SOURCES = {
+    "humaneval": _Source(
+        "HumanEvalPlus",
+        "v0.1.10",
+        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+        "HUMANEVAL_OVERRIDE_PATH",
+    ),
+    "mbpp": _Source(
+        "MbppPlus",
+        "v0.2.0",
+        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+        "MBPP_OVERRIDE_PATH",
+    ),
+}
+NAMES = {"humaneval": "HumanEval", "mbpp": "MBPP"}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`tasks` by task_id, as EvalPlus's file has them; `version` is "unknown" where they are no release."""
+
+    dataset: str
+    version: str
+    sha256: str
+    tasks: dict[str, dict]
+
+    @property
+    def title(self) -> str:
+        return f"{NAMES[self.dataset]}(+) {self.version}"
+
+
+@cache
+def _read(path: Path, dataset: str, modified: int) -> Benchmark:
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    tasks = {}
+    for number, line in enumerate(data.decode().splitlines(), 1):
+        if not line.strip():
+            continue
+        task = json.loads(line)
+        if missing := _FIELDS - task.keys():
+            raise UserError(f"{path}, line {number}: a task without {', '.join(sorted(missing))}.")
+        tasks[task["task_id"]] = task
+    known = SOURCES[dataset]
+    return Benchmark(dataset, known.version if sha256 == known.sha256 else "unknown", sha256, tasks)
+
+
+def load(dataset: str) -> Benchmark:
+    """The benchmark "humaneval" or "mbpp"."""
+    path = _find(dataset)
+    try:
+        return _read(path, dataset, path.stat().st_mtime_ns)
+    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as the tasks of {dataset}: {error}.") from error
+
+
+def _find(dataset: str) -> Path:
+    source = SOURCES[dataset]
+    if named := os.environ.get(source.override):
+        if not (path := Path(named).expanduser()).is_file():
+            raise MissingFileError(f"{source.override}={named}: there is no such file.")
+        return path
+    folder = Path(platformdirs.user_cache_dir("evalplus", appauthor=False))
+    own = cache_dir() / "benchmarks" / f"{source.file}-{source.version}.jsonl"
+    for path in (folder / own.name, own):
+        if path.is_file():
+            return path
+    return _download(source, own)
+
+
+def _download(source: _Source, path: Path) -> Path:
+    release = f"https://github.com/evalplus/{source.file.lower()}_release/releases/download/{source.version}"
+    url = f"{release}/{source.file}.jsonl.gz"
+    progress.say(f"Downloading {url} ...")
+    try:
+        with urlopen(url, timeout=30) as answer:
+            data = gzip.decompress(answer.read())
+    except OSError as error:
+        raise UserError(
+            f"{source.file} {source.version} cannot be downloaded from {url} ({error}); "
+            f"give its path in {source.override}."
+        ) from error
+    if hashlib.sha256(data).hexdigest() != source.sha256:
+        raise UserError(f"what came from {url} is not {source.file} {source.version}; it was thrown away.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
+    return path

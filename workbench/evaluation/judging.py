@@ -1,0 +1,146 @@
+"""Solutions -> verdicts on both suites of a benchmark, compared with what the reference solutions give."""
+
+import json
+import platform
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .. import progress
+from ..store import Store, digest
+from . import evalplus_home
+from .benchmarks import Benchmark
+from .judges import Judges
+from .samples import Sample, writable
+from .sandbox import ERROR, PASS
+
+SUITES = ("base", "plus")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`tasks` has a row for each sample: task_id, sample (0, 1, ... within the task), and for each suite the
+    verdict ("base"), whether EvalPlus would pass it ("base_compat"), why not ("base_detail") and the first
+    input that fails ("base_input"), last the solution. `defects` says where a benchmark cannot be taken at
+    its word: task_id -> why."""
+
+    tasks: pd.DataFrame
+    defects: dict[str, str]
+    n_sanitized: int = 0
+    n_emptied: int = 0
+
+
+def judge_samples(
+    benchmark: Benchmark, samples: list[Sample], *, sanitize: bool = False, workers: int | None = None
+) -> Judged:
+    """Run every sample in the sandbox and compare what it answers."""
+    with Judges(workers) as judges:
+        codes = [sample.code for sample in samples]
+        changed = _sanitized(benchmark, samples, judges) if sanitize else codes
+        known = _references(benchmark, {sample.task_id for sample in samples}, judges)
+        wanted = {
+            (sample.task_id, suite, code): None
+            for sample, code in zip(samples, changed, strict=True)
+            for suite in SUITES
+        }
+        requests = [
+            {
+                "do": "judge",
+                "task": _task(benchmark, task_id),
+                "key": known[task_id, suite]["key"],
+                "code": code,
+            }
+            for task_id, suite, code in wanted
+        ]
+        with progress.bar(len(requests), "judge", unit="suite") as bar:
+            for key, answer in zip(wanted, judges.map(requests), strict=True):
+                wanted[key] = answer
+                bar.update(1)
+    return Judged(
+        _table(samples, changed, wanted, known),
+        _defects(wanted, known),
+        sum(old != new for old, new in zip(codes, changed, strict=True)),
+        sum(bool(old.strip()) and not new.strip() for old, new in zip(codes, changed, strict=True)),
+    )
+
+
+def _task(benchmark: Benchmark, task_id: str) -> dict:
+    task = benchmark.tasks[task_id]
+    return {"dataset": benchmark.dataset, "entry_point": task["entry_point"], "atol": task["atol"]}
+
+
+def _references(benchmark: Benchmark, task_ids: set[str], judges: Judges) -> dict[tuple[str, str], dict]:
+    """(task_id, suite) -> where its reference answers are stored ("key") and whether all inputs have one;
+    computed once for a task, an EvalPlus and a Python."""
+    store = Store("reference summaries")
+    made_by = [evalplus_home.VERSION, platform.python_version(), "wire 2"]
+    keys = {
+        (name, suite): digest(made_by, suite, benchmark.tasks[name])
+        for name in sorted(task_ids)
+        for suite in SUITES
+    }
+    stored = store.get(keys.values())
+    known = {place: json.loads(stored[key]) for place, key in keys.items() if key in stored}
+    absent = [place for place in keys if place not in known]
+    requests = [_reference(benchmark, *place, keys[place]) for place in absent]
+    with progress.bar(len(absent), "reference answers", unit="suite") as bar:
+        for place, answer in zip(absent, judges.map(requests), strict=True):
+            if "failed" in answer:
+                raise RuntimeError(f"no reference answers for {place[0]}: {answer['failed']}")
+            store.put({keys[place]: json.dumps(answer).encode()})
+            known[place] = answer
+            bar.update(1)
+    return {place: summary | {"key": keys[place]} for place, summary in known.items()}
+
+
+def _reference(benchmark: Benchmark, task_id: str, suite: str, key: str) -> dict:
+    task = benchmark.tasks[task_id]
+    solution = task["prompt"] + task["canonical_solution"]
+    told = _task(benchmark, task_id) | {"task_id": task_id, "solution": solution}
+    return {"do": "reference", "task": told, "inputs": task[f"{suite}_input"], "key": key}
+
+
+def _sanitized(benchmark: Benchmark, samples: list[Sample], judges: Judges) -> list[str]:
+    """Each sample's code as EvalPlus's sanitizer leaves it, or as it is where the sanitizer gives up."""
+    names = [benchmark.tasks[sample.task_id]["entry_point"] for sample in samples]
+    requests = [
+        {"do": "sanitize", "code": sample.code, "entry_point": name}
+        for sample, name in zip(samples, names, strict=True)
+    ]
+    with progress.bar(len(requests), "sanitize", unit="sample") as bar:
+        found = []
+        for sample, answer in zip(samples, judges.map(requests), strict=True):
+            found.append(answer.get("code", sample.code))
+            bar.update(1)
+    return found
+
+
+def _table(samples: list[Sample], codes: list[str], answers: dict, known: dict) -> pd.DataFrame:
+    rows, seen = [], {}
+    for sample, code in zip(samples, codes, strict=True):
+        number = seen[sample.task_id] = seen.get(sample.task_id, -1) + 1
+        row = {"task_id": sample.task_id, "sample": number}
+        found = {suite: answers[sample.task_id, suite, code] for suite in SUITES}
+        row |= {suite: answer.get("verdict", ERROR) for suite, answer in found.items()}
+        for suite, answer in found.items():
+            reference = known[sample.task_id, suite]
+            complete = reference["answered"] == reference["inputs"]
+            row[f"{suite}_compat"] = answer.get("compatible", False) and complete
+            row[f"{suite}_detail"] = writable(answer.get("detail", answer.get("failed")))
+            row[f"{suite}_input"] = writable(answer.get("input"))
+        rows.append(row | {"solution": writable(code)})
+    return pd.DataFrame(rows)
+
+
+def _defects(answers: dict, known: dict) -> dict[str, str]:
+    found = {}
+    for (task_id, suite, _), answer in answers.items():
+        n, answered, why = (known[task_id, suite][name] for name in ("inputs", "answered", "why"))
+        if answered < n:
+            found[task_id] = (
+                f"the reference solution answers {answered} of {n} {suite} inputs ({why}); judged by these, "
+                "while EvalPlus fails every solution"
+            )
+        elif answer.get("verdict") == PASS and not answer["compatible"]:
+            found[task_id] = "EvalPlus's checker fails every solution of it, its own included"
+    return found
