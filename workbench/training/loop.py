@@ -15,6 +15,7 @@ from .. import forward, models
 from ..errors import UserError
 from ..memory import PeakMemory
 from ..prompts import Sample
+from . import recompute
 from .schedule import Collator, Schedule
 from .settings import TrainingSettings
 
@@ -145,12 +146,7 @@ def train(
             f"train it with strategy='pad' instead of {settings.strategy!r}."
         )
     model = _with_lora(base, model_name, settings) if settings.method == "lora" else base
-    if settings.gradient_checkpointing:
-        # The name from transformers 6 on, and the one before.
-        enable = (
-            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        )
-        enable({"use_reentrant": False})
+    recompute.enable(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
