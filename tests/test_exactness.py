@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from conftest import ISOLATING
+from conftest import ISOLATING, table
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench import forward, models, packing
 from workbench.batching import collate, collate_leaking
+from workbench.errors import UserError
 from workbench.prompts import Sample
-from workbench.training import TrainingSettings, recompute
+from workbench.training import TrainingSettings, finetune, recompute
 from workbench.training.schedule import Schedule, fitted
 
 STEPS, BATCH = 12, 4
@@ -114,3 +115,13 @@ def test_overlong_samples_are_cut_split_or_dropped(overlong, sizes, max_length):
         assert pieces == [sample for sample in whole if len(sample.input_ids) <= max_length]
     else:
         assert [piece.input_ids for piece in pieces] == [sample.input_ids[:max_length] for sample in whole]
+
+
+def test_a_run_tells_of_its_overlong_samples(toy_model_dir, tmp_path):
+    ds = table(["Add."] * 3, ["a + b", "a + b " * 60, "a + b " * 90])
+    settings = {"max_length": 128, "overlong": "split", "dtype": "float32", "device": "cpu"}
+    run = finetune(ds, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
+    assert run.summary["overlong"] == "2 overlong samples split"
+    assert run.summary["samples"] > 3
+    with pytest.raises(UserError, match="overlong='wrap' is not known; choose one of drop, split, truncate"):
+        finetune(ds, toy_model_dir("llama"), tmp_path / "other", overlong="wrap")

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/training.py [toy-oss toy-evol code stdlib] [--data FILE] [--steps N] [--rounds N]
 
-`toy-*`: a llama of 4 layers, hidden size 256, 32,000 tokens, on lengths like those of OSS-Instruct and
-Evol-Instruct, 16 samples a step. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones).
+`toy-*`: a llama of 4 layers, hidden size 256, on lengths like those of OSS-Instruct and Evol-Instruct, 16
+samples a step; a vocabulary of 32,000 as the paper's models have, or --vocabulary, which weighs the head
+against the layers. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones).
 `stdlib`: the same on the documented functions of Python's standard library, 8 samples a step.
 
 The peers are the authors' `dynamic pad` and `dynamic pack` as the paper describes them: rows padded to the
@@ -36,7 +37,7 @@ TOYS = {"toy-oss": (450, 0.2716), "toy-evol": (500, 0.4975)}
 MAX_LENGTH = 2048
 
 
-def toy(name: str, n: int):
+def toy(name: str, n: int, vocabulary: int):
     """(model, samples, batch size): random tokens, the second half of each sample predicted."""
     from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
 
@@ -44,7 +45,7 @@ def toy(name: str, n: int):
 
     set_seed(0)
     config = LlamaConfig(
-        vocab_size=32_000,
+        vocab_size=vocabulary,
         hidden_size=256,
         intermediate_size=704,
         num_hidden_layers=4,
@@ -53,7 +54,7 @@ def toy(name: str, n: int):
     )
     rng, (median, sigma) = np.random.default_rng(0), TOYS[name]
     lengths = np.clip(rng.lognormal(np.log(median), sigma, n * 16), 16, MAX_LENGTH).astype(int)
-    samples = [Sample(tuple(rng.integers(0, 32_000, size).tolist()), int(size) // 2) for size in lengths]
+    samples = [Sample(tuple(rng.integers(0, vocabulary, size).tolist()), int(size) // 2) for size in lengths]
     return AutoModelForCausalLM.from_config(config), samples, 16
 
 
@@ -79,14 +80,17 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure(name: str, variant: str, n: int, data: str) -> dict:
+def measure(name: str, options) -> dict:
     import torch
 
     from workbench import batching, forward, memory, packing
     from workbench.training import recompute
 
-    strategy, leaky = VARIANTS[variant]
-    model, samples, batch_size = toy(name, n) if name in TOYS else real(name, n, data)
+    strategy, leaky = VARIANTS[options.variant]
+    if name in TOYS:
+        model, samples, batch_size = toy(name, options.steps, options.vocabulary)
+    else:
+        model, samples, batch_size = real(name, options.steps, options.data)
     plan = packing.pack([len(s.input_ids) for s in samples], MAX_LENGTH, strategy, batch_size=batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     model.train()
@@ -143,11 +147,12 @@ def main() -> None:
     options.add_argument("--data", default="bundled")
     options.add_argument("--steps", type=int, default=2)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--vocabulary", type=int, default=32_000)
     options.add_argument("--variant")  # of a child process
     options = options.parse_args()
     if options.variant:
         (name,) = options.workloads
-        print(json.dumps(measure(name, options.variant, options.steps, options.data)))
+        print(json.dumps(measure(name, options)))
         return
     for name in options.workloads:
         print(f"{name}: {options.steps} steps, {options.rounds} rounds")
@@ -155,7 +160,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for variant, runs in found.items():
                 command = [sys.executable, __file__, name, "--variant", variant, "--steps", options.steps]
-                command += ["--data", options.data]
+                command += ["--data", options.data, "--vocabulary", options.vocabulary]
                 done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
         report(found)

@@ -39,6 +39,8 @@ def pack(
 
     Samples of more than `max_length` tokens are cut ("truncate"), cut into consecutive pieces, which count as
     samples of a batch each ("split"), or left out ("drop"), and counted in the plan.
+
+    Time grows with the number of samples; the first call on a machine compiles, which takes some seconds.
     """
     one_of("strategy", strategy, STRATEGIES)
     positive("max_length", max_length)
