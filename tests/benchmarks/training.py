@@ -4,8 +4,8 @@
 
 `toy-*`: a llama of 4 layers, hidden size 256, on lengths like those of OSS-Instruct and Evol-Instruct, 16
 samples a step; a vocabulary of 32,000 as the paper's models have, or --vocabulary, which weighs the head
-against the layers. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones).
-`stdlib`: the same on the documented functions of Python's standard library, 8 samples a step.
+against the layers. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones), 8 samples a step.
+`stdlib`: the same on the documented functions of Python's standard library.
 
 The peers are the authors' `dynamic pad` and `dynamic pack` as the paper describes them: rows padded to the
 longest, one attention mask, positions that run on, the model's own attention and loss over full logits. All
@@ -62,7 +62,7 @@ def real(name: str, n: int, data: str):
     import workbench as wb
     from workbench import prompts
 
-    batch_size = 16 if name == "code" else 8
+    batch_size = 8
     ds = wb.load(data if name == "code" else "package:stdlib").shuffle(seed=0).select(range(n * batch_size))
     model, tokenizer = wb.models.load_model("smollm2-135m", "float32")
     texts = ds["instruction"][:], ds["response"][:]
@@ -163,6 +163,7 @@ def main() -> None:
                 command += ["--data", options.data, "--vocabulary", options.vocabulary]
                 done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"    {variant}: {runs[-1]}", flush=True)
         report(found)
 
 
