@@ -1,5 +1,7 @@
 """Packed samples give what each gives alone: tensors, losses and gradients."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, ISOLATING, LEAKING
@@ -113,6 +115,22 @@ def test_gradients_of_packed_samples_are_those_of_each_alone(toy, architecture):
         model(**collate(ROWS).as_inputs()).loss.backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, alone[name], atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+def test_under_autocast_packed_samples_train_as_padded_ones(toy, architecture):
+    """Against transformers' own loss and attention, within the precision of bfloat16."""
+    model, padded = toy(architecture), [[sample] for row in ROWS for sample in row]
+    found = []
+    for leaky in (True, False):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), nullcontext() if leaky else forward.packed_loss(model):
+            inputs = collate_leaking(padded) if leaky else collate(ROWS).as_inputs()
+            loss = model(**inputs).loss
+            loss.backward()
+        found.append((loss.item(), [p.grad.norm().item() for p in model.parameters()]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-2)
+    assert found[0][1] == pytest.approx(found[1][1], rel=5e-2, abs=1e-3)
 
 
 def test_an_architecture_that_leaks_is_noticed_and_named(toy):

@@ -86,6 +86,9 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
         raise NotImplementedError(f"attention with {unsupported[0]}")
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
     window = kwargs.get("sliding_window")
+    if torch.is_autocast_enabled(query.device.type):  # as PyTorch's own attention would; the others do not
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (states.to(dtype) for states in (query, key, value))
     if torch.is_grad_enabled() and (dropout or not _has_varlen(query)):
         return _each(query, key, value, segments, scale, window, dropout), None
     rows, _, width, _ = query.shape
