@@ -52,6 +52,9 @@ ARCHITECTURES = {
     "gemma": _GROUPED,
     "gpt_neox": _SMALL,
     "mistral": _GROUPED | {"sliding_window": 6},
+    # Its positions come from the attention mask in other code; here it is told them.
+    "opt": {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    | {"word_embed_proj_dim": 32, "max_position_embeddings": 512, "init_std": 0.2, "dropout": 0.0},
     # Its attention knows distances only and takes no positions: packed samples see each other.
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
 }

@@ -9,7 +9,7 @@ from workbench import forward, models
 from workbench.batching import collate
 from workbench.errors import UserError
 from workbench.prompts import Sample
-from workbench.training import TrainingSettings, adapters, finetune
+from workbench.training import TrainingSettings, adapters, finetune, recompute
 
 DS = table(
     [f"Write number {i}, {'please ' * (i % 3)}now." for i in range(8)],
@@ -32,7 +32,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 def test_gradient_checkpointing_changes_no_gradient(toy_model_dir, architecture):
     model, _ = models.load_model(toy_model_dir(architecture), "float32", "cpu")
     plain = gradients(model)
-    adapters.recompute_activations(model)
+    recompute.enable(model, everything=True)
     recomputed = gradients(model)
     assert any(gradient.abs().max() > 1e-3 for gradient in plain.values())
     for name, gradient in plain.items():

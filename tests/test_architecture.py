@@ -19,7 +19,7 @@ LAYERS = [
     ["prompts"],
     ["models"],
     ["batching"],
-    ["attention"],
+    ["attention", "cross_entropy"],
     ["forward"],
     ["complexity", "embedding", "clustering", "projection", "duplicates", "contamination", "flagged"],
     ["granularity"],

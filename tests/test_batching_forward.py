@@ -1,10 +1,13 @@
 """Packed samples give what each gives alone: tensors, losses and gradients."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
-from conftest import ISOLATING, LEAKING
+from conftest import ARCHITECTURES, ISOLATING, LEAKING
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from workbench import batching, forward, models
 from workbench.batching import collate, collate_leaking, flat_batches
@@ -114,12 +117,56 @@ def test_gradients_of_packed_samples_are_those_of_each_alone(toy, architecture):
         torch.testing.assert_close(parameter.grad, alone[name], atol=1e-5, rtol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+def test_under_autocast_packed_samples_train_as_padded_ones(toy, architecture):
+    """Against transformers' own loss and attention, within the precision of bfloat16."""
+    model, padded = toy(architecture), [[sample] for row in ROWS for sample in row]
+    found = []
+    for leaky in (True, False):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), nullcontext() if leaky else forward.packed_loss(model):
+            inputs = collate_leaking(padded) if leaky else collate(ROWS).as_inputs()
+            loss = model(**inputs).loss
+            loss.backward()
+        found.append((loss.item(), [p.grad.norm().item() for p in model.parameters()]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-2)
+    assert found[0][1] == pytest.approx(found[1][1], rel=5e-2, abs=1e-3)
+
+
 def test_an_architecture_that_leaks_is_noticed_and_named(toy):
     model = toy(LEAKING)
     assert forward.leak(model) > 1e-2
     assert not forward.isolates(model)
     with pytest.warns(UserWarning, match="BloomForCausalLM does not keep packed samples apart"):
         forward.summed_nll(model, [Sample((3, 4, 5), 1)])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "named"),
+    [("gemma2", {"final_logit_softcapping": 1.0}), ("cohere", {"logit_scale": 0.25})],
+)
+def test_logits_that_are_more_than_the_heads_are_noticed(architecture, named):
+    """The head alone would give another loss, so that such a model is not packed."""
+    config = AutoConfig.for_model(architecture, **ARCHITECTURES["llama"], **named, vocab_size=384)
+    config._attn_implementation = "eager"
+    assert not forward.isolates(AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval())
+
+
+def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
+    """The second sample of a row, alone, by the paper's collator and by ours."""
+    model, batch = toy("opt"), collate([SAMPLES])
+    first, second = (sample.n_targets for sample in SAMPLES[:2])
+    leaking = collate_leaking([SAMPLES])
+    at = (leaking["labels"][0] != IGNORE_INDEX).nonzero()[:, 0]
+    with torch.inference_mode():
+        alone = nll_alone(model, SAMPLES[1])
+        with forward.isolated(model):
+            ours = forward.target_nll(model, batch)[first : first + second]
+        inputs = {name: leaking[name] for name in ("input_ids", "attention_mask")}
+        log_p = model(**inputs, use_cache=False).logits[0].log_softmax(-1)
+    theirs = -log_p[at - 1, leaking["input_ids"][0, at]][first : first + second]
+    torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)
+    assert (theirs - alone).abs().max() > 1e-2
 
 
 def test_a_leak_put_in_on_purpose_is_noticed(toy, monkeypatch):

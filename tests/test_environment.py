@@ -22,6 +22,7 @@ COLAB = {
     "anywidget": "0.9.21",
     "datasets": "4.0.0",
     "ipywidgets": "7.7.1",
+    "numba": "0.61.0",  # the least that its NumPy goes with
     "numpy": "2.1.3",
     "pandas": "2.2.3",
     "peft": "0.20.0",

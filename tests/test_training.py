@@ -87,7 +87,7 @@ def padded(toy_model_dir, tmp_path_factory) -> Run:
     return finetune(DS, toy_model_dir("llama"), folder, **FAST, batch_size=8, epochs=6, strategy="pad").wait()
 
 
-@pytest.mark.parametrize("strategy", ["dynamic", "bfd"])
+@pytest.mark.parametrize("strategy", ["dynamic", "balanced", "flat", "bfd", "exact"])
 def test_packed_training_is_padded_training(tune, padded, strategy):
     packed = tune(batch_size=8, epochs=6, strategy=strategy).wait()
     assert len(packed.history) == 6

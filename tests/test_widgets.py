@@ -48,7 +48,7 @@ def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None
     bars = dashboard.bars.data
     assert sum(bars[HISTOGRAM_KEPT].y) == np.isfinite(tables.array(ds, "ifd")[expected.indices]).sum()
     np.testing.assert_allclose(bars[SHARES_KEPT].y, 100 * report.clusters["of_kept"])
-    assert bars[PADDING].x == packing.STRATEGIES
+    assert bars[PADDING].x == tuple(packing.STRATEGIES)
     for name, percent in zip(bars[PADDING].x, bars[PADDING].y, strict=True):
         plan = wb.pack(lengths, max_length=512, strategy=name, batch_size=8)
         assert percent == pytest.approx(100 * plan.padding_rate)

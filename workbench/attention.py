@@ -94,7 +94,10 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
         raise NotImplementedError(f"attention with {unsupported[0]}")
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
     window = kwargs.get("sliding_window")
-    if torch.is_grad_enabled():
+    if torch.is_autocast_enabled(query.device.type):  # as PyTorch's own attention would; the others do not
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (states.to(dtype) for states in (query, key, value))
+    if torch.is_grad_enabled() and (dropout or not _has_varlen(query)):
         return _each(query, key, value, segments, scale, window, dropout), None
     rows, _, width, _ = query.shape
     flat = [states.transpose(1, 2).flatten(0, 1) for states in (query, key, value)]  # [tokens, heads, d]
@@ -104,26 +107,21 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
 
 def _each(query, key, value, layout: Layout, scale, window, dropout) -> torch.Tensor:
     """Sample by sample; padding gets zeros."""
-    groups = query.shape[1] // key.shape[1]
+    kv_heads = key.shape[1]
     rows = []
     for r, lengths in enumerate(layout.segments):
         padding = layout.width - sum(lengths)
         # One split instead of a slice for each sample: the gradient of every slice is a tensor of full size.
-        parts = [states[r : r + 1].split([*lengths, padding], dim=2) for states in (query, key, value)]
-        attended = [
-            _sdpa(
-                q,
-                k.repeat_interleave(groups, dim=1),
-                v.repeat_interleave(groups, dim=1),
-                scale,
-                window,
-                dropout,
-            )
-            for q, k, v in list(zip(*parts, strict=True))[: len(lengths)]
-        ]
-        attended.append(attended[0].new_zeros(*attended[0].shape[:2], padding, attended[0].shape[3]))
-        rows.append(torch.cat(attended, dim=2))
-    return torch.cat(rows).transpose(1, 2)
+        parts = [states[r].split([*lengths, padding], dim=1) for states in (query, key, value)]
+        attended = []
+        for q, k, v in list(zip(*parts, strict=True))[: len(lengths)]:
+            # Query heads that share a key head, side by side: the key is seen, not copied, for each of them.
+            q = q.unflatten(0, (kv_heads, -1))
+            k, v = (states[:, None].expand(-1, q.shape[1], -1, -1) for states in (k, v))
+            attended.append(_sdpa(q, k, v, scale, window, dropout).flatten(0, 1))
+        attended.append(query.new_zeros(query.shape[1], padding, value.shape[3]))
+        rows.append(torch.cat(attended, dim=1))
+    return torch.stack(rows).transpose(1, 2)
 
 
 def _grouped(query, key, value, layout: Layout, scale, window) -> torch.Tensor:

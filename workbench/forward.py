@@ -1,6 +1,6 @@
 """One forward pass over isolated samples, with the LM head on predicted positions only.
 
-Scoring, training and held-out loss all go through `target_nll`, so they agree by construction.
+Scoring and held-out loss go through `target_nll`, training through `packed_loss`: the same hidden states.
 """
 
 import warnings
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
+from . import cross_entropy
 from .attention import Layout, isolated
 from .batching import Batch, collate
 from .prompts import IGNORE_INDEX, Sample
@@ -39,24 +39,28 @@ def _head_nll(head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return torch.stack(sums).logsumexp(0) - found.to(hidden.dtype).float()
 
 
-def target_nll(model, batch: Batch) -> torch.Tensor:
-    """Negative log-likelihood (nats) of every predicted token, in the order of `batch.labels != ignore`.
-
-    `model` must be under `isolated`. Full logits are never held: hidden states of predicted positions go
-    through the head in chunks, in training with the logits computed again on the way back.
-    """
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    hidden = decoder(
+def _predicting(model, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states [positions, d] that predict a token, and these tokens, in the order of the labels."""
+    hidden = model.get_decoder()(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
         segments=Layout(batch.segments, batch.input_ids.shape[1], batch.input_ids.device),
         use_cache=False,
     ).last_hidden_state
-    rows, columns = (batch.labels != IGNORE_INDEX).nonzero(as_tuple=True)
-    hidden, targets = hidden[rows, columns - 1], batch.labels[rows, columns]
+    labels = batch.labels.flatten()
+    (at,) = (labels != IGNORE_INDEX).nonzero(as_tuple=True)
+    return hidden.flatten(0, 1).index_select(0, at - 1), labels[at]
+
+
+def target_nll(model, batch: Batch) -> torch.Tensor:
+    """Negative log-likelihood (nats) of every predicted token, in the order of `batch.labels != ignore`.
+
+    `model` must be under `isolated`. Full logits are never held: hidden states of predicted positions go
+    through the head in chunks.
+    """
+    hidden, targets = _predicting(model, batch)
+    head = model.get_output_embeddings()
     chunks = zip(hidden.split(_HEAD_ROWS), targets.split(_HEAD_ROWS), strict=True)
-    if torch.is_grad_enabled():
-        return torch.cat([checkpoint(_head_nll, head, h, t, use_reentrant=False) for h, t in chunks])
     return torch.cat([_head_nll(head, h, t) for h, t in chunks])
 
 
@@ -65,13 +69,16 @@ def packed_loss(model):
     """Within this context `model(**batch.as_inputs())` gives the mean loss over isolated samples.
 
     With `num_items_in_batch` (the predicted tokens of a whole accumulation window) the sum is divided by that
-    instead, so that the loss does not depend on how samples are spread over forward passes.
+    instead, so that the loss does not depend on how samples are spread over forward passes. Call backward in
+    this context too: layers that are computed again must find the same attention.
     """
 
     def loss_only(input_ids, position_ids, labels, segments, num_items_in_batch=None, **unused):
-        nll = target_nll(model, Batch(input_ids, position_ids, labels, segments))
-        items = len(nll) if num_items_in_batch is None else num_items_in_batch
-        return CausalLMOutput(loss=nll.sum() / items)
+        hidden, targets = _predicting(model, Batch(input_ids, position_ids, labels, segments))
+        items = len(targets) if num_items_in_batch is None else num_items_in_batch
+        return CausalLMOutput(
+            loss=cross_entropy.summed(model.get_output_embeddings(), hidden, targets) / items
+        )
 
     original = model.forward
     with isolated(model):

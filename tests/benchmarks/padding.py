@@ -1,31 +1,102 @@
-"""Padding rates and planning times on lengths like those of the paper's two datasets.
+"""Padding and planning time of every strategy, beside TRL's and seqpacker's packers, in one run.
 
-    python tests/benchmarks/padding.py [samples]
+    python tests/benchmarks/padding.py [samples] [--rounds N]
 
-Lengths are clipped lognormals that give the paper's rates for dynamic padding (36.5 % and 54.4 %).
+Lengths are clipped lognormals that give the paper's rates for dynamic padding (36.5 % and 54.4 %), at 2,048
+tokens a row and 16 samples a batch. TRL's packer gets a table of token ids, which it moves too; seqpacker and
+ours get lengths. Peers that are not installed are left out. Times are medians after a first call, which
+compiles; the last lines show a million samples and how time grows from a tenth of that (1 is linear).
 """
 
-import sys
+import argparse
+import math
+import statistics
 import time
+from collections.abc import Callable
 
+import datasets
 import numpy as np
 
 from workbench.packing import STRATEGIES, pack
 
 LENGTHS = {"OSS-like": (450, 0.2716), "Evol-like": (500, 0.4975)}
+ROW, BATCH = 2048, 16
+
+
+def drawn(name: str, n: int) -> np.ndarray:
+    median, sigma = LENGTHS[name]
+    return np.clip(np.random.default_rng(0).lognormal(np.log(median), sigma, n), 16, ROW).astype(int)
+
+
+def timed(work: Callable, rounds: int) -> tuple[float, object]:
+    """Median seconds, and what came out."""
+    took = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        found = work()
+        took.append(time.perf_counter() - start)
+    return statistics.median(took), found
+
+
+def trl(lengths: np.ndarray) -> Callable[[], int] | None:
+    """TRL's best-fit decreasing over the whole set; returns the number of rows."""
+    try:
+        from trl.data_utils import pack_dataset
+    except ImportError:
+        return None
+    ds = datasets.Dataset.from_dict({"input_ids": [np.zeros(size, np.int32) for size in lengths]})
+    ds = ds.with_format("arrow")
+    options = {"batch_size": len(ds), "load_from_cache_file": False}
+    return lambda: len(pack_dataset(ds, ROW, "bfd", map_kwargs=options))
+
+
+def seqpacker(lengths: np.ndarray) -> Callable[[], int] | None:
+    try:
+        from seqpacker import Packer
+    except ImportError:
+        return None
+    return lambda: len(Packer(ROW, "obfd").pack(lengths.tolist()).bins)
+
+
+def compare(name: str, n: int, rounds: int) -> None:
+    lengths = drawn(name, n)
+    ours = {}
+    for strategy in STRATEGIES:
+        pack(lengths[:100], ROW, strategy, batch_size=BATCH)
+        took, plan = timed(lambda s=strategy: pack(lengths, ROW, s, batch_size=BATCH), rounds)
+        ours[strategy] = took
+        print(f"{name:10} {strategy:14}{plan.padding_rate:8.2%} padding {plan.n_rows:9,} rows {took:9.4f} s")
+    for peer, make in {"TRL bfd": trl, "seqpacker obfd": seqpacker}.items():
+        if (work := make(lengths)) is None:
+            print(f"{name:10} {peer:14} not installed")
+            continue
+        took, rows = timed(work, 1)
+        print(
+            f"{name:10} {peer:14}{1 - lengths.sum() / rows / ROW:8.2%} padding {rows:9,} rows {took:9.4f} s, "
+            f"{took / ours['bfd']:,.0f} times bfd, {took / ours['exact']:,.0f} times exact"
+        )
+
+
+def growth(name: str, n: int, rounds: int) -> None:
+    few, many = drawn(name, n // 10), drawn(name, n)
+    for strategy in STRATEGIES:
+        first, last = (
+            timed(lambda k=k, s=strategy: pack(k, ROW, s, batch_size=BATCH), rounds)[0] for k in (few, many)
+        )
+        exponent = math.log10(last / first)
+        print(f"{name:10} {strategy:14}{n:,} samples in {1e3 * last:6.1f} ms, growing as n^{exponent:.2f}")
 
 
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 75_000
-    rng = np.random.default_rng(0)
-    for name, (median, sigma) in LENGTHS.items():
-        lengths = np.clip(rng.lognormal(np.log(median), sigma, n), 16, 2048).astype(int)
-        for strategy in STRATEGIES:
-            start = time.perf_counter()
-            plan = pack(lengths, max_length=2048, strategy=strategy, batch_size=16)
-            took = time.perf_counter() - start
-            rate = f"{plan.padding_rate:7.2%} padding"
-            print(f"{name:10} {strategy:8} {rate}  {plan.n_rows:7,} rows  {took:.3f} s")
+    options = argparse.ArgumentParser()
+    options.add_argument("samples", type=int, nargs="?", default=75_000)
+    options.add_argument("--rounds", type=int, default=7)
+    options = options.parse_args()
+    datasets.disable_progress_bars()
+    for name in LENGTHS:
+        compare(name, options.samples, options.rounds)
+    for name in LENGTHS:
+        growth(name, 1_000_000, options.rounds)
 
 
 if __name__ == "__main__":

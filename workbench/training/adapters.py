@@ -67,10 +67,3 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted
-
-
-def recompute_activations(model) -> None:
-    """Gradient checkpointing: hold each layer's input only, and compute the rest again on the way back."""
-    # The name from transformers 6 on, and the one before.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})

@@ -14,7 +14,7 @@ from .. import forward, models
 from ..errors import UserError
 from ..memory import PeakMemory
 from ..prompts import Sample
-from . import adapters, distributed
+from . import adapters, distributed, recompute
 from .schedule import Collator, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
@@ -123,8 +123,7 @@ def train(
             f"train it with strategy='pad' instead of {settings.strategy!r}."
         )
     model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
-    if settings.gradient_checkpointing:
-        adapters.recompute_activations(model)
+    recompute.enable(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     checkpoints = folder / "checkpoints"
     with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():

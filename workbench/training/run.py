@@ -20,6 +20,7 @@ from ..memory import release
 from ..prompts import Sample
 from .adapters import check_hardware
 from .loop import train
+from .schedule import fitted
 from .settings import TrainingSettings, settings_of
 
 _one_at_a_time = threading.Lock()
@@ -182,9 +183,8 @@ def finetune(
             f"choose another folder, or pass overwrite=True."
         )
     tokenizer = models.load_tokenizer(model)
-    samples = prompts.training_samples(
-        tokenizer, ds["instruction"][:], ds["response"][:], settings.template, settings.max_length
-    )
+    whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
+    samples, pieces = fitted(whole, settings)
     with_targets = [sample for sample in samples if sample.n_targets]
     if not with_targets:
         raise UserError(
@@ -193,6 +193,7 @@ def finetune(
     summary = {
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
+        "overlong": str(pieces),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
         "rows_sha256": tables.rows_sha256(ds),
     }

@@ -1,11 +1,30 @@
 """Every batch of every epoch, in the order of training."""
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from .. import packing
 from ..batching import collate, collate_leaking
+from ..packing import overlong
 from ..prompts import Sample
 from .settings import TrainingSettings
+
+
+def fitted(samples: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], packing.Pieces]:
+    """`samples` within `settings.max_length` tokens, and what was done to those above it.
+
+    A piece of a split sample begins with the last token of the piece before it, which is not predicted again:
+    over all pieces each token of the response is predicted once, from what its own piece holds before it.
+    """
+    lengths = np.array([len(sample.input_ids) for sample in samples], np.int64)
+    pieces = overlong.cut(lengths, settings.max_length, settings.overlong)
+    found = []
+    for i, start, size in zip(
+        *(part.tolist() for part in (pieces.sample, pieces.start, pieces.size)), strict=True
+    ):
+        first = min(max(1, samples[i].first_target - start), size)
+        found.append(Sample(samples[i].input_ids[start : start + size], first))
+    return found, pieces
 
 
 class Schedule(Dataset):
@@ -54,7 +73,7 @@ class Collator:
     def __init__(self, pad_id: int, settings: TrainingSettings, isolated: bool):
         self.pad_id = pad_id
         self.isolated = isolated
-        self.width = settings.max_length if settings.strategy == "max" else None
+        self.width = settings.max_length if packing.STRATEGIES[settings.strategy].to_max else None
 
     def __call__(self, items: list[list[list[Sample]]]) -> dict:
         (rows,) = items  # the loader's batch size is 1: an item is a batch already

@@ -29,6 +29,9 @@ class TrainingSettings:
     float32 in TF32.
 
     `batch_size` counts the samples of one forward pass, `accumulation` the passes of one optimizer step.
+    `overlong` says what becomes of samples above `max_length`, as in `wb.pack`: a piece of a split one goes
+    on where the last ended, without the prompt, and each token is predicted once. `gradient_checkpointing`
+    computes whole layers again to save memory; without it, only what is cheap to compute.
     `dtype` is that of the matrix products; fully tuned weights stay float32. `save_steps` counts optimizer
     steps between checkpoints; None writes one only when the run is stopped. `leaky=True` trains as the
     paper's collator does, with samples of a row seeing each other: for comparison only.
@@ -45,6 +48,7 @@ class TrainingSettings:
     accumulation: int = 1
     max_length: int = 2048
     strategy: str = "dynamic"
+    overlong: str = "truncate"
     template: str = "auto"
     leaky: bool = False
     lora_r: int = 8
@@ -61,6 +65,7 @@ class TrainingSettings:
         one_of("method", self.method, METHODS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("strategy", self.strategy, packing.STRATEGIES)
+        one_of("overlong", self.overlong, packing.OVERLONG)
         for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r"):
             positive(name, getattr(self, name))
         if self.save_steps is not None:

@@ -1,0 +1,171 @@
+"""Time and memory of training, beside the authors' two collators.
+
+    python tests/benchmarks/training.py [toy-oss toy-evol code stdlib] [--data FILE] [--steps N] [--rounds N]
+
+`toy-*`: a llama of 4 layers, hidden size 256, on lengths like those of OSS-Instruct and Evol-Instruct, 16
+samples a step; a vocabulary of 32,000 as the paper's models have, or --vocabulary, which weighs the head
+against the layers. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones), 8 samples a step.
+`stdlib`: the same on the documented functions of Python's standard library.
+
+The peers are the authors' `dynamic pad` and `dynamic pack` as the paper describes them: rows padded to the
+longest, one attention mask, positions that run on, the model's own attention and loss over full logits. All
+four variants take the same samples in the same steps, float32, AdamW; the peers without checkpointing.
+
+Each variant runs in a process of its own, in alternation; medians are printed. Memory is the peak of what is
+resident (VmHWM, reset after a first step) above what is resident between two steps, with weights, gradients
+and optimizer state in place: what a step needs on top of them.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+VARIANTS = {
+    "authors' pad": ("pad", True),
+    "authors' dynamic pack": ("dynamic", True),
+    "balanced": ("balanced", False),
+    "flat": ("flat", False),
+}
+TOYS = {"toy-oss": (450, 0.2716), "toy-evol": (500, 0.4975)}
+MAX_LENGTH = 2048
+
+
+def toy(name: str, n: int, vocabulary: int):
+    """(model, samples, batch size): random tokens, the second half of each sample predicted."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
+
+    from workbench.prompts import Sample
+
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_LENGTH,
+    )
+    rng, (median, sigma) = np.random.default_rng(0), TOYS[name]
+    lengths = np.clip(rng.lognormal(np.log(median), sigma, n * 16), 16, MAX_LENGTH).astype(int)
+    samples = [Sample(tuple(rng.integers(0, vocabulary, size).tolist()), int(size) // 2) for size in lengths]
+    return AutoModelForCausalLM.from_config(config), samples, 16
+
+
+def real(name: str, n: int, data: str):
+    import workbench as wb
+    from workbench import prompts
+
+    batch_size = 8
+    ds = wb.load(data if name == "code" else "package:stdlib").shuffle(seed=0).select(range(n * batch_size))
+    model, tokenizer = wb.models.load_model("smollm2-135m", "float32")
+    texts = ds["instruction"][:], ds["response"][:]
+    samples = prompts.training_samples(tokenizer, *texts, max_length=MAX_LENGTH)
+    return model, samples, batch_size
+
+
+def resident() -> tuple[float, float]:
+    """MiB now, and at most since the last `forget_peak`."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(name: str, options) -> dict:
+    import torch
+
+    from workbench import batching, forward, memory, packing
+    from workbench.training import recompute
+
+    strategy, leaky = VARIANTS[options.variant]
+    if name in TOYS:
+        model, samples, batch_size = toy(name, options.steps, options.vocabulary)
+    else:
+        model, samples, batch_size = real(name, options.steps, options.data)
+    plan = packing.pack([len(s.input_ids) for s in samples], MAX_LENGTH, strategy, batch_size=batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    model.train()
+    if not leaky:
+        recompute.enable(model)
+
+    def step(rows):
+        optimizer.zero_grad()
+        if leaky:
+            inputs = batching.collate_leaking(rows) | {"use_cache": False}
+        else:
+            inputs = batching.collate(rows).as_inputs()
+        model(**inputs).loss.backward()
+        optimizer.step()
+
+    with nullcontext() if leaky else forward.packed_loss(model):
+        step([[batching.Sample(samples[0].input_ids[:16], 1)]])
+        memory.release()
+        before, _ = resident()
+        forget_peak()
+        start = time.perf_counter()
+        for batch in plan.batches:
+            step([[samples[i] for i in row] for row in batch])
+        seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "mib": resident()[1] - before,
+        "padding": plan.padding_rate,
+        "tokens": plan.n_tokens,
+    }
+
+
+def report(found: dict[str, list[dict]]) -> None:
+    medians = {
+        variant: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for variant, runs in found.items()
+    }
+    pad, dynamic = (medians[variant] for variant in list(VARIANTS)[:2])
+    print(f"{'':24}{'padding':>9}{'s':>8}{'of pad':>8}{'of pack':>8}{'MiB':>8}{'of pad':>8}{'of pack':>8}")
+    for variant, run in medians.items():
+        times = [run["seconds"] / peer["seconds"] for peer in (pad, dynamic)]
+        sizes = [run["mib"] / peer["mib"] for peer in (pad, dynamic)]
+        print(
+            f"{variant:24}{run['padding']:9.1%}{run['seconds']:8.2f}{times[0]:8.2f}{times[1]:8.2f}"
+            f"{run['mib']:8,.0f}{sizes[0]:8.2f}{sizes[1]:8.2f}"
+        )
+    most = 1.1 * (1 - pad["padding"])
+    print(f"bars: time {most:.2f} of pad and 1.00 of pack, memory 0.50 of pad and 0.65 of pack", flush=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("workloads", nargs="*", default=[*TOYS, "code", "stdlib"])
+    options.add_argument("--data", default="bundled")
+    options.add_argument("--steps", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--vocabulary", type=int, default=32_000)
+    options.add_argument("--variant")  # of a child process
+    options = options.parse_args()
+    if options.variant:
+        (name,) = options.workloads
+        print(json.dumps(measure(name, options)))
+        return
+    for name in options.workloads:
+        print(f"{name}: {options.steps} steps, {options.rounds} rounds")
+        found = {variant: [] for variant in VARIANTS}
+        for _ in range(options.rounds):
+            for variant, runs in found.items():
+                command = [sys.executable, __file__, name, "--variant", variant, "--steps", options.steps]
+                command += ["--data", options.data, "--vocabulary", options.vocabulary]
+                done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
+                runs.append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"    {variant}: {runs[-1]}", flush=True)
+        report(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Lengths -> which samples share a row, and which rows share a batch. Integers only, no tensors.
+
+A strategy is one function that lays items into rows; `strategy` registers it.
+"""
+
+from . import strategies  # noqa: F401  they register themselves
+from .overlong import OVERLONG, Pieces
+from .pack import pack
+from .plan import PackPlan, Row, Rows
+from .registry import STRATEGIES, Strategy, strategy
+
+__all__ = ["OVERLONG", "STRATEGIES", "PackPlan", "Pieces", "Row", "Rows", "Strategy", "pack", "strategy"]
