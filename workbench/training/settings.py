@@ -15,8 +15,9 @@ class TrainingSettings:
     release.
 
     `batch_size` counts the samples of one forward pass, `accumulation` the passes of one optimizer step.
-    `dtype` is that of the matrix products; fully tuned weights stay float32. `save_steps` counts optimizer
-    steps between checkpoints; None writes one only when the run is stopped. `leaky=True` trains as the
+    `dtype` is that of the matrix products; fully tuned weights stay float32. A checkpoint is
+    written when the run is stopped, every `save_minutes` (less often where that would take a twentieth of the
+    time; None: never) and, if given, every `save_steps` optimizer steps. `leaky=True` trains as the
     paper's collator does, with samples of a row seeing each other: for comparison only.
     """
 
@@ -36,6 +37,7 @@ class TrainingSettings:
     lora_alpha: int = 16
     lora_dropout: float = 0.1
     gradient_checkpointing: bool = False
+    save_minutes: float | None = 20.0
     save_steps: int | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -48,6 +50,8 @@ class TrainingSettings:
             positive(name, getattr(self, name))
         if self.save_steps is not None:
             positive("save_steps", self.save_steps)
+        if self.save_minutes is not None and not self.save_minutes > 0:
+            raise UserError(f"save_minutes={self.save_minutes!r} must be above 0, or None for never.")
         if not isinstance(self.learning_rate, Real) or not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
 
