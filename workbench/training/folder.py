@@ -30,9 +30,10 @@ _ROOM = 2**14  # bytes that run.json takes on disk from the start, whatever it s
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run, and how they are read and written."""
+    """The files of one run, and how they are read and written. With `echo`, the log is also printed."""
 
     path: Path
+    echo: bool = False
 
     @property
     def state_file(self) -> Path:
@@ -110,8 +111,11 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """Add a line to the log. That it cannot be written fails nothing: what matters is in run.json."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
+        if self.echo:
+            print(line, flush=True)
         with suppress(OSError), self.log_file.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            file.write(line + "\n")
 
     def tail(self, lines: int) -> list[str]:
         """The last lines of the log."""

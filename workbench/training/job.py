@@ -4,7 +4,6 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from .. import memory, models
 from . import checkpoints, failures, queue
@@ -78,20 +77,23 @@ def sentence(record: dict) -> str:
     )
 
 
-def main(folder: str | Path) -> int:
+def main(folder: RunFolder) -> int:
     """`work` in the main thread of a process of its own; returns its exit code.
 
     SIGTERM, which a cluster sends before it takes the machine away, and Ctrl-C stop the run with a
     checkpoint; a second one ends the process as it stands.
     """
-    folder, caught = RunFolder(Path(folder)), []
+    caught = []
 
     def stop(number, frame):
         caught.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, found[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    work(folder, should_stop=lambda: bool(caught))
+    found = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        work(folder, should_stop=lambda: bool(caught))
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
     status = folder.read()["status"]
     return 128 + caught[0] if caught and status == "stopped" else EXIT_CODES.get(status, 0)

@@ -64,6 +64,11 @@ def check_free(folder: RunFolder, overwrite: bool) -> None:
         )
 
 
+def lasting_name(model: str | Path) -> str:
+    """A folder by its full path, because a run may be taken up from elsewhere; else the name."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+
+
 def create(folder: RunFolder, samples: list, state: dict) -> None:
     """Write what a run starts from, in place of a run that was there before."""
     if folder.state_file.exists():  # never a folder that is something else

@@ -179,7 +179,8 @@ def train(
         )
         enable({"use_reentrant": False})
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
+    packed = forward.packed_loss(base) if isolated else nullcontext()
+    with PeakMemory(device) as memory, packed, models.quiet():
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
         trainer = _PlanTrainer(
             model=model,

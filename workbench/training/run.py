@@ -159,9 +159,12 @@ def prepare(
         "samples_without_target": len(samples) - len(with_targets),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
     }
-    # A folder by its full path: the run may be taken up from elsewhere.
-    model = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-    state = {"model": model, "settings": asdict(settings), "summary": summary, "data": fingerprint(ds)}
+    state = {
+        "model": launch.lasting_name(model),
+        "settings": asdict(settings),
+        "summary": summary,
+        "data": fingerprint(ds),
+    }
     launch.create(folder, with_targets, state)
     return folder
 
