@@ -1,4 +1,4 @@
-"""Detached runs for tests: a process of their own that is forked from one with everything imported already."""
+"""Detached runs for tests: processes of their own, forked from one with everything imported already."""
 
 import multiprocessing
 import os

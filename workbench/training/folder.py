@@ -150,26 +150,30 @@ class History:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = self._read_to = None
+        self._forget()
+
+    def _forget(self) -> None:
         self._records: list[dict] = []
+        self._read_to, self._last_line = 0, b""
 
     def read(self) -> list[dict]:
         """All records so far. A last line that is not complete, cut off or being written, is left out."""
         try:
             with self._path.open("rb") as file:
-                this = os.fstat(file.fileno()).st_ino
-                if this != self._file:  # replaced
-                    self._file, self._read_to, self._records = this, 0, []
-                file.seek(self._read_to)
-                new = file.read()
+                file.seek(self._read_to - len(self._last_line))
+                if file.read(len(self._last_line)) != self._last_line:  # another file by now
+                    self._forget()
+                    file.seek(0)
+                self._take(file.read())
         except FileNotFoundError:
-            return []
-        for line in new.splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                self._records.append(json.loads(line))
-            except ValueError:  # what a machine that stopped amid a write may leave
-                break
-            self._read_to += len(line)
+            self._forget()
         return list(self._records)
+
+    def _take(self, new: bytes) -> None:
+        for line in new.splitlines(keepends=True):
+            try:
+                record = json.loads(line if line.endswith(b"\n") else b"")
+            except ValueError:  # not complete, or what a machine that stopped amid a write has left
+                return
+            self._records.append(record)
+            self._read_to, self._last_line = self._read_to + len(line), line

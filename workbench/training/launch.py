@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UserError
+from ..prompts import Sample
 from . import failures, job, process, queue
 from .folder import RunFolder
 
@@ -38,6 +39,10 @@ def _is_lost(folder: RunFolder, state: dict) -> bool:
     return not process.is_alive(state["process"], folder.state_file)
 
 
+def _goes_on(folder: RunFolder, state: dict) -> bool:
+    return state["status"] in ACTIVE and not _is_lost(folder, state)
+
+
 def thread_of(folder: RunFolder) -> threading.Thread | None:
     """The thread of this process in which the run lives."""
     name = _thread_name(folder)
@@ -55,7 +60,7 @@ def check_free(folder: RunFolder, overwrite: bool) -> None:
         for part in (folder.checkpoints, folder.model):
             if part.exists():
                 raise UserError(f"{named} holds {part.name}/, but no run; choose another folder.")
-    elif state_of(folder)["status"] in ACTIVE:
+    elif _goes_on(folder, folder.read()):
         raise UserError(f"{named} holds a run that is not done; wait() for it or stop() it.")
     elif not overwrite:
         raise UserError(
@@ -69,19 +74,21 @@ def lasting_name(model: str | Path) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
-def create(folder: RunFolder, samples: list, state: dict) -> None:
+def create(folder: RunFolder, samples: list[Sample], state: dict, overwrite: bool) -> None:
     """Write what a run starts from, in place of a run that was there before."""
-    if folder.state_file.exists():  # never a folder that is something else
-        shutil.rmtree(folder.path)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_samples(samples)
-    folder.write(state | {"status": "stopped", "error": None, "process": process.identity()})
+    with queue.starting():
+        check_free(folder, overwrite)  # another process may have been faster
+        if folder.state_file.exists():  # never a folder that is something else
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.write_samples(samples)
+        folder.write(state | {"status": "queued", "error": None, "process": process.identity()})
 
 
 def claim(folder: RunFolder, **changes) -> None:
     """Make this process the one that runs `folder`; the caller holds `queue.starting`."""
     state = folder.read()
-    if state["status"] == "done" or (state["status"] in ACTIVE and not _is_lost(folder, state)):
+    if state["status"] == "done" or _goes_on(folder, state):
         raise UserError(f"the run in {folder.path} is {state['status']}; only an ended one can be resumed.")
     folder.stop_file.unlink(missing_ok=True)
     folder.write(state | {"status": "queued", "error": None, "process": process.identity()} | changes)

@@ -165,7 +165,7 @@ def prepare(
         "summary": summary,
         "data": fingerprint(ds),
     }
-    launch.create(folder, with_targets, state)
+    launch.create(folder, with_targets, state, overwrite)
     return folder
 
 
