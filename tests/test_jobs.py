@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from workbench.errors import UserError
 from workbench.recipe import Recipe
 from workbench.training import Run, TrainingSettings, attach, checkpoints, finetune, launch, loop, process
 from workbench.training.folder import RunFolder
+from workbench.widgets.events import ErrorPanel
+from workbench.widgets.training import TrainingPanel
 
 STEPS = 80
 LONG = {"batch_size": 2, "epochs": STEPS // 4, "learning_rate": 1e-3}
@@ -174,6 +176,19 @@ def test_checkpoints_come_by_the_clock(tune):
     assert run.stop().status == "stopped"
 
 
+def test_checkpoints_take_no_more_than_a_twentieth_of_the_time():
+    reporter = loop._Reporter(None, TrainingSettings(save_minutes=1), None, None, None)
+    reporter.saved, reporter.save_seconds = 0.0, 2.0
+    due = {}
+    for reporter.step_ended in (59.0, 60.0):
+        due[reporter.step_ended] = reporter._is_due()
+    assert due == {59.0: False, 60.0: True}
+    reporter.save_seconds = 10.0
+    assert not reporter._is_due()
+    reporter.step_ended = 200.0
+    assert reporter._is_due()
+
+
 def test_a_detached_run_is_taken_up_from_its_folder(tune, undisturbed):
     run = tune(detached=True)
     other = attach(run.output_dir)
@@ -203,10 +218,6 @@ def test_what_is_no_part_of_a_run_is_never_written_over(tune, tmp_path, name):
 # What ends a run.
 
 
-def room_in(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 4 MiB; a checkpoint of the toy takes half of one."""
@@ -220,13 +231,27 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(file: Path) -> None:
-    """Leave no room beside `file`."""
-    handle = os.open(file, os.O_CREAT | os.O_WRONLY)
-    with suppress(OSError):
-        while True:
-            os.write(handle, bytes(1024))
-    os.close(handle)
+@contextmanager
+def no_room(disk: Path):
+    """Within this context, something else takes all room on `disk`, whenever there is some."""
+
+    def fill():
+        handle = os.open(disk / "ballast", os.O_CREAT | os.O_WRONLY)
+        while not over.is_set():
+            with suppress(OSError):
+                while True:
+                    os.write(handle, bytes(1024))
+            time.sleep(0.0001)
+        os.close(handle)
+        (disk / "ballast").unlink()
+
+    over, filler = threading.Event(), threading.Thread(target=fill)
+    filler.start()
+    try:
+        yield
+    finally:
+        over.set()
+        filler.join()
 
 
 @UNFORKABLE
@@ -234,16 +259,13 @@ def fill(file: Path) -> None:
 def test_a_full_disk_is_told_on_that_disk(tune, undisturbed, small_disk, is_detached):
     run = tune(small_disk / "run", detached=is_detached)
     until(lambda: steps_of(run) > 8)  # whose checkpoint is on disk
-    fill(small_disk / "ballast")
     full = r"failed: The disk is full: .* Make room there. resume\(\) goes on"
-    with pytest.raises(UserError, match=full) as told_by:
+    with no_room(small_disk), pytest.raises(UserError, match=full) as told_by:
         run.wait()
-    assert room_in(small_disk) < 2**20
     assert run._folder.read()["status"] == "failed"
     assert run._folder.read()["error"] in str(told_by.value)
     assert str(run.error) == str(attach(run.output_dir).error) == str(told_by.value)
     assert f"The last lines of {run.output_dir / 'run.log'}:\n" in str(run.error)
-    (small_disk / "ballast").unlink()
     assert run.resume().wait().status == "done"
     assert told(run) == told(undisturbed)
 
@@ -449,6 +471,16 @@ def test_what_outlives_an_interpreter(toy_model_dir, tmp_path):
     assert other.status == "stopped"
 
 
+# The screen.
+
+
+def test_the_panel_follows_any_run(stopped):
+    panel = TrainingPanel(lambda: None, ErrorPanel(), "m", "runs/x", 512)
+    panel.run = attach(stopped.output_dir)
+    panel.refresh()
+    assert f"stopped · step {steps_of(stopped)} of {STEPS}" in panel.line.value
+
+
 # The command line.
 
 
@@ -492,6 +524,18 @@ def test_a_preempted_command_goes_on_where_it_was(command, undisturbed, tmp_path
     assert f"step {STEPS} of {STEPS} · loss " in shown
     assert exit_code(command) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'run'}: done before\n"
+
+
+def test_a_command_waits_until_a_lost_machine_counts_as_gone(command, undisturbed, tmp_path, monkeypatch):
+    signal_at(5, signal.SIGTERM, tmp_path / "run")
+    assert exit_code(command) == 143
+    folder = RunFolder(tmp_path / "run")
+    folder.update(status="running", process=process.identity() | {"host": "another-machine"})
+    monkeypatch.setattr(process, "_SILENCE", 1.0)
+    start = time.monotonic()
+    assert exit_code(command) == 0
+    assert time.monotonic() - start > 1
+    assert told(Run(folder.path)) == told(undisturbed)
 
 
 def test_a_command_of_another_study_leaves_the_run_alone(command, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A run in the calling process, for schedulers: it ends when they ask, and the same command resumes it."""
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .folder import RunFolder
 from .run import attach, fingerprint, prepare
 from .settings import settings_of
 
+_EVERY = 1.0  # seconds between looks at a run of another machine
+
 
 def run_here(ds: datasets.Dataset, model: str, output_dir: Path, **settings) -> int:
     """Train as `finetune` does, in this thread, and print the log; returns the exit code of `job.main`.
@@ -21,6 +24,7 @@ def run_here(ds: datasets.Dataset, model: str, output_dir: Path, **settings) -> 
     folder = RunFolder(output_dir, echo=True)
     if folder.state_file.exists():
         _check_same(folder, ds, model, settings)
+        _await_other_machines(folder)
         if launch.state_of(folder)["status"] == "done":
             print(f"{output_dir}: done before")
             return 0
@@ -32,6 +36,14 @@ def run_here(ds: datasets.Dataset, model: str, output_dir: Path, **settings) -> 
     if error := attach(output_dir).error:
         print(f"workbench: {error}", file=sys.stderr)
     return code
+
+
+def _await_other_machines(folder: RunFolder) -> None:
+    """A scheduler may start a run anew before the silence of the machine that it lost is long enough."""
+    if launch.is_elsewhere(folder):
+        folder.log(f"waiting: the run goes on at {folder.read()['process']['host']}, or did a moment ago")
+    while launch.is_elsewhere(folder):
+        time.sleep(_EVERY)
 
 
 def _check_same(folder: RunFolder, ds: datasets.Dataset, model: str, settings: dict) -> None:

@@ -14,7 +14,6 @@ from . import failures, job, process, queue
 from .folder import RunFolder
 
 ACTIVE = ("queued", "running")
-_SOURCE = Path(__file__).resolve().parents[2]  # where the process of a detached run imports this package from
 
 
 def state_of(folder: RunFolder) -> dict:
@@ -53,6 +52,12 @@ def _thread_name(folder: RunFolder) -> str:
     return f"finetune {folder.path.resolve()}"
 
 
+def is_elsewhere(folder: RunFolder) -> bool:
+    """Whether the run goes on at another machine."""
+    state = folder.read()
+    return _goes_on(folder, state) and not process.is_here(state["process"])
+
+
 def check_free(folder: RunFolder, overwrite: bool) -> None:
     """Raise unless a new run may use `folder`."""
     named = f"output_dir={str(folder.path)!r}"
@@ -82,7 +87,8 @@ def create(folder: RunFolder, samples: list[Sample], state: dict, overwrite: boo
             shutil.rmtree(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_samples(samples)
-        folder.write(state | {"status": "queued", "error": None, "process": process.identity()})
+        fresh = {"status": "queued", "error": None, "detached": False, "process": process.identity()}
+        folder.write(state | fresh)
 
 
 def claim(folder: RunFolder, **changes) -> None:
@@ -106,7 +112,7 @@ def start(folder: RunFolder, detached: bool) -> None:
 
 def _spawn(folder: RunFolder) -> int:
     """Start the process of a detached run; returns its id."""
-    path = os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have added places to import from
     with folder.log_file.open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "workbench.training", str(folder.path.resolve())],

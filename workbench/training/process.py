@@ -18,8 +18,14 @@ def identity(pid: int | None = None) -> dict:
     return {"host": socket.gethostname(), "pid": pid, "birth": _birth(pid)}
 
 
+def is_here(process: dict) -> bool:
+    """Whether the process of that `identity` is one of this machine."""
+    return process["host"] == socket.gethostname()
+
+
 def is_this(process: dict) -> bool:
-    return (process["host"], process["pid"]) == (socket.gethostname(), os.getpid())
+    """Whether it may be this very process: its id is the same."""
+    return is_here(process) and process["pid"] == os.getpid()
 
 
 def is_alive(process: dict, sign_of_life: Path) -> bool:
@@ -27,7 +33,7 @@ def is_alive(process: dict, sign_of_life: Path) -> bool:
 
     Processes of another machine cannot be asked: they live as long as they touch the file `sign_of_life`.
     """
-    if process["host"] != socket.gethostname():
+    if not is_here(process):
         return time.time() - sign_of_life.stat().st_mtime < _SILENCE
     birth = _birth(process["pid"])
     return birth is not None and abs(birth - process["birth"]) < 2

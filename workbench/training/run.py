@@ -77,17 +77,18 @@ class Run:
 
     def _follow(self, until: float) -> None:
         bar = None
-        while self.active and time.monotonic() < until:
-            time.sleep(min(_EVERY, max(0.0, until - time.monotonic())))
-            if history := self.history:
-                last = history[-1]
-                bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
-                bar.update(last["step"] - bar.n)
-                bar.set_postfix_str(
-                    f"loss {last['loss']:.3f}, {last['tokens_per_second']:.0f} tokens/s", False
-                )
-        if bar:
-            bar.close()
+        try:
+            while self.active and time.monotonic() < until:
+                time.sleep(min(_EVERY, max(0.0, until - time.monotonic())))
+                if history := self.history:
+                    last = history[-1]
+                    bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
+                    bar.update(last["step"] - bar.n)
+                    speed = f"{last['tokens_per_second']:.0f} tokens/s"
+                    bar.set_postfix_str(f"loss {last['loss']:.3f}, {speed}", False)
+        finally:
+            if bar:
+                bar.close()
 
     def request_stop(self) -> None:
         """Ask the run to end after its current step, with a checkpoint to `resume` from."""
