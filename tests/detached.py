@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import torch
 
@@ -23,9 +24,20 @@ def spawn(folder: RunFolder, die_in: str | None = None) -> int:
 def _run(path, environment: dict, die_in: str | None) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
+    RunFolder.append = slowly(RunFolder.append)
     if die_in:
         _die_in(die_in)
     os._exit(job.main(RunFolder(path)))
+
+
+def slowly(append):
+    """`RunFolder.append` that lets each step last as long as a test needs to see it."""
+
+    def appended(folder, record):
+        append(folder, record)
+        time.sleep(0.01)
+
+    return appended
 
 
 def _die_in(place: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import detached
 import pytest
 import torch
-from test_training import DS, FAST, same_training
+from test_training import DS, FAST, hold_at, same_training
 
 from workbench import cli, models, tables
 from workbench.errors import UserError
@@ -30,6 +30,7 @@ from workbench.widgets.training import TrainingPanel
 
 STEPS = 80
 LONG = {"batch_size": 2, "epochs": STEPS // 4, "learning_rate": 1e-3}
+ENDLESS = LONG | {"epochs": 10_000}
 UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
 
 
@@ -114,7 +115,7 @@ def test_a_kill_amid_a_checkpoint_leaves_the_one_before(tune, undisturbed, monke
 @pytest.fixture(scope="module")
 def stopped(toy_model_dir, tmp_path_factory) -> Run:
     """A run with a checkpoint."""
-    run = finetune(DS, toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"), **FAST | LONG)
+    run = finetune(DS, toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"), **FAST | ENDLESS)
     until(lambda: run.history)
     return run.stop()
 
@@ -138,10 +139,13 @@ def test_a_checkpoint_that_lacks_a_byte_is_none(stopped, tmp_path):
             shutil.rmtree(folder)
 
 
-def test_without_a_whole_checkpoint_a_run_starts_over_and_says_so(tune, undisturbed):
-    run = tune()
-    until(lambda: run.history)
-    last = checkpoints.newest(run.stop().output_dir / "checkpoints")
+def test_without_a_whole_checkpoint_a_run_starts_over_and_says_so(tune, undisturbed, monkeypatch):
+    with monkeypatch.context() as patch:
+        there = hold_at(3, patch)
+        run = tune()
+        assert there.wait(30)
+        run.stop()
+    last = checkpoints.newest(run.output_dir / "checkpoints")
     os.truncate(last / "optimizer.pt", 100)
     assert run.resume().wait().status == "done"
     assert told(run) == told(undisturbed)
@@ -171,7 +175,7 @@ def test_a_history_that_grows_and_is_replaced_is_followed(tmp_path):
 
 
 def test_checkpoints_come_by_the_clock(tune):
-    run = tune(save_steps=None, save_minutes=1e-6, epochs=200)
+    run = tune(save_steps=None, save_minutes=1e-6, epochs=10_000)
     until(lambda: checkpoints.newest(run.output_dir / "checkpoints"))
     assert run.stop().status == "stopped"
 
@@ -256,8 +260,8 @@ def no_room(disk: Path):
 
 @UNFORKABLE
 @pytest.mark.parametrize("is_detached", [False, True])
-def test_a_full_disk_is_told_on_that_disk(tune, undisturbed, small_disk, is_detached):
-    run = tune(small_disk / "run", detached=is_detached)
+def test_a_full_disk_is_told_on_that_disk(tune, small_disk, is_detached):
+    run = tune(small_disk / "run", detached=is_detached, epochs=10_000)
     until(lambda: steps_of(run) > 8)  # whose checkpoint is on disk
     full = r"failed: The disk is full: .* Make room there. resume\(\) goes on"
     with no_room(small_disk), pytest.raises(UserError, match=full) as told_by:
@@ -266,8 +270,11 @@ def test_a_full_disk_is_told_on_that_disk(tune, undisturbed, small_disk, is_deta
     assert run._folder.read()["error"] in str(told_by.value)
     assert str(run.error) == str(attach(run.output_dir).error) == str(told_by.value)
     assert f"The last lines of {run.output_dir / 'run.log'}:\n" in str(run.error)
-    assert run.resume().wait().status == "done"
-    assert told(run) == told(undisturbed)
+    sure = told(run)[: checkpoints.step_of(checkpoints.newest(run.output_dir / "checkpoints"))]
+    run.resume()
+    until(lambda: steps_of(run) > len(sure))
+    assert run.stop().status == "stopped"
+    assert told(run)[: len(sure)] == sure
 
 
 def test_the_state_is_written_over_itself_where_there_is_no_room(tmp_path, monkeypatch):
@@ -407,7 +414,7 @@ def test_a_restart_of_the_machine_is_named(stopped, tmp_path, monkeypatch):
 
 @UNFORKABLE
 def test_runs_of_several_processes_take_turns(tune, tmp_path):
-    first = tune(tmp_path / "first", detached=True, epochs=2000)
+    first = tune(tmp_path / "first", detached=True, epochs=10_000)
     until(lambda: first.history)
     here, there = tune(tmp_path / "here"), tune(tmp_path / "there", detached=True)
     until(lambda: "queued: another run uses cpu" in there.log())
@@ -423,7 +430,7 @@ def test_runs_of_several_processes_take_turns(tune, tmp_path):
 
 
 def test_waiting_has_an_end(tune):
-    run = tune(epochs=2000)
+    run = tune(epochs=10_000)
     start = time.monotonic()
     assert run.wait(timeout=0.3) is run
     assert 0.2 < time.monotonic() - start < 5
@@ -432,7 +439,7 @@ def test_waiting_has_an_end(tune):
 
 
 def test_an_interrupt_of_wait_leaves_the_run_going(tune):
-    run = tune(epochs=2000)
+    run = tune(epochs=10_000)
     until(lambda: run.history)
     threading.Timer(0.3, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt, match=r"the run in .* goes on; its stop\(\) ends it"):
@@ -478,18 +485,19 @@ def test_the_panel_follows_any_run(stopped):
     panel = TrainingPanel(lambda: None, ErrorPanel(), "m", "runs/x", 512)
     panel.run = attach(stopped.output_dir)
     panel.refresh()
-    assert f"stopped · step {steps_of(stopped)} of {STEPS}" in panel.line.value
+    assert f"stopped · step {steps_of(stopped)} of 40000" in panel.line.value
 
 
 # The command line.
 
 
 @pytest.fixture
-def command(toy_model_dir, tmp_path) -> list[str]:
+def command(toy_model_dir, tmp_path, monkeypatch) -> list[str]:
     """`workbench finetune` of a small study."""
     recipe = Recipe(model=str(toy_model_dir("llama")), training=TrainingSettings(**FAST | LONG))
     recipe.to_yaml(tmp_path / "recipe.yaml")
     tables.write_jsonl(DS, tmp_path / "rows.jsonl")
+    monkeypatch.setattr(RunFolder, "append", detached.slowly(RunFolder.append))
     places = {"--recipe": "recipe.yaml", "--data": "rows.jsonl", "--output": "run"}
     return ["finetune", *(str(part) for name, file in places.items() for part in (name, tmp_path / file))]
 
