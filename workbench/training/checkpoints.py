@@ -22,7 +22,7 @@ def seal(checkpoint: Path) -> None:
     flush(checkpoint.parent)
     for other in _all(checkpoint.parent):
         if other != checkpoint:
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)  # what is left of it counts as incomplete
 
 
 def newest(folder: Path) -> Path | None:
@@ -36,7 +36,7 @@ def discard_incomplete(folder: Path, say: Callable[[str], None]) -> None:
     for checkpoint in _all(folder):
         if flaw := _flaw(checkpoint):
             say(f"{checkpoint.name} cannot be used: {flaw}")
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _all(folder: Path) -> list[Path]:

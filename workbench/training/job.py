@@ -34,6 +34,8 @@ def work(folder: RunFolder, should_stop: Callable[[], bool] = lambda: False) -> 
         folder.update(**outcome)
         folder.stop_file.unlink(missing_ok=True)
     folder.log(outcome["status"])
+    if outcome["status"] == "done":
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # three times the model, and of no more use
 
 
 def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, asked) -> dict:
@@ -64,8 +66,6 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
             checkpoint=last,
         )
     done["seconds"] = round(done["seconds"] + seconds_before, 2)
-    if not done["stopped"]:
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # three times the model, and of no more use
     return {"status": "stopped" if done["stopped"] else "done", "summary": state["summary"] | done}
 
 

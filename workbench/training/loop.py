@@ -207,12 +207,16 @@ def train(
 def _save(model, tokenizer, folder: Path, settings: TrainingSettings) -> None:
     """Write the result to `folder`, which never holds half of it."""
     fresh = folder.with_name(folder.name + ".new")
-    with models.quiet():
-        # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
-        adapter_only = {"save_embedding_layers": False} if settings.method == "lora" else {}
-        model.save_pretrained(fresh, **adapter_only)
-        tokenizer.save_pretrained(fresh)
-    flush(fresh)
+    # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
+    adapter_only = {"save_embedding_layers": False} if settings.method == "lora" else {}
+    try:
+        with models.quiet():
+            model.save_pretrained(fresh, **adapter_only)
+            tokenizer.save_pretrained(fresh)
+        flush(fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the room
+        raise
     if folder.exists():  # of a stop before
         shutil.rmtree(folder)
     fresh.rename(folder)
