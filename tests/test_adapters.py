@@ -10,6 +10,8 @@ from workbench.batching import collate
 from workbench.errors import UserError
 from workbench.prompts import Sample
 from workbench.training import TrainingSettings, adapters, finetune, recompute
+from workbench.training.loop import train
+from workbench.training.run import samples_of
 
 DS = table(
     [f"Write number {i}, {'please ' * (i % 3)}now." for i in range(8)],
@@ -41,11 +43,19 @@ def test_gradient_checkpointing_changes_no_gradient(toy_model_dir, architecture)
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_an_optimizer_learns_in_its_own_way(toy_model_dir, tmp_path, optimizer):
-    settings = FAST | {"optimizer": optimizer, "epochs": 3, "save_steps": 2}
-    run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
-    losses = [record["loss"] for record in run.history]
+    settings = TrainingSettings(**FAST, optimizer=optimizer, epochs=3)
+    model, losses = str(toy_model_dir("llama")), []
+    samples, _ = samples_of(DS, model, settings)
+    train(
+        model,
+        samples,
+        settings,
+        tmp_path,
+        on_record=lambda record: losses.append(record["loss"]),
+        should_stop=lambda: len(losses) == 4,  # which leaves a checkpoint
+    )
     assert losses[-1] < losses[0] - 0.1
-    (last,) = (tmp_path / "run/checkpoints").glob("checkpoint-*")
+    (last,) = (tmp_path / "checkpoints").glob("checkpoint-*")
     state = torch.load(last / "optimizer.pt")["state"]
     kept = {name for moments in state.values() for name in moments}
     assert ("exp_avg_sq_row" in kept) == (optimizer == "adafactor")

@@ -112,7 +112,7 @@ def test_no_circle_of_modules():
 
 def test_the_walk_sees_imports():
     assert {"forward", "models", "store"} <= imports("complexity.scoring") | imports("complexity.engine")
-    assert {"training.loop", "prompts", "errors"} <= imports("training.run")
+    assert {"training.launch", "prompts", "errors"} <= imports("training.run")
 
 
 def test_importing_the_package_costs_nothing():

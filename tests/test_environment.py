@@ -67,7 +67,7 @@ def test_every_core_dependency_has_a_floor_and_no_ceiling():
 
 
 def test_what_a_colab_lacks_is_known():
-    assert CORE.keys() - COLAB.keys() == {"datasketch", "gguf"}
+    assert CORE.keys() - COLAB.keys() == {"datasketch", "filelock", "gguf"}
 
 
 def test_environment_yml_takes_conda_forge_alone(conda):

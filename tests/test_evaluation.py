@@ -21,7 +21,7 @@ from workbench.evaluation import (
     level,
     run_program,
 )
-from workbench.training import finetune
+from workbench.training import Run, finetune
 
 try:
     level()
@@ -245,12 +245,12 @@ class TestEvaluate:
         with pytest.raises(UserError, match=message):
             evaluate(str(toy_model_dir("llama")), **arguments)
 
-    def test_an_unfinished_run(self, toy_model_dir, tmp_path):
+    def test_an_unfinished_run(self, toy_model_dir, tmp_path, monkeypatch):
         run = finetune(tasks(), toy_model_dir("llama"), tmp_path, dtype="float32", device="cpu").wait()
-        run.status = "running"
-        with pytest.raises(UserError, match=r"the run in .* is running; wait\(\) for it"):
-            evaluate(run, tasks())
-        run.status = "done"
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "status", "running")
+            with pytest.raises(UserError, match=r"the run in .* is running; wait\(\) for it"):
+                evaluate(run, tasks())
         assert len(evaluate(run, tasks(), max_new_tokens=1, dtype="float32").tasks) == 4
 
 

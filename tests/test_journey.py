@@ -202,14 +202,14 @@ def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     waited_for = []
-    monkeypatch.setattr(Run, "wait", interrupted)
     monkeypatch.setattr(journey, "evaluate", lambda *_, **__: study.reports["base"])
     begun = replace(study, folder=tmp_path, runs={}, reports={})
-    with pytest.raises(KeyboardInterrupt):
-        journey._tune_and_compare(begun, _silent)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journey._tune_and_compare(begun, _silent)
     (run,) = waited_for
-    run._thread.join()
-    assert run.status == "stopped"
+    assert run.wait().status == "stopped"
 
 
 @pytest.mark.model

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from workbench import models
 from workbench.errors import UserError
 from workbench.training import Run, finetune, loop
+from workbench.training.folder import RunFolder
 
 WORDS = ["add", "the", "list", "of", "words", "and", "return", "it", "sorted", "by", "length", "twice"]
 DS = table(
@@ -55,15 +57,18 @@ def same_training(run: Run, expected: Run) -> None:
 
 def hold_at(step: int, monkeypatch) -> threading.Event:
     """Let a run wait at `step` until it is asked to stop; the event tells that it is there."""
-    record, there = Run._record, threading.Event()
+    append, there = RunFolder.append, threading.Event()
 
-    def hold(run, found):
-        record(run, found)
+    def hold(folder, found):
+        append(folder, found)
         if found["step"] == step:
             there.set()
-            assert run._stop.wait(30)
+            until = time.monotonic() + 30
+            while not folder.stop_file.exists():
+                assert time.monotonic() < until
+                time.sleep(0.01)
 
-    monkeypatch.setattr(Run, "_record", hold)
+    monkeypatch.setattr(RunFolder, "append", hold)
     return there
 
 
@@ -231,7 +236,7 @@ def test_a_loss_that_is_no_number_fails_the_run(tune):
     state = json.loads((run.output_dir / "run.json").read_text())
     assert state["status"] == "failed"
     assert "the loss is" in state["error"]
-    assert "FloatingPointError" in (run.output_dir / "error.txt").read_text()
+    assert "FloatingPointError" in (run.output_dir / "run.log").read_text()
 
 
 def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):

@@ -36,6 +36,7 @@ _HOMES = {
     "compare": "comparison",
     "pack": "packing",
     "finetune": "training",
+    "attach": "training",
     "evaluate": "evaluation",
     "Recipe": "recipe",
     "preset": "presets",

@@ -90,6 +90,21 @@ def _parser() -> argparse.ArgumentParser:
     judged.add_argument("--against", type=Path, help="a report written before, to compare this one with")
     judged.set_defaults(run=_eval)
 
+    finetune = verbs.add_parser(
+        "finetune", help="fine-tune in the foreground; SIGTERM writes a checkpoint, the same command goes on"
+    )
+    finetune.add_argument(
+        "--recipe", type=Path, help="a recipe file with the model and its training settings"
+    )
+    finetune.add_argument("--data", help="the rows to train on, such as a selection (default: the recipe's)")
+    finetune.add_argument("--model", help="the model to tune")
+    finetune.add_argument("--output", type=Path, default=Path("runs/finetune"), help="folder of the run")
+    finetune.set_defaults(run=_finetune)
+
+    status = verbs.add_parser("status", help="how a run stands, from its folder")
+    status.add_argument("folder", type=Path)
+    status.set_defaults(run=_status)
+
     first_look = verbs.add_parser(
         "first-look", help="compute the scores, clusters and map that come with the bundled dataset again"
     )
@@ -176,6 +191,26 @@ def _eval(options) -> None:
         print(found, found.flipped.to_string(index=False), sep="\n")
     if options.output:
         print(f"wrote {report.save(options.output)}")
+
+
+def _finetune(options) -> None:
+    from dataclasses import asdict
+
+    from . import data
+    from .recipe import Recipe
+    from .training.foreground import run_here
+
+    recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
+    rows = data.load(options.data or recipe.data)
+    sys.exit(run_here(rows, options.model or recipe.model, options.output, **asdict(recipe.training)))
+
+
+def _status(options) -> None:
+    from .training import attach
+
+    run = attach(options.folder)
+    print(run)
+    print(run.error or run.log(lines=1))
 
 
 def _first_look(options) -> None:

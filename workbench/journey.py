@@ -186,8 +186,8 @@ def _tune_and_compare(study: Study, say) -> None:
         try:
             run.wait()
         except KeyboardInterrupt:
-            run.request_stop()  # else the interpreter waits for the whole training before it ends
-            raise
+            run.request_stop()
+            raise KeyboardInterrupt(f"the run in {run.output_dir} stops; its resume() goes on.") from None
         _evaluate(study, name, run, say)
 
 

@@ -3,23 +3,24 @@
 Each process of `accelerate launch` runs this module: it takes its share of the batches, and the first writes.
 """
 
-import json
 import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
 
-from . import data, models, prompts, tables
+from . import data, models
 from .errors import UserError
 from .exports.folder import new_folder
-from .exports.weights import history_of
 from .recipe import Recipe
-from .training import adapters, distributed
+from .training import adapters, checkpoints, distributed, failures, job, process
+from .training.folder import RunFolder
 from .training.loop import train
+from .training.run import samples_of
 
 _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 
@@ -88,15 +89,17 @@ def main(arguments: list[str]) -> None:
     """
     from accelerate import PartialState
 
-    folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
-    recipe = Recipe.from_yaml(folder / "recipe.yaml")
+    folder, resume = RunFolder(Path(arguments[0]), echo=True), "--resume" in arguments[1:]
+    recipe = Recipe.from_yaml(folder.path / "recipe.yaml")
     adapters.check_hardware(recipe.training)
     state = PartialState(cpu=recipe.training.device == "cpu")  # also gives each process a GPU of its own
     with state.main_process_first():  # which fetches what the others then find
         ds = data.load(recipe.data)
         models.resolve(recipe.model)
-    samples, summary = _samples(ds, recipe)
-    log = _Log(folder, recipe, summary) if state.is_main_process else None
+    samples, summary = samples_of(ds, recipe.model, recipe.training)
+    summary["processes"] = recipe.gpus
+    last = checkpoints.newest(folder.checkpoints) if resume else None
+    record = _begin(folder, recipe, summary, last) if state.is_main_process else lambda found: None
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
@@ -104,67 +107,34 @@ def main(arguments: list[str]) -> None:
             recipe.model,
             samples,
             recipe.training,
-            folder,
-            on_record=log.record if log else lambda found: None,
+            folder.path,
+            on_record=record,
             should_stop=lambda: distributed.agreed(stop.is_set()),
-            resume=resume,
+            checkpoint=last,
         )
     except Exception as error:
-        if log:
-            log.write("failed", str(error))
+        if state.is_main_process:
+            folder.update(status="failed", error=failures.describe(error, recipe.training, folder))
         raise
-    if log:
-        log.summary |= done
-        log.write("stopped" if done["stopped"] else "done")
+    if state.is_main_process:
+        folder.update(status="stopped" if done["stopped"] else "done", summary=summary | done)
     state.destroy_process_group()
 
 
-def _samples(ds, recipe: Recipe) -> tuple[list[prompts.Sample], dict]:
-    settings = recipe.training
-    samples = prompts.training_samples(
-        models.load_tokenizer(recipe.model),
-        ds["instruction"][:],
-        ds["response"][:],
-        settings.template,
-        settings.max_length,
-    )
-    with_targets = [sample for sample in samples if sample.n_targets]
-    if not with_targets:
-        raise UserError(
-            f"no row of {recipe.data} has a response token within max_length={settings.max_length}."
-        )
-    return with_targets, {
-        "samples": len(with_targets),
-        "samples_without_target": len(samples) - len(with_targets),
-        "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
-        "rows_sha256": tables.rows_sha256(ds),
-        "processes": recipe.gpus,
-    }
-
-
-class _Log:
-    """`run.json` and `history.jsonl`, as every run has them."""
-
-    def __init__(self, folder: Path, recipe: Recipe, summary: dict):
-        self.folder, self.recipe, self.summary = folder, recipe, summary
-        self.history = history_of(folder)
-        self.write("running")
-
-    def record(self, found: dict) -> None:
-        self.history = [entry for entry in self.history if entry["step"] < found["step"]] + [found]
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
-        (self.folder / "history.jsonl").write_text(lines)
-        print(f"step {found['step']} of {found['of']}: loss {found['loss']:.4f}", flush=True)
-
-    def write(self, status: str, error: str | None = None) -> None:
-        state = {
-            "status": status,
-            "error": error,
-            "model": self.recipe.model,
-            "settings": asdict(self.recipe.training),
-            "summary": self.summary,
+def _begin(folder: RunFolder, recipe: Recipe, summary: dict, last: Path | None) -> Callable[[dict], None]:
+    """Write the run's files as they are before its first step; returns what adds a record to them."""
+    folder.write(
+        {
+            "status": "running",
+            "error": None,
+            "detached": False,
+            "process": process.identity(),
+            "model": recipe.model,
+            "settings": asdict(recipe.training),
+            "summary": summary,
         }
-        (self.folder / "run.json").write_text(json.dumps(state, indent=2))
+    )
+    return job.recorder(folder, folder.keep_history(checkpoints.step_of(last) if last else 0))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,12 @@ def agreed(wish: bool) -> bool:
     return bool(found)
 
 
+def wait() -> None:
+    """Return when all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def save(trainer, folder: Path, **options) -> None:
     """Write the trained model, its shards put together, from the first process."""
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)

@@ -1,6 +1,7 @@
 """One fine-tuning from start to end, in the calling thread: Hugging Face's Trainer over a `Schedule`."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -8,13 +9,13 @@ from pathlib import Path
 
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from .. import forward, models
 from ..errors import UserError
 from ..memory import PeakMemory
 from ..prompts import Sample
-from . import adapters, distributed, recompute
+from . import adapters, checkpoints, distributed, recompute
+from .durable import flush
 from .schedule import Collator, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
@@ -27,7 +28,8 @@ class _PlanTrainer(Trainer):
 
 
 class _Reporter(TrainerCallback):
-    """Turns the Trainer's events into history records, and a wish to stop into a checkpoint and an end."""
+    """Turns the Trainer's events into history records and sealed checkpoints, and a wish to stop into a
+    checkpoint and an end."""
 
     def __init__(self, schedule, settings, memory, on_record, should_stop):
         self.schedule, self.settings, self.memory = schedule, settings, memory
@@ -35,22 +37,45 @@ class _Reporter(TrainerCallback):
         self.stopped = False
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.first_step, self.started = state.global_step, time.perf_counter()
+        self.started = self.saved = time.perf_counter()
+        self.save_seconds = 0.0
+        self.step = state.global_step
+        self.processes = args.world_size
+        self.tokens = self.tokens_before = self.schedule.tokens(0, self.passes(self.step))
+
+    def passes(self, steps: int) -> int:
+        """Batches of the schedule in so many optimizer steps."""
+        return steps * self.settings.accumulation * self.processes
 
     def on_step_end(self, args, state, control, **kwargs):
+        self.step_ended = time.perf_counter()
         if self.should_stop() and state.global_step < state.max_steps:
             self.stopped = control.should_training_stop = control.should_save = True
+        elif distributed.agreed(self._is_due()) and state.global_step < state.max_steps:
+            control.should_save = True
+
+    def _is_due(self) -> bool:
+        if self.settings.save_minutes is None:
+            return False
+        # Checkpoints of a large model on a slow disk may take a twentieth of the time and no more.
+        pause = max(60 * self.settings.save_minutes, 20 * self.save_seconds)
+        return self.step_ended - self.saved >= pause
+
+    def on_save(self, args, state, control, **kwargs):
+        distributed.wait()  # until all have written their part
+        if state.is_world_process_zero:
+            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.saved = time.perf_counter()
+        self.save_seconds = self.saved - self.step_ended
 
     def on_log(self, args, state, control, logs, **kwargs):
         if "loss" not in logs:
             return  # the Trainer's closing summary
-        if not math.isfinite(float(logs["loss"])):
-            raise FloatingPointError(
-                f"the loss is {logs['loss']} at step {state.global_step}; try a lower learning_rate than "
-                f"{self.settings.learning_rate:g}, or dtype='float32'."
-            )
-        passes = self.settings.accumulation * args.world_size
-        tokens = self.schedule.tokens(self.first_step * passes, state.global_step * passes)
+        self._check_finite("the loss", logs["loss"], state.global_step)
+        if not args.fp16:  # whose scaler skips such a step and goes on
+            self._check_finite("the norm of the gradient", logs.get("grad_norm", 0.0), state.global_step)
+        self.tokens += self.schedule.tokens(self.passes(self.step), self.passes(state.global_step))
+        self.step = state.global_step
         seconds = time.perf_counter() - self.started
         self.on_record(
             {
@@ -58,12 +83,19 @@ class _Reporter(TrainerCallback):
                 "of": state.max_steps,
                 "loss": float(logs["loss"]),
                 "learning_rate": logs["learning_rate"],
-                "tokens": tokens,
+                "tokens": self.tokens,
                 "seconds": round(seconds, 3),
-                "tokens_per_second": round(tokens / seconds, 1),
+                "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
                 "peak_memory_mib": round(self.memory.update()),
             }
         )
+
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(float(value)):
+            raise FloatingPointError(
+                f"{what} is {value} at step {step}; try a lower learning_rate than "
+                f"{self.settings.learning_rate:g}, or dtype='float32'."
+            )
 
 
 def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
@@ -85,7 +117,6 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         logging_nan_inf_filter=False,  # which would log a NaN loss as 0
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 500,
-        save_total_limit=1,
         seed=settings.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=device != "cpu",
@@ -105,12 +136,13 @@ def train(
     *,
     on_record: Callable[[dict], None],
     should_stop: Callable[[], bool],
-    resume: bool = False,
+    checkpoint: Path | None = None,
 ) -> dict:
     """Tune `model_name` on `samples`; the weights or the adapter end in `folder/model`.
 
     `on_record` gets a record after each optimizer step. When `should_stop()` turns true, a checkpoint is
-    written and training ends; with `resume` it goes on from there. Returns a summary of the run.
+    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. Returns a
+    summary of the run.
     """
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
@@ -125,10 +157,10 @@ def train(
     model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
     recompute.enable(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    checkpoints = folder / "checkpoints"
-    with PeakMemory(device) as memory, forward.packed_loss(base) if isolated else nullcontext():
+    packed = forward.packed_loss(base) if isolated else nullcontext()
+    with PeakMemory(device) as memory, packed, models.quiet():
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
-        arguments = _arguments(checkpoints, settings, device)
+        arguments = _arguments(folder / "checkpoints", settings, device)
         trainer = _PlanTrainer(
             model=model,
             args=arguments,
@@ -138,15 +170,9 @@ def train(
         )
         trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
         trainer.remove_callback(PrinterCallback)
-        last = get_last_checkpoint(str(checkpoints)) if resume else None
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
-    with models.quiet():
-        # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
-        adapter_only = {"save_embedding_layers": False} if settings.method != "full" else {}
-        distributed.save(trainer, folder / "model", **adapter_only)
-        if trainer.is_world_process_zero():
-            tokenizer.save_pretrained(folder / "model")
+    _save(trainer, tokenizer, folder / "model", settings)
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,
@@ -155,3 +181,23 @@ def train(
         "memory_before_mib": round(memory.start_mib),
         "peak_memory_mib": round(memory.peak_mib),
     }
+
+
+def _save(trainer, tokenizer, folder: Path, settings: TrainingSettings) -> None:
+    """Write the result to `folder`, which never holds half of it."""
+    fresh = folder.with_name(folder.name + ".new")
+    # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
+    adapter_only = {"save_embedding_layers": False} if settings.method != "full" else {}
+    try:
+        with models.quiet():
+            distributed.save(trainer, fresh, **adapter_only)
+            if not trainer.is_world_process_zero():
+                return
+            tokenizer.save_pretrained(fresh)
+        flush(fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the room
+        raise
+    if folder.exists():  # of a stop before
+        shutil.rmtree(folder)
+    fresh.rename(folder)

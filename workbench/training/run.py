@@ -1,14 +1,9 @@
-"""A fine-tuning that leaves the notebook usable: a thread, with everything it tells also in its folder.
+"""A fine-tuning that leaves the notebook usable: a thread of it, or (`detached`) a process that outlives it.
 
-`run.json` holds settings, status and summary, `history.jsonl` a line for each optimizer step, `model/` the
-result. Runs of one process queue, because they would only slow each other down.
+A `Run` holds nothing that is not in its folder, so any notebook or shell can take it up with `attach`.
 """
 
-import json
-import shutil
-import threading
 import time
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,14 +11,14 @@ import datasets
 
 from .. import models, progress, prompts, tables
 from ..errors import UserError
-from ..memory import release
 from ..prompts import Sample
+from . import launch
 from .adapters import check_hardware
-from .loop import train
+from .folder import History, RunFolder
 from .schedule import fitted
 from .settings import TrainingSettings, settings_of
 
-_one_at_a_time = threading.Lock()
+_EVERY = 0.2  # seconds between looks at a run that is waited for
 
 
 class Run:
@@ -33,51 +28,83 @@ class Run:
     seconds, peak memory in MiB); `summary` describes the whole.
     """
 
-    def __init__(
-        self, model: str, samples: list[Sample], settings: TrainingSettings, output_dir: Path, summary: dict
-    ):
-        self.model, self.settings, self.output_dir = model, settings, output_dir
-        self.status = "queued"
-        self.error: Exception | None = None
-        self.history: list[dict] = []
-        self.summary = summary
-        self._samples = samples
-        self._stop = threading.Event()
-        self._start(resume=False)
+    def __init__(self, output_dir: Path):
+        self.output_dir = output_dir
+        self._folder = RunFolder(output_dir)
+        self._history = History(self._folder.history_file)
 
     @property
-    def model_dir(self) -> Path:
-        """Where the tuned model is, once the run is done or stopped."""
-        return self.output_dir / "model"
-
-    def wait(self) -> "Run":
-        """Return when the run has ended, showing its progress; raise if it failed."""
-        bar = None
-        while self.active:
-            self._thread.join(timeout=0.2)
-            if self.history:
-                last = self.history[-1]
-                bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
-                bar.update(last["step"] - bar.n)
-                bar.set_postfix_str(
-                    f"loss {last['loss']:.3f}, {last['tokens_per_second']:.0f} tokens/s", False
-                )
-        if bar:
-            bar.close()
-        if self.error:
-            mendable = isinstance(self.error, UserError | FloatingPointError)
-            kind = UserError if mendable else RuntimeError
-            raise kind(f"The run in {self.output_dir} failed: {self.error}") from self.error
-        return self
+    def status(self) -> str:
+        return launch.state_of(self._folder)["status"]
 
     @property
     def active(self) -> bool:
         """Whether the run is queued or running."""
-        return self._thread.is_alive()
+        return self.status in launch.ACTIVE or launch.thread_of(self._folder) is not None
+
+    @property
+    def error(self) -> UserError | None:
+        """The cause of a failure, the next step and the last lines of the log."""
+        text = launch.state_of(self._folder)["error"]
+        return UserError(f"The run in {self.output_dir} failed: {text}") if text else None
+
+    @property
+    def history(self) -> list[dict]:
+        return self._history.read()
+
+    @property
+    def model(self) -> str:
+        """The model that is tuned: a name, or the path of a folder."""
+        return self._folder.read()["model"]
+
+    @property
+    def settings(self) -> TrainingSettings:
+        return TrainingSettings(**self._folder.read()["settings"])
+
+    @property
+    def summary(self) -> dict:
+        return self._folder.read()["summary"]
+
+    @property
+    def model_dir(self) -> Path:
+        """Where the tuned model is, once the run is done or stopped."""
+        return self._folder.model
+
+    def log(self, lines: int = 20) -> str:
+        """The last lines of the log."""
+        return "\n".join(self._folder.tail(lines))
+
+    def wait(self, timeout: float | None = None) -> "Run":
+        """Return when the run has ended, or after `timeout` seconds, showing its progress; raise if it
+        failed."""
+        until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        try:
+            self._follow(until)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the run in {self.output_dir} goes on; its stop() ends it.") from None
+        if not self.active and (error := self.error):
+            raise error
+        return self
+
+    def _follow(self, until: float) -> None:
+        bar = None
+        try:
+            while self.active and time.monotonic() < until:
+                time.sleep(min(_EVERY, max(0.0, until - time.monotonic())))
+                if history := self.history:
+                    last = history[-1]
+                    bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
+                    bar.update(last["step"] - bar.n)
+                    speed = f"{last['tokens_per_second']:.0f} tokens/s"
+                    bar.set_postfix_str(f"loss {last['loss']:.3f}, {speed}", False)
+        finally:
+            if bar:
+                bar.close()
 
     def request_stop(self) -> None:
         """Ask the run to end after its current step, with a checkpoint to `resume` from."""
-        self._stop.set()
+        if self.active:
+            self._folder.stop_file.touch()
 
     def stop(self) -> "Run":
         """`request_stop`, and wait for the end."""
@@ -85,76 +112,21 @@ class Run:
         return self.wait()
 
     def resume(self) -> "Run":
-        """Go on from the last checkpoint of a stopped or failed run."""
-        if self.active or self.status == "done":
-            raise UserError(
-                f"the run in {self.output_dir} is {self.status}; only an ended one can be resumed."
-            )
-        self._stop.clear()
-        self._start(resume=True)
+        """Go on from the last checkpoint of a stopped or failed run, as it ran before: here, or detached."""
+        launch.start(self._folder, self._folder.read()["detached"])
         return self
 
-    def _start(self, resume: bool) -> None:
-        self.status, self.error = "queued", None
-        self._write()
-        self._thread = threading.Thread(
-            target=self._train, args=(resume,), name=_thread_name(self.output_dir)
-        )
-        self._thread.start()
-
-    def _train(self, resume: bool) -> None:
-        with _one_at_a_time:
-            self.status = "running"
-            self._write()
-            try:
-                done = train(
-                    self.model,
-                    self._samples,
-                    self.settings,
-                    self.output_dir,
-                    on_record=self._record,
-                    should_stop=self._stop.is_set,
-                    resume=resume,
-                )
-                self.summary |= done
-                self.status = "stopped" if done["stopped"] else "done"
-            except Exception as error:  # whatever it was: the notebook learns of it from wait() and status
-                self.error, self.status = error, "failed"
-                (self.output_dir / "error.txt").write_text(traceback.format_exc())
-            release()
-            self._write()
-
-    def _record(self, record: dict) -> None:
-        if self.history and self.history[-1]["step"] >= record["step"]:
-            self._forget_from(record["step"])
-        self.history.append(record)
-        with (self.output_dir / "history.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
-
-    def _forget_from(self, step: int) -> None:
-        """Drop what a failed run did after the checkpoint from which it now goes on."""
-        self.history = [record for record in self.history if record["step"] < step]
-        lines = "".join(json.dumps(record) + "\n" for record in self.history)
-        (self.output_dir / "history.jsonl").write_text(lines)
-
-    def _write(self) -> None:
-        state = {
-            "status": self.status,
-            "error": str(self.error) if self.error else None,
-            "model": self.model,
-            "settings": asdict(self.settings),
-            "summary": self.summary,
-            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        (self.output_dir / "run.json").write_text(json.dumps(state, indent=2))
-
     def __repr__(self) -> str:
-        step = f", step {self.history[-1]['step']} of {self.history[-1]['of']}" if self.history else ""
+        history = self.history
+        step = f", step {history[-1]['step']} of {history[-1]['of']}" if history else ""
         return f"<Run {self.output_dir}: {self.status}{step}>"
 
 
-def _thread_name(output_dir: Path) -> str:
-    return f"finetune {output_dir.resolve()}"
+def attach(output_dir: str | Path) -> Run:
+    """The run in `output_dir`, whoever started it: a notebook before its kernel's restart, or a script."""
+    if not RunFolder(Path(output_dir)).state_file.exists():
+        raise UserError(f"output_dir={str(output_dir)!r} holds no run; start one with wb.finetune.")
+    return Run(Path(output_dir))
 
 
 def finetune(
@@ -163,25 +135,39 @@ def finetune(
     output_dir: str | Path = "runs/finetune",
     *,
     overwrite: bool = False,
+    detached: bool = False,
     **settings,
 ) -> Run:
     """Start tuning `model` on `ds` (columns `instruction`, `response`) and return at once.
 
+    The run is a thread of this process; with `detached` it is a process of its own, which goes on when the
+    kernel and the browser are closed, and which `attach` finds again. Runs wait for each other.
     `settings` are those of `TrainingSettings`. `output_dir` must not hold a run already, unless `overwrite`.
     """
+    folder = prepare(ds, model, output_dir, overwrite=overwrite, **settings)
+    launch.start(folder, detached)
+    return Run(folder.path)
+
+
+def prepare(
+    ds: datasets.Dataset, model: str | Path, output_dir: str | Path, *, overwrite: bool = False, **settings
+) -> RunFolder:
+    """A folder with all that a run of `finetune` needs, not started yet."""
     settings = settings_of(settings)
     check_hardware(settings)
+    folder = RunFolder(Path(output_dir))
+    launch.check_free(folder, overwrite)
+    samples, summary = samples_of(ds, model, settings)
+    state = {"model": launch.lasting_name(model), "settings": asdict(settings), "summary": summary}
+    launch.create(folder, samples, state, overwrite)
+    return folder
+
+
+def samples_of(
+    ds: datasets.Dataset, model: str | Path, settings: TrainingSettings
+) -> tuple[list[Sample], dict]:
+    """What a run on `ds` trains on, and what its summary says of that."""
     tables.require(ds, ["instruction", "response"], "wb.load")
-    output_dir = Path(output_dir)
-    if any(thread.name == _thread_name(output_dir) for thread in threading.enumerate()):
-        raise UserError(
-            f"output_dir={str(output_dir)!r} holds a run that is not done; wait() for it or stop() it."
-        )
-    if (output_dir / "run.json").exists() and not overwrite:
-        raise UserError(
-            f"output_dir={str(output_dir)!r} holds a run already; "
-            f"choose another folder, or pass overwrite=True."
-        )
     tokenizer = models.load_tokenizer(model)
     whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
     samples, pieces = fitted(whole, settings)
@@ -190,14 +176,10 @@ def finetune(
         raise UserError(
             f"none of the {len(ds)} rows has a response token within max_length={settings.max_length}."
         )
-    summary = {
+    return with_targets, {
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
         "overlong": str(pieces),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
         "rows_sha256": tables.rows_sha256(ds),
     }
-    if (output_dir / "run.json").exists():  # never a folder that is something else
-        shutil.rmtree(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    return Run(str(model), with_targets, settings, output_dir, summary)

@@ -32,9 +32,11 @@ class TrainingSettings:
     `overlong` says what becomes of samples above `max_length`, as in `wb.pack`: a piece of a split one goes
     on where the last ended, without the prompt, and each token is predicted once. `gradient_checkpointing`
     computes whole layers again to save memory; without it, only what is cheap to compute.
-    `dtype` is that of the matrix products; fully tuned weights stay float32. `save_steps` counts optimizer
-    steps between checkpoints; None writes one only when the run is stopped. `leaky=True` trains as the
-    paper's collator does, with samples of a row seeing each other: for comparison only.
+
+    `dtype` is that of the matrix products; fully tuned weights stay float32. A checkpoint is written when the
+    run is stopped, every `save_minutes` (less often where that would take a twentieth of the time; None:
+    never) and, if given, every `save_steps` optimizer steps. `leaky=True` trains as the paper's collator
+    does, with samples of a row seeing each other: for comparison only.
     """
 
     method: str = "full"
@@ -55,6 +57,7 @@ class TrainingSettings:
     lora_alpha: int = 16
     lora_dropout: float = 0.1
     gradient_checkpointing: bool = False
+    save_minutes: float | None = 20.0
     save_steps: int | None = None
     dtype: str = "auto"
     tf32: bool = False
@@ -70,6 +73,8 @@ class TrainingSettings:
             positive(name, getattr(self, name))
         if self.save_steps is not None:
             positive("save_steps", self.save_steps)
+        if self.save_minutes is not None and not self.save_minutes > 0:
+            raise UserError(f"save_minutes={self.save_minutes!r} must be above 0, or None for never.")
         if not isinstance(self.learning_rate, Real) or not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
 
