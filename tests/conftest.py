@@ -1,6 +1,7 @@
 """What all tests share: a cache of their own, no hub, and toy models that are built here in a moment."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,16 @@ def _apart_from_the_world(request, monkeypatch, tmp_path):
         torch.set_num_threads(1)  # toys are too small to share out
     else:
         torch.set_num_threads(os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def evalplus() -> None:
+    """EvalPlus, fetched once into the user's own cache, where the judges of all tests find it."""
+    from workbench.evaluation import evalplus_home
+
+    for place in evalplus_home.home():
+        sys.path.append(place)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ try:
 except SandboxError as refused:
     pytest.skip(str(refused), allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("evalplus")
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder is not beside this checkout")
 

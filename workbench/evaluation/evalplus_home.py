@@ -30,11 +30,12 @@ def python_path(*first: Path) -> str:
             f"judging by EvalPlus's rules needs {', '.join(missing)}; "
             'install them with pip install "codetune-workbench[eval]".'
         )
-    places = [*map(str, first), *_home(), os.environ.get("PYTHONPATH", "")]
+    places = [*map(str, first), *home(), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, places))
 
 
-def _home() -> list[str]:
+def home() -> list[str]:
+    """The places to import from by which EvalPlus is found, beside those of this process."""
     try:
         if version("evalplus") == VERSION:
             return []
