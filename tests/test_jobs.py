@@ -442,8 +442,13 @@ def test_an_interrupt_of_wait_leaves_the_run_going(tune):
     run = tune(epochs=10_000)
     until(lambda: run.history)
     threading.Timer(0.3, _thread.interrupt_main).start()
-    with pytest.raises(KeyboardInterrupt, match=r"the run in .* goes on; its stop\(\) ends it"):
-        run.wait()
+    # Where the tests run in a shell's background, Ctrl-C is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"the run in .* goes on; its stop\(\) ends it"):
+            run.wait(60)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert run.active
     run.stop()
 
