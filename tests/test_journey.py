@@ -118,7 +118,7 @@ class TestToyJourney:
         assert coverage["mmd"]["ifd-cluster"] == pytest.approx(study.selection.coverage.mmd)
         assert coverage["n_kept"]["random median"] == results["kept"]
         assert coverage["radius"]["random 5 %"] <= coverage["radius"]["random 95 %"]
-        assert set(results["padding"]) == {"max", "pad", "dynamic", "bfd"}
+        assert set(results["padding"]) == {"max", "pad", "dynamic", "balanced", "flat", "bfd", "exact"}
         assert results["agreement_with_bundled_scores"]["rows"] == 32
         assert not results["agreement_with_bundled_scores"]["same_model"]
         assert list(results["seconds"]) == ["load", "look", "choose", "pack", "tune_and_compare"]
