@@ -19,15 +19,26 @@ from scipy.stats import spearmanr
 import workbench as wb
 from workbench import memory
 from workbench.complexity import engine, pairs
+from workbench.prompts import Sample
 
 MODEL = "smollm2-135m-q4_1"
 SIDE = 4096
 
 
-def rate(dtype: torch.dtype, device: str) -> float:
+def rate(dtype: torch.dtype, device: str, side: int = SIDE) -> float:
     """FLOP/s of a large matrix product."""
-    a = torch.randn(SIDE, SIDE, dtype=torch.float32).to(device, dtype)
-    return 2 * SIDE**3 / seconds(lambda: a @ a, device)
+    a = torch.randn(side, side, dtype=torch.float32).to(device, dtype)
+    return 2 * side**3 / seconds(lambda: a @ a, device)
+
+
+def necessary(model, samples: list[Sample]) -> int:
+    """FLOP of one pass: 2 x parameters x tokens, the LM head on scored positions only."""
+    head = model.get_output_embeddings().weight.numel()
+    body = sum(
+        p.numel() for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name
+    )
+    tokens = sum(len(sample.input_ids) for sample in samples)
+    return 2 * (body * tokens + head * sum(sample.n_targets for sample in samples))
 
 
 def seconds(work, device: str) -> float:
@@ -74,10 +85,8 @@ def main() -> None:
     limit = wb.models.context_length(MODEL)
     made = pairs.pairs(tokenizer, asked, answered, limit)
     samples = [s for pair in made if pair.scorable for s in (pair.alone, pair.conditioned)]
-    head = plain.get_output_embeddings().weight.numel()
-    body = sum(p.numel() for name, p in plain.named_parameters() if "embed" not in name)
     tokens = sum(len(sample.input_ids) for sample in samples)
-    work = 2 * (body * tokens + head * sum(sample.n_targets for sample in samples))
+    work = necessary(plain, samples)
     print(f"{len(rows)} rows of {options.data}, {tokens:,} tokens, {work / 1e12:.2f} TFLOP necessary")
 
     def ours(name):

@@ -9,10 +9,10 @@ the slower two. Prints rows and tokens a second, the share of the rate of a larg
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import torch
+from scoring import necessary, rate, seconds
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from workbench import forward, memory, models
@@ -55,14 +55,6 @@ def rows(n: int, vocabulary: int) -> list[Pair]:
     return made
 
 
-def timed(work, device: str) -> float:
-    start = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 @torch.inference_mode()
 def padded(model, pairs: list[Pair], size: int) -> None:
     """`size` rows at a time in their order, padded, by the model's own forward pass."""
@@ -84,11 +76,6 @@ def main() -> None:
         model = AutoModelForCausalLM.from_config(SHAPES[options.shape], dtype=torch.bfloat16).eval()
     pairs = rows(options.rows, model.config.vocab_size)
     few = pairs[: max(32, len(pairs) // 10)]
-    head = model.get_output_embeddings().weight.numel()
-    body = sum(
-        p.numel() for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name
-    )
-    square = torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16)
     ways = {
         "ours": (pairs, lambda: list(Engine(model, TOKEN_BUDGET[device.split(":")[0]])(pairs))),
         "padded, 16": (few, lambda: padded(model, few, 16)),
@@ -97,20 +84,20 @@ def main() -> None:
     found: dict[str, list[float]] = {name: [] for name in ways}
     with memory.kept():
         for _ in range(ROUNDS + 1):  # the first warms up
-            rate = 2 * SIDE**3 / timed(lambda: square @ square, device)
+            speed = rate(torch.bfloat16, device, SIDE)
             for name, (_, work) in ways.items():
-                found[name].append(timed(work, device))
-    print(f"{options.shape} on {device}, bfloat16, matrix rate {rate / 1e12:.1f} TFLOP/s")
+                found[name].append(seconds(work, device))
+    print(f"{options.shape} on {device}, bfloat16, matrix rate {speed / 1e12:.1f} TFLOP/s")
     speeds = {}
     for name, (some, _) in ways.items():
         took = statistics.median(found[name][1:])
         samples = [s for pair in some for s in (pair.alone, pair.conditioned)]
         tokens = sum(len(s.input_ids) for s in samples)
-        work = 2 * (body * tokens + head * sum(s.n_targets for s in samples))
+        work = necessary(model, samples)
         speeds[name] = len(some) / took
         print(
             f"{name:12}{speeds[name]:9.2f} rows/s{tokens / took:11,.0f} tokens/s"
-            f"{work / took / rate:7.0%} of rate"
+            f"{work / took / speed:7.0%} of rate"
             f"   ours x{speeds['ours'] / speeds[name]:.1f}"
         )
 

@@ -1,20 +1,21 @@
 """A run's result -> a folder that transformers or peft loads."""
 
-import json
 import shutil
 from pathlib import Path
 
 from .. import models
 from ..errors import MissingFileError, UserError, one_of
+from ..training.folder import History, RunFolder
 
 FORMATS = ("merged", "adapter")
 
 
 def state_of(run: Path) -> dict:
     """run.json of the run in folder `run`, if it has left a model."""
-    if not (run / "run.json").is_file():
+    folder = RunFolder(run)
+    if not folder.state_file.is_file():
         raise MissingFileError(f"{run} holds no run.json; give a run, or the output_dir of one.")
-    state = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    state = folder.read()
     if state["status"] not in ("done", "stopped"):
         raise UserError(f"the run in {run} is {state['status']}; only a done or stopped one has a model.")
     return state
@@ -22,8 +23,7 @@ def state_of(run: Path) -> dict:
 
 def history_of(run: Path) -> list[dict]:
     """The records of the run's optimizer steps."""
-    log = run / "history.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return History(RunFolder(run).history_file).read()
 
 
 def write(run: Path, state: dict, folder: Path, format: str, dtype: str) -> None:

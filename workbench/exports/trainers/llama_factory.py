@@ -2,7 +2,6 @@
 
 import json
 
-from ...training.settings import OPTIMIZERS
 from .translate import Job, as_yaml
 
 _NAME = "selection"
@@ -58,21 +57,8 @@ def _values(job: Job, template: str | None) -> dict:
         "packing": job.packed,
         "neat_packing": job.packed,  # packed samples do not see each other
         "flash_attn": "fa2" if job.packed else "auto",
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": settings.scheduler,
-        "warmup_steps": settings.warmup_steps,
-        "weight_decay": settings.weight_decay,
-        "optim": OPTIMIZERS[settings.optimizer],
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": job.batch_size,
-        "gradient_accumulation_steps": settings.accumulation,
         "disable_gradient_checkpointing": not settings.gradient_checkpointing,
-        "bf16": job.bf16,
-        "fp16": settings.dtype == "float16",
-        "tf32": True if settings.tf32 else None,
-        "seed": settings.seed,
-        "logging_steps": 1,
-        "report_to": "none",
+        **job.trainer_arguments,
         "output_dir": "llama_factory",
     }
     if settings.method != "full":

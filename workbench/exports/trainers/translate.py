@@ -13,6 +13,7 @@ from ...prompts import TEMPLATES
 from ...recipe import Recipe
 from ...training import TrainingSettings
 from ...training.adapters import LORA_TARGETS
+from ...training.settings import OPTIMIZERS
 
 _UNPACKED = ("max", "pad")
 assert set(_UNPACKED) < set(STRATEGIES)
@@ -33,6 +34,27 @@ class Job:
     def bf16(self) -> bool:
         """Such trainers run on GPUs, where "auto" is bfloat16."""
         return self.settings.dtype in ("auto", "bfloat16")
+
+    @property
+    def trainer_arguments(self) -> dict:
+        """What transformers' `TrainingArguments` hold, in its names, for trainers that take them."""
+        settings = self.settings
+        values = {
+            "learning_rate": settings.learning_rate,
+            "lr_scheduler_type": settings.scheduler,
+            "warmup_steps": settings.warmup_steps,
+            "weight_decay": settings.weight_decay,
+            "optim": OPTIMIZERS[settings.optimizer],
+            "num_train_epochs": settings.epochs,
+            "per_device_train_batch_size": self.batch_size,
+            "gradient_accumulation_steps": settings.accumulation,
+            "bf16": self.bf16,
+            "fp16": settings.dtype == "float16",
+            "seed": settings.seed,
+            "logging_steps": 1,
+            "report_to": "none",
+        }
+        return values | ({"tf32": True} if settings.tf32 else {})
 
     @property
     def notes(self) -> list[str]:

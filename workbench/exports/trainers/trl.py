@@ -2,7 +2,6 @@
 
 import json
 
-from ...training.settings import OPTIMIZERS
 from .translate import Job
 
 _SCRIPT = '''"""Fine-tuning with TRL; run it in this folder:
@@ -40,9 +39,7 @@ def files(job: Job) -> dict[str, str]:
     adapted, four_bit = job.settings.method != "full", job.settings.method == "qlora"
     command = "python trl_sft.py"
     if job.gpus > 1:
-        sharded = (
-            "" if adapted else "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
-        )
+        sharded = "" if adapted else _SHARDED
         command = f"accelerate launch --num_processes {job.gpus} {sharded}trl_sft.py"
     imports = [
         *(["import torch"] if four_bit else []),
@@ -68,29 +65,14 @@ def files(job: Job) -> dict[str, str]:
 
 def _arguments(job: Job) -> dict[str, str]:
     """Arguments of SFTConfig, as Python."""
-    settings = job.settings
     values = {
         "output_dir": "trl",
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": settings.scheduler,
-        "warmup_steps": settings.warmup_steps,
-        "weight_decay": settings.weight_decay,
-        "optim": OPTIMIZERS[settings.optimizer],
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": job.batch_size,
-        "gradient_accumulation_steps": settings.accumulation,
-        "max_length": settings.max_length,
+        "max_length": job.settings.max_length,
         "packing": job.packed,
         "completion_only_loss": True,
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "bf16": job.bf16,
-        "fp16": settings.dtype == "float16",
-        "seed": settings.seed,
-        "logging_steps": 1,
-        "report_to": "none",
+        "gradient_checkpointing": job.settings.gradient_checkpointing,
+        **job.trainer_arguments,
     }
-    if settings.tf32:
-        values["tf32"] = True
     return {name: _text(value) for name, value in values.items()} | {"model_init_kwargs": _loading(job)}
 
 
