@@ -23,6 +23,7 @@ from transformers import (
     set_seed,
 )
 
+pytest.register_assert_rewrite("browsing")  # it asserts, and is no test module
 os.environ["WORKBENCH_QUIET"] = "1"
 hypothesis.settings.register_profile("workbench", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("workbench")

@@ -1,0 +1,156 @@
+"""A real JupyterLab with nobody's settings, and a real browser in it: what the browser tests share.
+
+Use: `with jupyter(tmp_path, ["00_quickstart"]) as lab, lab.opened("00_quickstart") as page: ...`
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from execution import FOLDER
+from huggingface_hub import constants
+
+from workbench import store
+
+PATIENCE = 300  # seconds that any one step may take on a slow machine
+CHROMIUM = next(
+    filter(
+        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    ),
+    None,
+)
+# WebGL in software, for machines without a graphics card.
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
+
+KERNEL_IS_IDLE = """() => {
+    const session = window.jupyterapp?.shell.currentWidget?.sessionContext?.session;
+    return session?.kernel?.status === "idle";
+}"""
+RUN_ALL = """() => { jupyterapp.commands.execute("notebook:run-all-cells"); }"""
+RUN_TO_TAGGED = """(tag) => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    const tagged = (cell) => (cell.model.getMetadata("tags") ?? []).includes(tag);
+    notebook.activeCellIndex = notebook.widgets.findIndex(tagged);
+    jupyterapp.commands.execute("notebook:run-all-above")
+        .then(() => jupyterapp.commands.execute("notebook:run-cell"));
+}"""
+DARK = """() => jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"})"""
+ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
+    .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
+    .filter((output) => output.output_type === "error")
+    .map((output) => output.ename + ": " + output.evalue)
+"""
+
+
+def until(found):
+    """What `found` gives, once it is something."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := found()):
+        assert time.monotonic() < deadline, f"still nothing after {PATIENCE} s"
+        time.sleep(0.2)
+    return result
+
+
+def no_error_in(page) -> bool:
+    errors = page.evaluate(ERRORS_OF_CELLS)
+    assert errors == []
+    return True
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab: its `address`, and the folder with its notebooks."""
+
+    address: str
+    folder: Path
+
+    @contextmanager
+    def opened(self, name: str, *, dark: bool = False, flags: tuple[str, ...] = WEBGL, size=(1400, 1500)):
+        """Notebook `name` in a browser, its kernel ready; `page.complaints` are the browser's."""
+        playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+        with playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(
+                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", *flags]
+            )
+            page = browser.new_page(viewport=dict(zip(("width", "height"), size, strict=True)))
+            page.set_default_timeout(1000 * PATIENCE)
+            page.complaints = []
+            page.on("pageerror", lambda error: page.complaints.append(str(error)))
+            page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
+            page.wait_for_selector("#jupyterlab-splash", state="detached")
+            page.wait_for_selector(".jp-Notebook .jp-Cell")
+            page.wait_for_function(KERNEL_IS_IDLE)
+            if dark:
+                page.evaluate(DARK)
+                page.wait_for_selector('body[data-jp-theme-light="false"]')
+            yield page
+            browser.close()
+
+
+@contextmanager
+def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
+    """A JupyterLab with all its files in `folder`, which serves copies of the named notebooks."""
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium or Chrome on this machine")
+    work = folder / "notebooks"
+    work.mkdir()
+    for name in notebooks:
+        shutil.copy(FOLDER / f"{name}.ipynb", work)
+    environment = os.environ | _settings(folder)
+    # Models that are here already: elsewhere than in the scratch home.
+    environment |= {"WORKBENCH_CACHE": str(store.cache_dir()), "HF_HOME": constants.HF_HOME}
+    port = _free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--allow-root"]
+    log = folder / "lab.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [*command, f"--ServerApp.root_dir={work}"], env=environment, cwd=work, stdout=out, stderr=out
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _answers(f"{address}/api") or server.poll() is not None)
+        assert server.poll() is None, log.read_text()
+        yield Lab(address, work)
+    finally:
+        server.terminate()  # takes its kernels along
+        server.wait(PATIENCE)
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    """Environment in which Jupyter finds no settings but those in `folder`."""
+    kinds = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")
+    folders = {f"JUPYTER_{kind}".replace("JUPYTER_LAB_", "JUPYTERLAB_"): folder / kind for kind in kinds}
+    folders |= {"HOME": folder / "home", "IPYTHONDIR": folder / "ipython"}
+    # The news panel asks for consent, and then the network.
+    news = (
+        folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    )
+    news.parent.mkdir(parents=True)
+    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    return {name: str(path) for name, path in folders.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False
