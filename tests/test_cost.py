@@ -104,13 +104,13 @@ def test_a_cost_reads_as_a_sentence(seconds, text):
 
 
 def test_a_ladder_warms_up_and_doubles():
-    ladder = measure.Ladder(context=128, first=64, last=256)
-    assert ladder.sizes == [64, 64, 128, 256, *[64, 128, 256] * 2]
+    ladder = measure.Ladder(context=128, first=64, last=512)
+    assert ladder.sizes == [64, 128, 256, 512, *[128, 256, 512] * 2]
     assert len(ladder) == 20
-    step = [ladder.lengths(t) for t in (4, 5, 6, 7)]
-    assert step == [[32] * 4, [128], [128, 128], [32] * 8]  # short and long, then long and short
-    assert ladder.work(6) == {"size": 256, "tokens": 256, "squares": 2 * 128**2, "ends_step": 0}
-    assert [len(row[0].input_ids) for row in ladder[6]] == [128, 128]
+    step = [ladder.lengths(t) for t in (2, 3, 4, 5)]
+    assert step == [[128], [32] * 4, [32] * 8, [128, 128]]  # long and short, then short and long
+    assert ladder.work(5) == {"size": 256, "tokens": 256, "squares": 2 * 128**2, "ends_step": 1}
+    assert [len(row[0].input_ids) for row in ladder[5]] == [128, 128]
     assert ladder[5][0][0].n_targets == 77  # of 128
 
 
@@ -119,7 +119,7 @@ def test_a_toy_is_measured(toy_model_dir, method):
     settings = TrainingSettings(method=method, accumulation=4, strategy="max", **TOY)
     found = measure.measure(str(toy_model_dir("llama")), settings, seconds=0.1)
     sizes = [one["size"] for one in found["passes"]]
-    assert sizes[:4] == [64, 64, 128, 128]
+    assert sizes[:4] == [128, 128, 256, 256]
     assert [one["ends_step"] for one in found["passes"]] == [0, 1] * (len(sizes) // 2)
     assert all(one["seconds"] > 0 and one["peak_bytes"] > 2**20 for one in found["passes"])
     # 2 layers, 4 heads of 8, 2 of them for keys: weights, or rank 8 on either side of each matrix.
@@ -141,7 +141,7 @@ def test_memory_that_runs_out_ends_the_ladder(toy_model_dir, monkeypatch, passes
     monkeypatch.setattr(loop._PlanTrainer, "training_step", scarce)
     with nullcontext() if passes_done == 6 else pytest.raises(RuntimeError, match="can't allocate"):
         found = measure.measure(str(toy_model_dir("llama")), TrainingSettings(**TOY), seconds=60)
-        assert [one["size"] for one in found["passes"]] == [64, 64, 128, 128]
+        assert [one["size"] for one in found["passes"]] == [128, 128, 256, 256]
 
 
 def test_a_busy_device_is_not_measured(toy_model_dir, monkeypatch):

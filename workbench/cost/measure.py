@@ -36,7 +36,7 @@ class Ladder(Dataset):
     """
 
     def __init__(self, context: int, first: int = _FIRST, last: int = _LAST):
-        sizes = [first * 2**k for k in range(int(np.log2(last // first)) + 1)]
+        sizes = [2 * first * 2**k for k in range(int(np.log2(last // first)))]
         self.sizes = [first, *sizes, *sizes[-3:] * (_ROUNDS - 1)]
         self.context = context
         self._ids = np.random.default_rng(0).integers(256, size=last).tolist()  # any vocabulary has these
