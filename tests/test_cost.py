@@ -26,36 +26,34 @@ KNOWN = Calibration(0.5, 0.25, 0.01, 0.0001, 1000.0, 300.0, 20.0)
 
 
 def passes(*sizes: int) -> list[dict]:
-    """What `measure` would find of `KNOWN`."""
-    shapes = [(n, squares, end) for n in sizes for squares, end in ((32 * n, 0), (n * n, 1))]
+    """What `measure` would find of `KNOWN`, in steps of short samples and long ones."""
+    shapes = [shape for n in sizes for shape in ((n, 32 * n, 0), (2 * n, 4 * n * n, 1))]
     return [
         {
-            "size": n,
-            "tokens": n,
+            "tokens": tokens,
             "squares": squares,
             "ends_step": end,
-            "seconds": 0.5 + 0.25 * end + 0.01 * n + 0.0001 * squares,
-            "peak_bytes": 1000 + 20 * n,
+            "seconds": 0.5 + 0.25 * end + 0.01 * tokens + 0.0001 * squares,
+            "peak_bytes": 1000 + 20 * tokens,
         }
-        for n, squares, end in shapes
+        for tokens, squares, end in shapes
     ]
 
 
 def test_the_fit_finds_what_made_the_times():
-    found = prediction.fit(passes(128, 256, 512), 300)
+    found = prediction.fit(passes(128, 512), 300)
     assert vars(found) == pytest.approx(vars(KNOWN))
 
 
-def test_the_fit_takes_medians_and_leaves_small_sizes_out():
+def test_the_fit_takes_medians_and_leaves_small_passes_out():
     slow = [one | {"seconds": 9 * one["seconds"], "peak_bytes": 10**6} for one in passes(64)]
-    disturbed = [one | {"seconds": 5 * one["seconds"], "peak_bytes": 9999} for one in passes(256)]
-    thrice = passes(128, 256, 512)
-    found = prediction.fit(slow + thrice + disturbed + thrice, 300)
+    disturbed = [one | {"seconds": 5 * one["seconds"], "peak_bytes": 9999} for one in passes(512)]
+    found = prediction.fit(slow + passes(128, 512) + disturbed + passes(128, 512), 300)
     assert vars(found) == pytest.approx(vars(KNOWN))
 
 
 def test_no_part_costs_less_than_nothing():
-    falling = [one | {"seconds": 9 - 0.001 * one["tokens"], "peak_bytes": 9} for one in passes(128, 256, 512)]
+    falling = [one | {"seconds": 9 - 0.001 * one["tokens"], "peak_bytes": 9} for one in passes(128, 512)]
     assert min(vars(prediction.fit(falling, 0)).values()) >= 0
 
 
@@ -103,24 +101,22 @@ def test_a_cost_reads_as_a_sentence(seconds, text):
     assert str(Cost(1200, seconds, 3_328_599_655)) == f"1,200 steps, {text}, peak 3.1 GiB"
 
 
-def test_a_ladder_warms_up_and_doubles():
-    ladder = measure.Ladder(context=128, first=64, last=512)
-    assert ladder.sizes == [64, 128, 256, 512, *[128, 256, 512] * 2]
-    assert len(ladder) == 20
-    step = [ladder.lengths(t) for t in (2, 3, 4, 5)]
-    assert step == [[128], [32] * 4, [32] * 8, [128, 128]]  # long and short, then short and long
-    assert ladder.work(5) == {"size": 256, "tokens": 256, "squares": 2 * 128**2, "ends_step": 1}
-    assert [len(row[0].input_ids) for row in ladder[5]] == [128, 128]
-    assert ladder[5][0][0].n_targets == 77  # of 128
+def test_a_ladder_grows():
+    ladder = measure.Ladder(context=512)
+    assert ladder.sizes == [64, 128, 512, 2048, 8192, *[2048, 8192] * 2]
+    assert len(ladder) == 18
+    assert [ladder.lengths(t) for t in (2, 3, 4, 5)] == [[32] * 4, [256], [32] * 16, [512, 512]]
+    assert ladder.work(5) == {"tokens": 1024, "squares": 2 * 512**2, "ends_step": 1}
+    assert [len(row[0].input_ids) for row in ladder[5]] == [512, 512]
+    assert ladder[3][0][0].n_targets == 154  # of 256
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_toy_is_measured(toy_model_dir, method):
     settings = TrainingSettings(method=method, accumulation=4, strategy="max", **TOY)
     found = measure.measure(str(toy_model_dir("llama")), settings, seconds=0.1)
-    sizes = [one["size"] for one in found["passes"]]
-    assert sizes[:4] == [128, 128, 256, 256]
-    assert [one["ends_step"] for one in found["passes"]] == [0, 1] * (len(sizes) // 2)
+    assert [one["tokens"] for one in found["passes"]] == [128, 256, 512, 1024]  # no time for more
+    assert [one["ends_step"] for one in found["passes"]] == [0, 1, 0, 1]
     assert all(one["seconds"] > 0 and one["peak_bytes"] > 2**20 for one in found["passes"])
     # 2 layers, 4 heads of 8, 2 of them for keys: weights, or rank 8 on either side of each matrix.
     full = 384 * 32 * 2 + 2 * (32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64 + 2 * 32) + 32
@@ -141,7 +137,7 @@ def test_memory_that_runs_out_ends_the_ladder(toy_model_dir, monkeypatch, passes
     monkeypatch.setattr(loop._PlanTrainer, "training_step", scarce)
     with nullcontext() if passes_done == 6 else pytest.raises(RuntimeError, match="can't allocate"):
         found = measure.measure(str(toy_model_dir("llama")), TrainingSettings(**TOY), seconds=60)
-        assert [one["size"] for one in found["passes"]] == [128, 128, 256, 256]
+        assert [one["tokens"] for one in found["passes"]] == [128, 256, 512, 1024]
 
 
 def test_a_busy_device_is_not_measured(toy_model_dir, monkeypatch):
@@ -169,11 +165,10 @@ def test_what_was_measured_is_not_measured_again(toy_model_dir, monkeypatch):
     assert stored(model, method="lora", **TOY) is None
     assert stored(model, gradient_checkpointing=True, **TOY) is None
     assert len(asked) == 1
-    monkeypatch.setattr(calibration, "_in_fresh_process", lambda *args: {"passes": passes(64, 128), **NONE})
+    monkeypatch.setattr(
+        calibration, "_in_fresh_process", lambda *args: {"passes": passes(128, 512), "gradient_bytes": 0}
+    )
     assert wb.calibrate(model, cache=False, **TOY) == stored(model, **TOY) != first
-
-
-NONE = {"gradient_bytes": 0}
 
 
 def test_a_model_that_is_not_here_is_not_fetched(monkeypatch):

@@ -21,46 +21,41 @@ from ..prompts import Sample
 from ..training import TrainingSettings, queue
 from ..training.loop import set_up
 
-_FIRST, _LAST = 64, 2**15  # tokens in a pass of the smallest and of the largest size
+_WARM_UP = 64  # tokens in each pass of the step that makes the optimizer's state
+_SIZES = (128, 512, 2048, 8192)  # tokens in the first pass of each step after that
+_LEAST = 2  # steps to measure, however long they take
+_ROUNDS = 3  # over the two largest steps, where the machine is fast enough to come that far
 _SHORT = 32  # tokens of a short sample
 _PREDICTED = 0.6  # of the tokens, as in short code instructions
-_ROUNDS = 3  # over the three largest sizes, where the machine is fast enough to reach the last
-_LEAST = 2  # sizes: a line has two points
 _PATIENCE = 5.0  # seconds to wait for a run that uses the device
 
 
 class Ladder(Dataset):
-    """Steps of two passes each: one of short samples and one of long ones, in turn first.
+    """Steps of two passes each, growing: one of short samples, and one of twice as many tokens in samples as
+    long as `context` allows, which finds the gradients of the first in memory."""
 
-    The first step is for warming up, and makes the optimizer's state; then the size doubles up to the last.
-    """
-
-    def __init__(self, context: int, first: int = _FIRST, last: int = _LAST):
-        sizes = [2 * first * 2**k for k in range(int(np.log2(last // first)))]
-        self.sizes = [first, *sizes, *sizes[-3:] * (_ROUNDS - 1)]
+    def __init__(self, context: int):
+        self.sizes = [_WARM_UP, *_SIZES, *_SIZES[-2:] * (_ROUNDS - 1)]
         self.context = context
-        self._ids = np.random.default_rng(0).integers(256, size=last).tolist()  # any vocabulary has these
+        self._ids = np.random.default_rng(0).integers(256, size=context).tolist()  # any vocabulary has these
 
     def __len__(self) -> int:
         return 2 * len(self.sizes)
 
     def lengths(self, t: int) -> list[int]:
         """Tokens of each sample of pass `t`."""
-        size = self.sizes[t // 2]
-        length = _SHORT if t % 4 in (0, 3) else min(size, self.context)
+        size = self.sizes[t // 2] * (1 + t % 2)
+        length = min(size, self.context) if t % 2 else _SHORT
         return [length] * (size // length)
 
     def __getitem__(self, t: int) -> list[list[Sample]]:
-        return [
-            [Sample(tuple(self._ids[:length]), round(length * (1 - _PREDICTED)))]
-            for length in self.lengths(t)
-        ]
+        rows = [tuple(self._ids[:length]) for length in self.lengths(t)]
+        return [[Sample(ids, round(len(ids) * (1 - _PREDICTED)))] for ids in rows]
 
     def work(self, t: int) -> dict[str, int]:
         """What time and memory of pass `t` depend on."""
         lengths = self.lengths(t)
         return {
-            "size": self.sizes[t // 2],
             "tokens": sum(lengths),
             "squares": sum(length**2 for length in lengths),
             "ends_step": t % 2,
@@ -88,7 +83,7 @@ class Stopwatch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         last = state.global_step - 1
         self._take(2 * last + 1)
-        if last >= _LEAST and last + 1 < len(self.ladder.sizes):
+        if _LEAST <= last < len(self.ladder.sizes) - 1:
             growth = self.ladder.sizes[last + 1] / self.ladder.sizes[last]
             expected = growth * sum(one["seconds"] for one in self.passes[-2:])
             control.should_training_stop = time.perf_counter() + expected > self.began + self.seconds
@@ -107,7 +102,7 @@ class Stopwatch(TrainerCallback):
 
 
 def measure(name: str, settings: TrainingSettings, seconds: float) -> dict:
-    """{"passes": [{size, tokens, squares, ends_step, seconds, peak_bytes}, ...], "gradient_bytes"} of
+    """{"passes": [{tokens, squares, ends_step, seconds, peak_bytes}, ...], "gradient_bytes"} of
     training `name`, without the step for warming up."""
     device = models.pick_device(settings.device)
     until = time.monotonic() + _PATIENCE

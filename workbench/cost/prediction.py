@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import positive
 from ..packing import PackPlan
 
-_SIZES = 3  # the largest ones measured: small products run at another speed
+_LARGEST = 4  # passes to fit to, of different sizes: small products run at another speed
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _work(plan: PackPlan) -> tuple[np.ndarray, float]:
 
 def fit(passes: Sequence[dict], gradient_bytes: int) -> Calibration:
     """The coefficients nearest to the `passes` that `measure` found, none below zero."""
-    largest = sorted({one["size"] for one in passes})[-_SIZES:]
-    found = _medians([one for one in passes if one["size"] in largest])
+    found = sorted(_medians(passes), key=lambda one: one["tokens"])[-_LARGEST:]
     column = {name: np.array([one[name] for one in found], float) for name in found[0]}
     once = np.ones(len(found))
     # Relative errors count: else the largest pass alone would decide.
