@@ -14,10 +14,15 @@ _HOMES = {
     "Comparison": "report",
     "EvalReport": "report",
     "compare": "report",
+    "board": "scoreboard",
+    "mcnemar": "passk",
+    "named": "scoreboard",
+    "published": "scoreboard",
     "Outcome": "sandbox",
     "SandboxError": "sandbox",
     "level": "sandbox",
     "run_program": "sandbox",
+    "wilson": "passk",
 }
 
 __all__ = [*_HOMES]
