@@ -7,9 +7,9 @@ from importlib import import_module
 
 _HOMES = {
     "evaluate": "measure",
-    "judge": "measure",
+    "judge": "programs",
     "generate": "generation",
-    "extract_code": "generation",
+    "extract_code": "extraction",
     "heldout_loss": "heldout",
     "Comparison": "report",
     "EvalReport": "report",
