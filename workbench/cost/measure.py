@@ -45,7 +45,7 @@ class Ladder(Dataset):
     def lengths(self, t: int) -> list[int]:
         """Tokens of each sample of pass `t`."""
         size = self.sizes[t // 2] * (1 + t % 2)
-        length = min(size, self.context) if t % 2 else _SHORT
+        length = min(self.context, size if t % 2 else _SHORT)
         return [length] * (size // length)
 
     def __getitem__(self, t: int) -> list[list[Sample]]:
