@@ -5,10 +5,10 @@
     bytes   = fixed_bytes + token_bytes * computed tokens of the largest pass
 
 A pass is one batch forward and backward; a step is the optimizer's. Computed tokens are those of the padded
-rows, which every matrix product sees; attention (the squares) sees samples without padding. Where each step
-has one pass, its activations go while the gradients come, so that these take their place: `gradient_bytes`
-less, though never less than `fixed_bytes`, which the optimizer needs. Not in it: another share of predicted
-tokens than that of `measure`, loading, saving, and several GPUs.
+rows, which every matrix product sees; attention (the squares) sees samples without padding. With one pass a
+step, gradients come as activations go and take their place: that saves up to `gradient_bytes`, but not what
+the optimizer needs, which is `fixed_bytes`. Not in it: another share of predicted tokens than that of
+`measure`, loading, saving, and several GPUs.
 """
 
 import math
