@@ -103,20 +103,20 @@ def test_a_cost_reads_as_a_sentence(seconds, text):
 
 def test_a_ladder_grows():
     ladder = measure.Ladder(context=512)
-    assert ladder.sizes == [64, 128, 512, 2048, 8192, *[2048, 8192] * 2]
-    assert len(ladder) == 18
-    assert [ladder.lengths(t) for t in (2, 3, 4, 5)] == [[32] * 4, [256], [32] * 16, [512, 512]]
-    assert ladder.work(5) == {"tokens": 1024, "squares": 2 * 512**2, "ends_step": 1}
-    assert [len(row[0].input_ids) for row in ladder[5]] == [512, 512]
-    assert ladder[3][0][0].n_targets == 154  # of 256
+    assert ladder.sizes == [*[32] * 4, 512, 2048, 8192, *[2048, 8192] * 2]
+    assert len(ladder) == 22
+    assert [ladder.lengths(t) for t in (6, 7, 8, 9)] == [[32], [64], [32] * 16, [512, 512]]
+    assert ladder.work(9) == {"tokens": 1024, "squares": 2 * 512**2, "ends_step": 1}
+    assert [len(row[0].input_ids) for row in ladder[9]] == [512, 512]
+    assert ladder[7][0][0].n_targets == 38  # of 64
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_toy_is_measured(toy_model_dir, method):
     settings = TrainingSettings(method=method, accumulation=4, strategy="max", **TOY)
     found = measure.measure(str(toy_model_dir("llama")), settings, seconds=0.1)
-    assert [one["tokens"] for one in found["passes"]] == [128, 256, 512, 1024]  # no time for more
-    assert [one["ends_step"] for one in found["passes"]] == [0, 1, 0, 1]
+    assert [one["tokens"] for one in found["passes"]] == [32, 64] * 3 + [512, 1024]  # no time for more
+    assert [one["ends_step"] for one in found["passes"]] == [0, 1] * 4
     assert all(one["seconds"] > 0 and one["peak_bytes"] > 2**20 for one in found["passes"])
     # 2 layers, 4 heads of 8, 2 of them for keys: weights, or rank 8 on either side of each matrix.
     full = 384 * 32 * 2 + 2 * (32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64 + 2 * 32) + 32
@@ -124,7 +124,7 @@ def test_a_toy_is_measured(toy_model_dir, method):
     assert found["gradient_bytes"] == 4 * (full if method == "full" else lora)
 
 
-@pytest.mark.parametrize("passes_done", [6, 3])
+@pytest.mark.parametrize("passes_done", [10, 9])
 def test_memory_that_runs_out_ends_the_ladder(toy_model_dir, monkeypatch, passes_done):
     step, passed = loop._PlanTrainer.training_step, []
 
@@ -135,9 +135,9 @@ def test_memory_that_runs_out_ends_the_ladder(toy_model_dir, monkeypatch, passes
         return step(*args, **kwargs)
 
     monkeypatch.setattr(loop._PlanTrainer, "training_step", scarce)
-    with nullcontext() if passes_done == 6 else pytest.raises(RuntimeError, match="can't allocate"):
+    with nullcontext() if passes_done == 10 else pytest.raises(RuntimeError, match="can't allocate"):
         found = measure.measure(str(toy_model_dir("llama")), TrainingSettings(**TOY), seconds=60)
-        assert [one["tokens"] for one in found["passes"]] == [128, 256, 512, 1024]
+        assert [one["tokens"] for one in found["passes"]] == [32, 64] * 3 + [512, 1024]
 
 
 def test_a_busy_device_is_not_measured(toy_model_dir, monkeypatch):

@@ -21,9 +21,9 @@ from ..prompts import Sample
 from ..training import TrainingSettings, queue
 from ..training.loop import set_up
 
-_WARM_UP = 64  # tokens in each pass of the step that makes the optimizer's state
-_SIZES = (128, 512, 2048, 8192)  # tokens in the first pass of each step after that
-_LEAST = 2  # steps to measure, however long they take
+# Tokens in the first pass of each step. The first step makes the optimizer's state and does not count; those
+# after it find what any pass costs, three times because so short a time is easily disturbed.
+_SMALL, _LARGE = (32, 32, 32, 32), (512, 2048, 8192)
 _ROUNDS = 3  # over the two largest steps, where the machine is fast enough to come that far
 _SHORT = 32  # tokens of a short sample
 _PREDICTED = 0.6  # of the tokens, as in short code instructions
@@ -35,7 +35,7 @@ class Ladder(Dataset):
     long as `context` allows, which finds the gradients of the first in memory."""
 
     def __init__(self, context: int):
-        self.sizes = [_WARM_UP, *_SIZES, *_SIZES[-2:] * (_ROUNDS - 1)]
+        self.sizes = [*_SMALL, *_LARGE, *_LARGE[-2:] * (_ROUNDS - 1)]
         self.context = context
         self._ids = np.random.default_rng(0).integers(256, size=context).tolist()  # any vocabulary has these
 
@@ -45,7 +45,7 @@ class Ladder(Dataset):
     def lengths(self, t: int) -> list[int]:
         """Tokens of each sample of pass `t`."""
         size = self.sizes[t // 2] * (1 + t % 2)
-        length = min(size, self.context) if t % 2 else _SHORT
+        length = min(self.context, size if t % 2 else _SHORT)
         return [length] * (size // length)
 
     def __getitem__(self, t: int) -> list[list[Sample]]:
@@ -83,7 +83,7 @@ class Stopwatch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         last = state.global_step - 1
         self._take(2 * last + 1)
-        if _LEAST <= last < len(self.ladder.sizes) - 1:
+        if len(_SMALL) <= last < len(self.ladder.sizes) - 1:
             growth = self.ladder.sizes[last + 1] / self.ladder.sizes[last]
             expected = growth * sum(one["seconds"] for one in self.passes[-2:])
             control.should_training_stop = time.perf_counter() + expected > self.began + self.seconds
@@ -125,7 +125,7 @@ def _measured(name: str, settings: TrainingSettings, seconds: float, device: str
         try:
             trainer.train()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(watch.passes) < 2 * (1 + _LEAST):
+            if not is_out_of_memory(error) or len(watch.passes) < 2 * len(_SMALL) + 2:
                 raise
         trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
         gradient_bytes = sum(weights.numel() * weights.element_size() for weights in trained)

@@ -5,8 +5,10 @@
     bytes   = fixed_bytes + token_bytes * computed tokens of the largest pass
 
 A pass is one batch forward and backward; a step is the optimizer's. Computed tokens are those of the padded
-rows, which every matrix product sees; attention (the squares) sees samples without padding. Not in it: the
-share of predicted tokens, taken to be that of `measure`, loading, and saving.
+rows, which every matrix product sees; attention (the squares) sees samples without padding. With one pass a
+step, gradients come as activations go and take their place: that saves up to `gradient_bytes`, but not what
+the optimizer needs, which is `fixed_bytes`. Not in it: another share of predicted tokens than that of
+`measure`, loading, saving, and several GPUs.
 """
 
 import math
@@ -43,11 +45,7 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one model with one method takes on one machine; the terms are those of this module.
-
-    `fixed_bytes` are there in every pass, `gradient_bytes` of them only from the second pass of a step on,
-    and at its end.
-    """
+    """What one model with one method takes on one machine; the terms are those of this module."""
 
     pass_seconds: float
     step_seconds: float
@@ -70,7 +68,7 @@ class Calibration:
 
     def _peak(self, tokens: int, accumulation: int) -> int:
         grown = self.token_bytes * tokens
-        if accumulation == 1:  # activations go while gradients come, and the optimizer needs those alone
+        if accumulation == 1:
             grown = max(0.0, grown - self.gradient_bytes)
         return round(self.fixed_bytes + grown)
 
