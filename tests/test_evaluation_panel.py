@@ -121,6 +121,22 @@ def test_the_chosen_task_stays_chosen_while_it_is_listed(panel):
     assert ">a</h4>" in panel.detail.value
 
 
+def test_the_number_leads_through_the_list(panel):
+    panel.number.value = 3
+    assert ">c</h4>" in panel.detail.value
+    panel.number.value += 1
+    assert panel.tasks.value == 3
+    panel.tasks.value = 1
+    assert (panel.number.value, panel.of.value) == (2, "of 4")
+    panel.suite.value, panel.verdict.value = "plus", "error"
+    assert (panel.number.value, panel.number.max, panel.of.value) == (1, 1, "of 1")
+    panel.search.value = "nowhere"
+    assert panel.of.value == "of 0"
+    panel.search.value, panel.verdict.value = "", "all"
+    panel.number.value = 4
+    assert ">d</h4>" in panel.detail.value
+
+
 def test_two_reports_side_by_side(pair):
     assert pair.tasks.options[1][0].replace("\u00a0", " ").split("|")[1].split() == [
         *("\u2717", "fail"),

@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -106,6 +107,15 @@ class TestWire:
         loop.append(loop)
         with pytest.raises(ValueError, match="contains itself"):
             wire.encode(loop)
+
+    def test_what_is_too_large_is_refused(self, monkeypatch):
+        monkeypatch.setattr(wire, "MAX_ITEMS", 10)
+        fitting = Counter(range(4)), {1: (2, 3)}, [[1, 2], [3, 4, 5, 6]]
+        for value in fitting * 3:  # each value counts for itself
+            wire.encode(value)
+        for value in ([[1, 2], [3, 4, 5, 6, 7, 8, 9]], [0] * 11, {i: [i] for i in range(6)}):
+            with pytest.raises(ValueError, match="more than 10 items"):
+                wire.encode(value)
 
     @pytest.mark.parametrize(
         "data", [{"int": "x"}, {"a": 1, "b": 2}, {"eval": "1"}, {"set": [[]]}, {"sub": [1]}]

@@ -73,7 +73,7 @@ def _references(benchmark: Benchmark, task_ids: set[str], judges: Judges) -> dic
     """(task_id, suite) -> where its reference answers are stored ("key") and whether all inputs have one;
     computed once for a task, an EvalPlus and a Python."""
     store = Store("reference summaries")
-    made_by = [evalplus_home.VERSION, platform.python_version(), "wire 2"]
+    made_by = [evalplus_home.VERSION, platform.python_version(), "wire 3"]
     keys = {
         (name, suite): digest(made_by, suite, benchmark.tasks[name])
         for name in sorted(task_ids)

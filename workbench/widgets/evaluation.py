@@ -20,8 +20,8 @@ class EvaluationPanel(w.VBox):
 
     With `against`, a second report on the same tasks, the verdicts of both stand side by side, and the filter
     knows the tasks that only one of them passes. `prompts` is task_id -> text, for reports that do not hold
-    what was asked. Arrow keys move through the list. Programs and all else are shown as text, whatever they
-    hold.
+    what was asked. Arrow keys in the field "Task" lead through the list; in a list JupyterLab takes them for
+    itself. Programs and all else are shown as text, whatever they hold.
     """
 
     def __init__(
@@ -41,14 +41,19 @@ class EvaluationPanel(w.VBox):
         self.suite = w.Dropdown(options=list(report.scores.index), value=report.suite, description="Suite")
         self.verdict = w.Dropdown(description="Verdict")
         self.search = w.Text(description="Find", placeholder="part of a task's name")
+        self.number = w.BoundedIntText(
+            min=1, description="Task", continuous_update=True, layout=w.Layout(width="8em")
+        )
+        self.of = w.Label()
         self.tasks = w.Select(layout=w.Layout(width="auto", height="26em"))
         self.tasks.add_class("workbench-tasks")
-        self.detail = w.HTML(layout=w.Layout(flex="1 1 28em", min_width="20em", margin="0 0 0 1em"))
+        self.detail = w.HTML(layout=w.Layout(flex="1 1 24em", min_width="20em", margin="0 0 0 1em"))
         self._set_up()
         self._recount()
         beside = w.Layout(flex_flow="row wrap", align_items="flex-start")
         listed = w.VBox([w.HTML(_MONOSPACE), self.tasks], layout=w.Layout(flex="0 1 auto"))
-        controls = w.HBox([self.suite, self.verdict, self.search], layout=w.Layout(flex_flow="row wrap"))
+        filters = [self.suite, self.verdict, self.search, self.number, self.of]
+        controls = w.HBox(filters, layout=w.Layout(flex_flow="row wrap"))
         super().__init__(
             [self.summary, controls, self.errors, w.HBox([listed, self.detail], layout=beside)],
             layout=w.Layout(padding="4px"),
@@ -70,6 +75,7 @@ class EvaluationPanel(w.VBox):
             (self.suite, self._recount),
             (self.verdict, self._list),
             (self.search, self._list),
+            (self.number, self._choose),
             (self.tasks, self._show),
         ):
             control.style.description_width = "initial"
@@ -101,7 +107,13 @@ class EvaluationPanel(w.VBox):
         self.tasks.options = shown
         places = [at for _, at in shown]
         self.tasks.value = chosen if chosen in places else next(iter(places), None)
+        self.number.max, self.of.value = max(1, len(shown)), f"of {len(shown)}"
         self._show()
+
+    def _choose(self, change) -> None:
+        """The task of this number in the list."""
+        if self.tasks.options:
+            self.tasks.index = change["new"] - 1
 
     def _passes_filter(self, row: dict) -> bool:
         if self.verdict.value == FLIPPED:
@@ -112,6 +124,7 @@ class EvaluationPanel(w.VBox):
         if self.tasks.value is None:
             self.detail.value = "<i>no task passes the filter</i>"
             return
+        self.number.value = self.tasks.index + 1
         row = self._rows[self.tasks.value]
         found = {self.report.model: row}
         if self.against is not None:

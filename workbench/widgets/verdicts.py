@@ -7,7 +7,7 @@ import pandas as pd
 from ..evaluation import Comparison, EvalReport
 
 # Told apart without colour.
-SIGNS = {"pass": "\u2713", "fail": "\u2717", "timeout": "\u23f1", "error": "!", "blocked": "\u2298"}
+SIGNS = {"pass": "\u2713", "fail": "\u2717", "timeout": "\u2026", "error": "!", "blocked": "\u2298"}
 _MOST = 20_000  # characters of a text that are shown
 _NARROW = "\u00a0"  # spaces of a list's line would be drawn as one
 _CODE = (

@@ -10,6 +10,7 @@ import math
 from collections import deque
 
 MAX_DEPTH = 100  # of containers in containers; more is refused, as is a container that holds itself
+MAX_ITEMS = 2**23  # in all containers of a value: more of them are no line that the judge would read
 LONG_TEXT = 2**12  # characters
 _PLAIN_BITS = 64  # JSON readers refuse integers of thousands of digits
 _VIEWS = (type({}.values()), type({}.items()), type(iter(())), type(iter([])), type(i for i in ()))
@@ -57,7 +58,7 @@ class Items(list):
 
 
 def encode(value, depth: int = 0):
-    """`value` as JSON-ready data; ValueError where it is nested deeper than `MAX_DEPTH`."""
+    """`value` as JSON-ready data; ValueError where it is nested deeper than `MAX_DEPTH` or too large."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -69,9 +70,23 @@ def encode(value, depth: int = 0):
         return value if math.isfinite(value) else {"float": repr(value)}
     if depth >= MAX_DEPTH:
         raise ValueError("nested too deeply, or contains itself")
+    if depth == 0:
+        _counted[0] = 0
+    if kind in _SIZED:
+        _count(len(value))
     if kind is list:
         return [encode(item, depth + 1) for item in value]
     return _tagged(value, kind, depth + 1)
+
+
+_counted = [0]  # items of the value at hand
+
+
+def _count(items: int) -> None:
+    """Stop early: to turn a gigabyte into text only to have it refused takes a minute."""
+    _counted[0] += items
+    if _counted[0] > MAX_ITEMS:
+        raise ValueError(f"more than {MAX_ITEMS:,} items")
 
 
 def _hashed(text: str) -> list:
@@ -100,6 +115,7 @@ def _tagged(value, kind: type, depth: int):
 
 
 _SEQUENCES = {tuple: "tuple", set: "set", frozenset: "frozenset"}
+_SIZED = frozenset((list, dict, *_SEQUENCES))
 _BASES = (int, float, str, list, tuple, set, frozenset, dict, complex, bytes)
 
 
