@@ -16,6 +16,7 @@ from ..memory import PeakMemory
 from ..prompts import Sample
 from . import adapters, checkpoints, distributed, recompute
 from .durable import flush
+from .quality import Quality
 from .schedule import Collator, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
@@ -31,9 +32,9 @@ class _Reporter(TrainerCallback):
     """Turns the Trainer's events into history records and sealed checkpoints, and a wish to stop into a
     checkpoint and an end."""
 
-    def __init__(self, schedule, settings, memory, on_record, should_stop):
+    def __init__(self, schedule, settings, memory, on_record, should_stop, measure):
         self.schedule, self.settings, self.memory = schedule, settings, memory
-        self.on_record, self.should_stop = on_record, should_stop
+        self.on_record, self.should_stop, self.measure = on_record, should_stop, measure
         self.stopped = False
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -77,18 +78,26 @@ class _Reporter(TrainerCallback):
         self.tokens += self.schedule.tokens(self.passes(self.step), self.passes(state.global_step))
         self.step = state.global_step
         seconds = time.perf_counter() - self.started
-        self.on_record(
-            {
-                "step": state.global_step,
-                "of": state.max_steps,
-                "loss": float(logs["loss"]),
-                "learning_rate": logs["learning_rate"],
-                "tokens": self.tokens,
-                "seconds": round(seconds, 3),
-                "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
-                "peak_memory_mib": round(self.memory.update()),
-            }
-        )
+        record = {
+            "step": state.global_step,
+            "of": state.max_steps,
+            "loss": float(logs["loss"]),
+            "learning_rate": logs["learning_rate"],
+            "tokens": self.tokens,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
+            "peak_memory_mib": round(self.memory.update()),
+        }
+        self.on_record(record | self._measured(state))
+
+    def _measured(self, state) -> dict:
+        """What is measured after this step; the clocks of training stand still meanwhile."""
+        started = time.perf_counter()
+        found = {} if self.stopped else self.measure(state.global_step, state.max_steps)
+        pause = time.perf_counter() - started
+        self.started += pause
+        self.step_ended += pause
+        return found
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(float(value)):
@@ -137,12 +146,13 @@ def train(
     on_record: Callable[[dict], None],
     should_stop: Callable[[], bool],
     checkpoint: Path | None = None,
+    quality: Quality | None = None,
 ) -> dict:
     """Tune `model_name` on `samples`; the weights or the adapter end in `folder/model`.
 
     `on_record` gets a record after each optimizer step. When `should_stop()` turns true, a checkpoint is
-    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. Returns a
-    summary of the run.
+    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. What `quality`
+    measures is added to the records. Returns a summary of the run.
     """
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
@@ -158,8 +168,13 @@ def train(
     recompute.enable(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     packed = forward.packed_loss(base) if isolated else nullcontext()
+    attention = base.config._attn_implementation
+
+    def measure(step: int, last: int) -> dict:
+        return quality.measure(base, tokenizer, attention) if quality and quality.is_due(step, last) else {}
+
     with PeakMemory(device) as memory, packed, models.quiet():
-        reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
+        reporter = _Reporter(schedule, settings, memory, on_record, should_stop, measure)
         arguments = _arguments(folder / "checkpoints", settings, device)
         trainer = _PlanTrainer(
             model=model,
