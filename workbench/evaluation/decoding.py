@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -19,6 +18,7 @@ from transformers import (
 from .. import memory
 from ..errors import UserError, positive
 from ..store import digest
+from .kv_cache import kv_cache
 
 _TAIL = 24  # last tokens that are searched for a stop string: more than any of them has
 _TOKENS = 2**15  # in the keys and values of a batch, were all its texts as long as they may be
@@ -180,7 +180,7 @@ def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
     ids = [[pad] * (width - len(text.prompt)) + text.prompt for text in texts]
     mask = [[0] * (width - len(text.prompt)) + [1] * len(text.prompt) for text in texts]
     ids, mask = (torch.tensor(rows, device=model.device) for rows in (ids, mask))
-    cache = DynamicCache(config=model.config)
+    cache = kv_cache(model.config)
     while texts:
         with _plain_settings(model, pad, width + decoding.max_new_tokens):
             ids = _round(model, tokenizer, texts, ids, mask, cache, width, eos, decoding)
