@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import table
 
 from workbench import cli, evaluation, models
 from workbench.errors import UserError
@@ -302,7 +303,7 @@ class TestEvaluate:
         assert len(report.tasks) == 3
 
     def test_a_run_is_asked_as_it_was_trained(self, toy_model_dir, tasks_file, tmp_path):
-        rows = evaluation.tasks.datasets.Dataset.from_dict({"instruction": ["Hi"], "response": ["x"]})
+        rows = table(["Hi"], ["x"])
         settings = {"template": "codellama", "dtype": "float32", "device": "cpu"}
         run = finetune(rows, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
         report = evaluate(run, tasks_file, max_new_tokens=2, limit=1)
@@ -316,11 +317,14 @@ class TestEvaluate:
             ({"backend": "vllm"}, "backend='vllm' needs the package vllm, which is not installed"),
             ({"n_samples": 2}, "n_samples=2 of greedy decoding are all the same; set a temperature"),
             ({"n_samples": 0}, "n_samples=0 must be a whole number"),
-            ({"sanitize": True, "max_new_tokens": 1}, "sanitize=True needs the tasks of HumanEval or MBPP"),
-            ({"samples_to": "no/such.jsonl", "max_new_tokens": 1}, "samples_to='no/such.jsonl': its folder"),
+            ({"sanitize": True}, "sanitize=True needs the tasks of HumanEval or MBPP"),
+            ({"samples_to": "no/such.jsonl"}, "samples_to='no/such.jsonl': its folder"),
         ],
     )
-    def test_mistakes_are_named(self, toy_model_dir, tasks_file, arguments, message):
+    def test_mistakes_are_named_before_anything_is_written(
+        self, toy_model_dir, tasks_file, monkeypatch, arguments, message
+    ):
+        monkeypatch.setattr(generation.decoding, "write", None)
         with pytest.raises(UserError, match=message):
             evaluate(str(toy_model_dir("llama")), tasks_file, **arguments)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import datasets
 
 from ..errors import UserError
-from . import decoding, evalplus_home, sandbox
+from . import decoding, sandbox
 from .asking import asking
 from .decoding import Decoding
 from .generation import answers, generate
@@ -22,8 +22,7 @@ def check(benchmark: str, held_out: datasets.Dataset | None) -> None:
     """Raise if answers cannot be judged here: better now than in the middle of a training."""
     sandbox.level()
     if benchmark != HELD_OUT:
-        code_tasks(benchmark)
-        evalplus_home.python_path()
+        code_tasks(benchmark).check(sanitize=True)
     elif held_out is None or "check" not in held_out.column_names:
         raise UserError(
             "eval_tasks needs held-out rows with a column 'check', assertions that run after the answer; "

@@ -43,7 +43,7 @@ class TrainingSettings:
     (None: never), and pass@1 of one greedy answer to each of `eval_tasks` tasks, always the same, of
     `eval_benchmark`: "held-out" rows with a column `check`, or "humaneval", "mbpp" and their plus suites.
     Loss and weights are those of a run without it. Its seconds are not counted in the history, the memory
-    that it takes is. With `launch` on several GPUs it cannot be had.
+    that it takes is. With `launch` it cannot be had.
     """
 
     method: str = "full"
