@@ -176,3 +176,13 @@ def test_what_is_run_aside_leaves_no_trace(toy_model_dir):
         with quality.aside(model, attention):
             assert (model.forward, model.config._attn_implementation) != inside
         assert (model.forward, model.config._attn_implementation) == inside
+
+
+def test_what_is_run_aside_shows_nothing(toy_model_dir, monkeypatch, capsys):
+    monkeypatch.delenv("WORKBENCH_QUIET")
+    model, tokenizer = models.load_model(toy_model_dir("llama"), "float32", "cpu")
+    with quality.aside(model, model.config._attn_implementation):
+        heldout_loss(model, tokenizer, HELD_OUT)
+    assert capsys.readouterr().err == ""
+    heldout_loss(model, tokenizer, HELD_OUT)
+    assert "held-out loss" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from .. import memory, tables
+from .. import memory, progress, tables
 from ..errors import UserError
 from ..evaluation import quick
 from ..evaluation.heldout import heldout_loss
@@ -98,7 +98,8 @@ def aside(model, attention: str) -> Iterator[None]:
     model.eval()
     model.set_attn_implementation(attention)
     try:
-        with torch.random.fork_rng():
+        gpus = [model.device] if model.device.type == "cuda" else []
+        with progress.silent(), torch.random.fork_rng(gpus):
             yield
     finally:
         random.setstate(drawn[0])
