@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import table
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from workbench import cli, evaluation, models
 from workbench.errors import UserError
@@ -148,6 +151,18 @@ class TestDecoding:
         other = models.load_model(toy_model_dir(architecture), "float32", "cpu")
         alone = [texts(other, [prompt], Decoding(8))[0] for prompt in prompts]
         assert texts(other, prompts, Decoding(8)) == alone
+
+
+def test_the_first_space_of_a_continuation_stays():
+    """A tokenizer that marks words by the space before them, and drops it where a text begins."""
+    words = {"▁def": 0, "▁f(x):": 1, "▁": 2, "▁return": 3, "▁x": 4, "<eos>": 5}
+    bare = Tokenizer(WordLevel(words, unk_token="<eos>"))
+    bare.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<eos>")
+    assert tokenizer.decode([2, 3, 4]) == " return x"
+    assert decoding.continuation(tokenizer, [0, 1], [2, 3, 4]) == "  return x"
+    assert decoding.continuation(tokenizer, [0, 1], [2, 3, 4, 5]) == "  return x"
+    assert decoding.continuation(tokenizer, [0, 1], []) == ""
 
 
 class TestAnswers:
