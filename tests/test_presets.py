@@ -38,6 +38,10 @@ class TestPaper:
             "save_minutes": 20.0,  # ours
             "save_steps": None,
             "dtype": "bfloat16",
+            "eval_steps": None,
+            "eval_tasks": 0,
+            "eval_benchmark": "held-out",
+            "eval_max_new_tokens": 256,
             "tf32": True,
             "device": "auto",
             "seed": 0,

@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe", type=Path, help="a recipe file with the model and its training settings"
     )
     finetune.add_argument("--data", help="the rows to train on, such as a selection (default: the recipe's)")
+    finetune.add_argument("--heldout", help="rows to measure the loss on, every eval_steps of the recipe")
     finetune.add_argument("--model", help="the model to tune")
     finetune.add_argument("--output", type=Path, default=Path("runs/finetune"), help="folder of the run")
     finetune.set_defaults(run=_finetune)
@@ -234,7 +235,9 @@ def _finetune(options) -> None:
 
     recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
     rows = data.load(options.data or recipe.data)
-    sys.exit(run_here(rows, options.model or recipe.model, options.output, **asdict(recipe.training)))
+    heldout = data.load(options.heldout) if options.heldout else None
+    model = options.model or recipe.model
+    sys.exit(run_here(rows, model, options.output, heldout, **asdict(recipe.training)))
 
 
 def _status(options) -> None:

@@ -180,6 +180,7 @@ def _tune_and_compare(study: Study, say) -> None:
             recipe.model,
             study.folder / name.replace(" ", "-"),
             overwrite=True,
+            heldout=study.held_out if recipe.training.eval_steps else None,
             **asdict(recipe.on(1).training),  # runs here are of one process
         )
         study.runs[name] = run

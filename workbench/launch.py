@@ -33,6 +33,11 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
     """
     folder = Path(folder).resolve()
     recipe = recipe.on(gpus or recipe.gpus)
+    if recipe.training.eval_steps is not None:
+        raise UserError(
+            f"eval_steps={recipe.training.eval_steps} is for trainings of one process; take it out of the "
+            "recipe and evaluate the run when it is done."
+        )
     if recipe.training.method == "qlora" and recipe.gpus > 1:
         raise UserError(f"method='qlora' is for one GPU and not for gpus={recipe.gpus}; use method='lora'.")
     recipe = replace(recipe, data=_lasting(rows), model=_lasting(recipe.model))

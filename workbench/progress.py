@@ -2,8 +2,13 @@
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
+
+_here = threading.local()
 
 
 def in_notebook() -> bool:
@@ -18,9 +23,23 @@ def _stream():
     return sys.stdout if in_notebook() else sys.stderr
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within this context nothing is shown from this thread: somebody else tells of the whole."""
+    before, _here.silent = getattr(_here, "silent", False), True
+    try:
+        yield
+    finally:
+        _here.silent = before
+
+
+def _is_silent() -> bool:
+    return bool(os.environ.get("WORKBENCH_QUIET")) or getattr(_here, "silent", False)
+
+
 def say(text: str) -> None:
     """Announce something that takes a while."""
-    if not os.environ.get("WORKBENCH_QUIET"):
+    if not _is_silent():
         print(text, file=_stream(), flush=True)
 
 
@@ -50,5 +69,5 @@ def bar(total: int, what: str, unit: str = "row") -> tqdm:
         mininterval=interval,
         dynamic_ncols=not notebook,
         ncols=100 if notebook else None,
-        disable=bool(os.environ.get("WORKBENCH_QUIET")),
+        disable=_is_silent(),
     )

@@ -118,15 +118,15 @@ def _measured(name: str, settings: TrainingSettings, seconds: float, device: str
     synchronize = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     with (
         tempfile.TemporaryDirectory() as folder,
-        set_up(name, ladder, settings, Path(folder)) as (trainer, _, memory),
+        set_up(name, ladder, settings, Path(folder)) as ready,
     ):
-        watch = Stopwatch(ladder, memory, seconds, synchronize)
-        trainer.add_callback(watch)
+        watch = Stopwatch(ladder, ready.memory, seconds, synchronize)
+        ready.trainer.add_callback(watch)
         try:
-            trainer.train()
+            ready.trainer.train()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(watch.passes) < 2 * len(_SMALL) + 2:
                 raise
-        trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
+        trained = [weights for weights in ready.trainer.model.parameters() if weights.requires_grad]
         gradient_bytes = sum(weights.numel() * weights.element_size() for weights in trained)
     return {"passes": watch.passes[2:], "gradient_bytes": gradient_bytes}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -19,9 +18,11 @@ from transformers import (
 from .. import memory
 from ..errors import UserError, positive
 from ..store import digest
+from .kv_cache import kv_cache
 
 _TAIL = 24  # last tokens that are searched for a stop string: more than any of them has
 _TOKENS = 2**15  # in the keys and values of a batch, were all its texts as long as they may be
+_BEFORE = 4  # tokens of the prompt that are decoded along with what follows it
 _DONE = 8  # a batch goes on without its finished texts once these are an eighth of it
 
 
@@ -180,13 +181,13 @@ def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
     ids = [[pad] * (width - len(text.prompt)) + text.prompt for text in texts]
     mask = [[0] * (width - len(text.prompt)) + [1] * len(text.prompt) for text in texts]
     ids, mask = (torch.tensor(rows, device=model.device) for rows in (ids, mask))
-    cache = DynamicCache(config=model.config)
+    cache = kv_cache(model.config)
     while texts:
         with _plain_settings(model, pad, width + decoding.max_new_tokens):
             ids = _round(model, tokenizer, texts, ids, mask, cache, width, eos, decoding)
         for text, row in zip(texts, ids[:, width:].tolist(), strict=True):
             if text.written is not None:
-                found = tokenizer.decode(row[: text.written], skip_special_tokens=True)
+                found = continuation(tokenizer, text.prompt, row[: text.written])
                 yield text, decoding.cut(found), text.written
         left = [row for row, text in enumerate(texts) if text.written is None]
         texts = [texts[row] for row in left]
@@ -195,6 +196,18 @@ def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
             ids, mask = ids[rows], mask[rows]
             mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
             cache.batch_select_indices(rows)
+
+
+def continuation(tokenizer, prompt: list[int], written: list[int]) -> str:
+    """The text of the tokens `written` after `prompt`, its first space included, which tokenizers of
+    SentencePiece's kind drop where a text begins: indentation, in code."""
+
+    def text(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    before = prompt[-_BEFORE:]
+    head, whole = text(before), text(before + written)
+    return whole[len(head) :] if whole.startswith(head) else text(written)
 
 
 def _end_tokens(model, tokenizer) -> set[int]:

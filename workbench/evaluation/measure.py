@@ -110,6 +110,9 @@ def _model_of(model: TunedRun | str | os.PathLike) -> tuple[str, str | None]:
 
 
 def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samples_to) -> EvalReport:
+    tasks.check(bool(sanitize))
+    if samples_to and not Path(samples_to).expanduser().resolve().parent.is_dir():
+        raise UserError(f"samples_to={str(samples_to)!r}: its folder does not exist; make it first.")
     if not all(prompt.strip() for prompt in tasks.prompts.values()):
         raise UserError(f"benchmark={tasks.name!r} has tasks without a prompt, which a model needs.")
     asked = list(tasks.prompts)[: exam.limit]
@@ -124,7 +127,7 @@ def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samp
         for answer in some
     ]
     if samples_to:
-        write_samples(samples, Path(samples_to).expanduser())
+        _write_samples(samples, Path(samples_to).expanduser())
     judged = tasks.judge(samples, isinstance(tasks, Suites) if sanitize is None else sanitize)
     versions = judged.pop("versions", {}) | _decoded(exam, way) | _versions()
     return EvalReport(
@@ -164,10 +167,8 @@ def _evaluate_samples(path: Path, tasks: Suites | Programs, sanitize: bool) -> E
     return EvalReport(path.name, missing=found.missing, problems=found.problems, versions=versions, **judged)
 
 
-def write_samples(samples: list[Sample], path: Path) -> None:
+def _write_samples(samples: list[Sample], path: Path) -> None:
     """A samples file in EvalPlus's format: a JSON line of task_id and solution for each."""
-    if not path.resolve().parent.is_dir():
-        raise UserError(f"samples_to={str(path)!r}: its folder does not exist; make it first.")
     lines = [
         json.dumps({"task_id": sample.task_id, "solution": writable(sample.code)}) + "\n"
         for sample in samples

@@ -33,6 +33,10 @@ class Suites:
     def stops(self) -> tuple[str, ...]:
         return STOPS[self.benchmark.dataset]
 
+    def check(self, sanitize: bool) -> None:
+        """Raise if these tasks cannot be judged here."""
+        evalplus_home.python_path()
+
     def judge(self, samples: list[Sample], sanitize: bool) -> dict:
         """Fields of an `EvalReport`."""
         judged = judging.judge_samples(self.benchmark, samples, sanitize=sanitize)
@@ -59,10 +63,14 @@ class Programs:
     tests: dict[str, str]
     stops = STOPS["humaneval"]
 
-    def judge(self, samples: list[Sample], sanitize: bool) -> dict:
-        """Fields of an `EvalReport`."""
+    def check(self, sanitize: bool) -> None:
+        """Raise if these tasks cannot be judged so."""
         if sanitize:
             raise UserError("sanitize=True needs the tasks of HumanEval or MBPP, which name their function.")
+
+    def judge(self, samples: list[Sample], sanitize: bool) -> dict:
+        """Fields of an `EvalReport`."""
+        self.check(sanitize)
         ids, codes = [sample.task_id for sample in samples], [sample.code for sample in samples]
         outcomes = run_all(codes, [self.tests[task_id] for task_id in ids])
         return {"benchmark": self.name, "tasks": program_table(ids, outcomes, codes)}

@@ -2,6 +2,7 @@
 
 run.json         settings, status, error, summary, and the process that trains
 samples.parquet  what it trains on, as token ids
+heldout.parquet  rows on which the loss is measured meanwhile, if there are any
 history.jsonl    a line for each optimizer step
 run.log          the same in words, with warnings and tracebacks
 checkpoints/     to resume from; gone once the run is done
@@ -42,6 +43,10 @@ class RunFolder:
     @property
     def samples_file(self) -> Path:
         return self.path / "samples.parquet"
+
+    @property
+    def heldout_file(self) -> Path:
+        return self.path / "heldout.parquet"
 
     @property
     def history_file(self) -> Path:

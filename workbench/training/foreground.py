@@ -17,7 +17,9 @@ from .settings import settings_of
 _EVERY = 1.0  # seconds between looks at a run of another machine
 
 
-def run_here(ds: datasets.Dataset, model: str, output_dir: Path, **settings) -> int:
+def run_here(
+    ds: datasets.Dataset, model: str, output_dir: Path, heldout: datasets.Dataset | None = None, **settings
+) -> int:
     """Train as `finetune` does, in this thread, and print the log; returns the exit code of `job.main`.
 
     Where `output_dir` holds the same run, stopped or failed, it goes on from its last checkpoint.
@@ -30,7 +32,7 @@ def run_here(ds: datasets.Dataset, model: str, output_dir: Path, **settings) -> 
             print(f"{output_dir}: done before")
             return 0
     else:
-        prepare(ds, model, output_dir, **settings)
+        prepare(ds, model, output_dir, heldout, **settings)
     with queue.starting():
         launch.claim(folder, detached=False)
     code = job.main(folder)

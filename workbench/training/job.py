@@ -9,6 +9,7 @@ from .. import memory, models
 from . import checkpoints, failures, queue
 from .folder import RunFolder
 from .loop import train
+from .quality import Quality
 from .settings import TrainingSettings
 
 EXIT_CODES = {"done": 0, "failed": 1}
@@ -58,6 +59,7 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
             on_record=recorder(folder, before),
             should_stop=asked,
             checkpoint=last,
+            quality=Quality(settings, folder.heldout_file),
         )
     done["seconds"] = round(done["seconds"] + seconds_of(before), 2)
     return {"status": "stopped" if done["stopped"] else "done", "summary": state["summary"] | done}
@@ -81,6 +83,18 @@ def seconds_of(history: list[dict]) -> float:
 
 def sentence(record: dict) -> str:
     """A record of the history in words."""
+    measured = {
+        "heldout_loss": "held-out loss {:.4f}",
+        "pass_at_1": "pass@1 {:.1%}",
+        "eval_error": "not measured: {}",
+    }
+    return " · ".join(
+        [_progress(record)]
+        + [words.format(record[name]) for name, words in measured.items() if name in record]
+    )
+
+
+def _progress(record: dict) -> str:
     return (
         f"step {record['step']} of {record['of']} · loss {record['loss']:.4f} · "
         f"{record['tokens_per_second']:.0f} tokens/s · peak {record['peak_memory_mib']:,} MiB"

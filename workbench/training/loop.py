@@ -5,10 +5,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -23,6 +25,7 @@ from ..memory import PeakMemory
 from ..prompts import Sample
 from . import adapters, checkpoints, distributed, recompute
 from .durable import flush
+from .quality import Quality
 from .schedule import Collator, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
@@ -38,9 +41,9 @@ class _Reporter(TrainerCallback):
     """Turns the Trainer's events into history records and sealed checkpoints, and a wish to stop into a
     checkpoint and an end."""
 
-    def __init__(self, schedule, settings, memory, on_record, should_stop):
+    def __init__(self, schedule, settings, memory, on_record, should_stop, measure):
         self.schedule, self.settings, self.memory = schedule, settings, memory
-        self.on_record, self.should_stop = on_record, should_stop
+        self.on_record, self.should_stop, self.measure = on_record, should_stop, measure
         self.stopped = False
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -84,18 +87,26 @@ class _Reporter(TrainerCallback):
         self.tokens += self.schedule.tokens(self.passes(self.step), self.passes(state.global_step))
         self.step = state.global_step
         seconds = time.perf_counter() - self.started
-        self.on_record(
-            {
-                "step": state.global_step,
-                "of": state.max_steps,
-                "loss": float(logs["loss"]),
-                "learning_rate": logs["learning_rate"],
-                "tokens": self.tokens,
-                "seconds": round(seconds, 3),
-                "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
-                "peak_memory_mib": round(self.memory.update()),
-            }
-        )
+        record = {
+            "step": state.global_step,
+            "of": state.max_steps,
+            "loss": float(logs["loss"]),
+            "learning_rate": logs["learning_rate"],
+            "tokens": self.tokens,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
+            "peak_memory_mib": round(self.memory.update()),
+        }
+        self.on_record(record | self._measured(state))
+
+    def _measured(self, state) -> dict:
+        """What is measured after this step; the clocks of training stand still meanwhile."""
+        started = time.perf_counter()
+        found = {} if self.stopped else self.measure(state.global_step, state.max_steps)
+        pause = time.perf_counter() - started
+        self.started += pause
+        self.step_ended += pause
+        return found
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(float(value)):
@@ -135,12 +146,21 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
     return arguments
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A training that has not begun: `model` is what was loaded, without the wrapper of an adapter, and
+    `attention` the implementation that it came with; `memory` is what is used from here on."""
+
+    trainer: Trainer
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    attention: str
+    memory: PeakMemory
+
+
 @contextmanager
-def set_up(
-    model_name: str, batches: Dataset, settings: TrainingSettings, folder: Path
-) -> Iterator[tuple[Trainer, PreTrainedTokenizerBase, PeakMemory]]:
-    """A Trainer of `model_name` over `batches` (rows of samples), checkpoints in `folder`; the model's
-    tokenizer; and the memory used within this context."""
+def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder: Path) -> Iterator[Ready]:
+    """A training of `model_name` on `batches` (rows of samples), checkpoints in `folder`."""
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
     base, tokenizer = adapters.load_base(model_name, settings, device)
@@ -154,6 +174,7 @@ def set_up(
     recompute.enable(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     packed = forward.packed_loss(base) if isolated else nullcontext()
+    attention = base.config._attn_implementation
     with PeakMemory(device) as memory, packed, models.quiet():
         arguments = _arguments(folder, settings, device)
         trainer = _PlanTrainer(
@@ -164,7 +185,7 @@ def set_up(
         )
         trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
         trainer.remove_callback(PrinterCallback)
-        yield trainer, tokenizer, memory
+        yield Ready(trainer, base, tokenizer, attention, memory)
 
 
 def train(
@@ -176,20 +197,28 @@ def train(
     on_record: Callable[[dict], None],
     should_stop: Callable[[], bool],
     checkpoint: Path | None = None,
+    quality: Quality | None = None,
 ) -> dict:
     """Tune `model_name` on `samples`; the weights or the adapter end in `folder/model`.
 
     `on_record` gets a record after each optimizer step. When `should_stop()` turns true, a checkpoint is
-    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. Returns a
-    summary of the run.
+    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. What `quality`
+    measures is added to the records. Returns a summary of the run.
     """
     schedule = Schedule(samples, settings)
-    with set_up(model_name, schedule, settings, folder / "checkpoints") as (trainer, tokenizer, memory):
-        reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
+    with set_up(model_name, schedule, settings, folder / "checkpoints") as ready:
+
+        def measure(step: int, last: int) -> dict:
+            if quality is None or not quality.is_due(step, last):
+                return {}
+            return quality.measure(ready.model, ready.tokenizer, ready.attention)
+
+        trainer, memory = ready.trainer, ready.memory
+        reporter = _Reporter(schedule, settings, memory, on_record, should_stop, measure)
         trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
-    _save(trainer, tokenizer, folder / "model", settings)
+    _save(trainer, ready.tokenizer, folder / "model", settings)
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,

@@ -12,7 +12,7 @@ import datasets
 from .. import models, progress, prompts, tables
 from ..errors import UserError
 from ..prompts import Sample
-from . import launch
+from . import launch, quality
 from .adapters import check_hardware
 from .folder import History, RunFolder
 from .schedule import fitted
@@ -25,7 +25,8 @@ class Run:
     """`status` is "queued", "running", "done", "stopped" or "failed"; `error` says why it failed.
 
     `history` has a record for each optimizer step (loss in nats per predicted token, tokens without padding,
-    seconds, peak memory in MiB); `summary` describes the whole.
+    seconds, peak memory in MiB; where measured, `heldout_loss` in the same unit, `pass_at_1` from 0 to 1, and
+    `eval_seconds`, or why not, `eval_error`); `summary` describes the whole.
     """
 
     def __init__(self, output_dir: Path):
@@ -136,30 +137,42 @@ def finetune(
     *,
     overwrite: bool = False,
     detached: bool = False,
+    heldout: datasets.Dataset | None = None,
     **settings,
 ) -> Run:
     """Start tuning `model` on `ds` (columns `instruction`, `response`) and return at once.
 
     The run is a thread of this process; with `detached` it is a process of its own, which goes on when the
     kernel and the browser are closed, and which `attach` finds again. Runs wait for each other.
-    `settings` are those of `TrainingSettings`. `output_dir` must not hold a run already, unless `overwrite`.
+    `settings` are those of `TrainingSettings`; `heldout` has the rows that its `eval_steps` speaks of, with
+    the columns of `ds`, and `check` for `eval_tasks`. `output_dir` must not hold a run already, unless
+    `overwrite`.
     """
-    folder = prepare(ds, model, output_dir, overwrite=overwrite, **settings)
+    folder = prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
     launch.start(folder, detached)
     return Run(folder.path)
 
 
 def prepare(
-    ds: datasets.Dataset, model: str | Path, output_dir: str | Path, *, overwrite: bool = False, **settings
+    ds: datasets.Dataset,
+    model: str | Path,
+    output_dir: str | Path,
+    heldout: datasets.Dataset | None = None,
+    *,
+    overwrite: bool = False,
+    **settings,
 ) -> RunFolder:
     """A folder with all that a run of `finetune` needs, not started yet."""
     settings = settings_of(settings)
     check_hardware(settings)
+    quality.check(settings, heldout)
     folder = RunFolder(Path(output_dir))
     launch.check_free(folder, overwrite)
     samples, summary = samples_of(ds, model, settings)
     state = {"model": launch.lasting_name(model), "settings": asdict(settings), "summary": summary}
     launch.create(folder, samples, state, overwrite)
+    if heldout is not None:
+        quality.write(heldout, folder.heldout_file)
     return folder
 
 

@@ -5,6 +5,7 @@ from numbers import Real
 
 from .. import packing
 from ..errors import UserError, one_of, positive
+from ..evaluation import quick
 
 METHODS = ("full", "lora", "qlora")
 
@@ -37,6 +38,12 @@ class TrainingSettings:
     run is stopped, every `save_minutes` (less often where that would take a twentieth of the time; None:
     never) and, if given, every `save_steps` optimizer steps. `leaky=True` trains as the paper's collator
     does, with samples of a row seeing each other: for comparison only.
+
+    Every `eval_steps` optimizer steps, and after the last, the loss on `finetune`'s held-out rows is measured
+    (None: never), and pass@1 of one greedy answer to each of `eval_tasks` tasks, always the same, of
+    `eval_benchmark`: "held-out" rows with a column `check`, or "humaneval", "mbpp" and their plus suites.
+    Loss and weights are those of a run without it. Its seconds are not counted in the history, the memory
+    that it takes is. With `launch` it cannot be had.
     """
 
     method: str = "full"
@@ -60,6 +67,10 @@ class TrainingSettings:
     save_minutes: float | None = 20.0
     save_steps: int | None = None
     dtype: str = "auto"
+    eval_steps: int | None = None
+    eval_tasks: int = 0
+    eval_benchmark: str = quick.HELD_OUT
+    eval_max_new_tokens: int = 256
     tf32: bool = False
     device: str = "auto"
     seed: int = 0
@@ -69,10 +80,13 @@ class TrainingSettings:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("strategy", self.strategy, packing.STRATEGIES)
         one_of("overlong", self.overlong, packing.OVERLONG)
-        for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r"):
+        one_of("eval_benchmark", self.eval_benchmark, quick.BENCHMARKS)
+        for name in (
+            *("epochs", "batch_size", "accumulation", "max_length", "lora_r", "eval_max_new_tokens"),
+            *(name for name in ("save_steps", "eval_steps") if getattr(self, name) is not None),
+            *(["eval_tasks"] if self.eval_tasks else []),
+        ):
             positive(name, getattr(self, name))
-        if self.save_steps is not None:
-            positive("save_steps", self.save_steps)
         if self.save_minutes is not None and not self.save_minutes > 0:
             raise UserError(f"save_minutes={self.save_minutes!r} must be above 0, or None for never.")
         if not isinstance(self.learning_rate, Real) or not self.learning_rate > 0:
