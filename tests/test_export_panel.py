@@ -1,6 +1,7 @@
 """The same rows on the screen, in the code that it gives away, and without a screen from its recipe."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def elsewhere(program: str, *arguments: str) -> list:
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        env=dict(__import__("os").environ, PYTHONPATH=str(ROOT)),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -46,7 +46,8 @@ def coloured(text: str, language: str) -> str:
         lexer = get_lexer_by_name("markdown" if "```" in text else language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return escaped(text)
-    return highlight(visible(text), lexer, _FORMATTER)
+    found = highlight(visible(text), lexer, _FORMATTER)
+    return found if text.endswith("\n") else found.removesuffix("\n")  # the formatter ends every line
 
 
 class TextView(w.VBox):
