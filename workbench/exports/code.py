@@ -18,13 +18,13 @@ from ..selection import Selection
 from ..training import TrainingSettings
 
 _LOAD = ("source", "instruction", "response", "input", "split", "limit")
-# Noted stage -> its function and those of its settings that are repeated. A note may come from a stranger's
-# file: nothing else of it gets into the code.
+# Of each noted stage the settings that are repeated. A note may come from a stranger's file: nothing else of
+# it gets into the code.
 _STAGES = {
-    "score": ("score", ("model", "convention", "prompt", "dtype", "max_length", "template")),
-    "derive": ("derive", ("variant", "min_tokens", "shrinkage")),
-    "embed": ("embed", ("model", "dtype", "max_length")),
-    "cluster": ("cluster", ("k", "seed")),
+    "score": ("model", "convention", "prompt", "dtype", "max_length", "template"),
+    "derive": ("variant", "min_tokens", "shrinkage"),
+    "embed": ("model", "dtype", "max_length"),
+    "cluster": ("k", "seed"),
 }
 _MAKES = {
     "score": (*FEATURES, "n_tokens"),
@@ -33,8 +33,13 @@ _MAKES = {
     "cluster": ("cluster",),
 }
 _AFTER = (("score", "derive"), ("embed", "cluster"))
-_IN_RECIPE = {"convention": "convention", "prompt": "prompt", "model": "scorer", "dtype": "score_dtype"} | {
-    "max_length": "score_max_length"
+# A stage's setting -> its name in a recipe.
+_IN_RECIPE = {
+    "score": {"model": "scorer", "dtype": "score_dtype", "max_length": "score_max_length"}
+    | {name: name for name in ("convention", "prompt")},
+    "derive": {name: name for name in _STAGES["derive"]},
+    "embed": {"model": "embedder"},
+    "cluster": {"k": "k", "seed": "cluster_seed"},
 }
 
 
@@ -61,7 +66,7 @@ def origin_of(ds: datasets.Dataset) -> Origin | None:
     explained = {*load.get("columns", ()), *(column for stage in since for column in _MAKES[stage])}
     if not {column for made in _MAKES.values() for column in made} & set(ds.column_names) <= explained:
         return None
-    stages = {stage: _only(_STAGES[stage][1], notes[stage]) for stage in since}
+    stages = {stage: _only(_STAGES[stage], notes[stage]) for stage in since}
     return Origin(_only(_LOAD, load) if "source" in load else None, stages)
 
 
@@ -91,18 +96,15 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
     kept, notes = selection.settings, tables.notes(selection.source)
     if table is None and not replayable(selection.source):
         raise UserError("a recipe cannot say where these rows are from; save the table and give its file.")
-    found = {"data": str(table or notes["load"]["source"]), "held_out": 40}
-    found |= {"strategy": kept["strategy"], "max_ifd": float(kept["max_ifd"]), "seed": kept["seed"]}
-    found |= {"keep_rows": kept["rows"], "keep_tokens": kept["tokens"]}
-    if kept["ratio"] is not None:
-        found["ratio"] = kept["ratio"]
-    score, clusters = notes.get("score", {}), notes.get("cluster", {})
-    found |= {_IN_RECIPE[name]: score[name] for name in _IN_RECIPE if name in score}
-    found |= _only(_STAGES["derive"][1], notes.get("derive", {}))
-    found |= {"embedder": notes["embed"]["model"]} if "embed" in notes else {}
-    found |= {"k": clusters["k"], "cluster_seed": clusters["seed"]} if clusters else {}
+    found = {"data": str(table or notes["load"]["source"]), "strategy": kept["strategy"]}
+    found |= {"keep_rows": kept["rows"], "keep_tokens": kept["tokens"], "seed": kept["seed"]}
+    found |= {"max_ifd": float(kept["max_ifd"])} | ({"ratio": kept["ratio"]} if kept["ratio"] else {})
+    for stage, names in _IN_RECIPE.items():
+        made = _only(tuple(names), notes.get(stage, {}))
+        found |= {names[name]: value for name, value in made.items()}
     training = {name: value for name, value in (pack or {}).items() if value is not None}
-    return Recipe(**found, training=TrainingSettings(**training, **_only(("template",), score)))
+    training |= _only(("template",), notes.get("score", {}))
+    return Recipe(**found, training=TrainingSettings(**training))
 
 
 def replayable(ds: datasets.Dataset) -> bool:
@@ -129,7 +131,7 @@ def _from_origin(ds: datasets.Dataset) -> list[str]:
             "the rows' origin is not known, or they were changed since; save the table and give its file."
         )
     first = "ds = wb.first_look()" if origin.arguments is None else _call("ds", "load", origin.arguments)
-    return [first, *(_call("ds", _STAGES[name][0], made, "ds") for name, made in origin.stages.items())]
+    return [first, *(_call("ds", name, made, "ds") for name, made in origin.stages.items())]
 
 
 def _call(name: str, function: str, settings: dict, *first: str) -> str:
