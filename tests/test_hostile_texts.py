@@ -121,6 +121,10 @@ def test_a_hostile_table_is_text_wherever_it_is_shown(lab):
         inspector = found[1 + list(CELLS).index("inspector")]["text"]
         for words in ("<script>window.pwned=1</script>", "$$x^2$$", "&lt;i&gt;", "␛[31mred", "⟨U+202E⟩txt"):
             assert words in inspector
+        page.click("text=Show all of 1,000,")
+        everything = """() => Math.max(...[...document.querySelectorAll(".workbench-text pre")]
+            .map((text) => text.textContent.length))"""
+        until(lambda: page.evaluate(everything) > 1_000_000)
         plot = page.query_selector_all(".workbench-dashboard .js-plotly-plot")[-1]
         assert "<script>window.pwned=1</script><img" in until(lambda: hover_text(page, plot))
         page.screenshot(path=str(lab.folder / "hostile.png"))

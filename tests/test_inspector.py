@@ -251,7 +251,7 @@ class TestGains:
         monkeypatch.setattr(gains.complexity, "explain", explain)
         return calls
 
-    def test_on_demand_alone(self, inspector, explained):
+    def test_on_demand_alone(self, inspector, explained, chosen):
         inspector.show(2)
         assert explained == []
         assert "loads smollm2-135m" in inspector.gains.ask.description
@@ -259,6 +259,8 @@ class TestGains:
         assert explained == [(2, "smollm2-135m", {})]
         assert "&lt;2&gt;" in inspector.gains.tokens.value
         assert inspector.gains.line.value == "IFD 0.5000 by smollm2-135m"
+        inspector.show(2, chosen)  # as the slider moves
+        assert "&lt;2&gt;" in inspector.gains.tokens.value
         inspector.show(3)
         assert inspector.gains.tokens.value == ""
 

@@ -71,13 +71,13 @@ class Inspector(w.VBox):
         if not 0 <= row < n:
             raise UserError(f"row={row!r} is no row of the dataset; give a number from 0 to {n - 1}.")
         self._use(selection)
-        if row == self.row and selection is None:
-            return
-        self.row = int(row)
-        self.number.value = self.row
-        self.list.point_at(self.row)
-        self._show_texts()
-        self._show_about()
+        moved, self.row = row != self.row, int(row)
+        if moved:
+            self.number.value = self.row
+            self.list.point_at(self.row)
+            self._show_texts()
+        if moved or selection is not None:
+            self._show_about()
         at = self._walked.index(self.row) if self.row in self._walked else -1
         self.previous.disabled, self.next.disabled = at == 0, at == len(self._walked) - 1
 
