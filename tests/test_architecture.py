@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "workbench"
 
 # From the ground up. Rooms of one layer may know each other, as long as there is no circle.
 LAYERS = [
-    ["errors", "hub", "memory", "progress", "store"],
+    ["errors", "hub", "memory", "progress", "store", "texts"],
     ["tables"],
     ["data"],
     ["prompts"],

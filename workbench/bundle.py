@@ -28,13 +28,19 @@ def first_look() -> datasets.Dataset:
     """The bundled rows with all columns of the stages up to `project`, as `settings()` made them."""
     ds = data.load("bundled")
     results = datasets.Dataset(pq.read_table(data.bundled_dir() / _TABLE))
-    if settings()["rows_digest"] != _rows_digest(ds) or results["id"][:] != ds["id"][:]:
+    made = settings()
+    if made["rows_digest"] != _rows_digest(ds) or results["id"][:] != ds["id"][:]:
         raise UserError(
             f"{_TABLE} was made from other rows than those of instructions.jsonl; make it again with "
             f"python -m workbench first-look."
         )
     ds = datasets.concatenate_datasets([ds, results.remove_columns("id")], axis=1)
-    return tables.note(ds, "cluster", {"method": "KMeans", **settings()["clusters"]})
+    scored = {"model": made["scorer"]["name"], "dtype": made["scorer"]["dtype"]}
+    ds = tables.note(ds, "score", scored | {"convention": made["convention"], "prompt": "paper"})
+    ds = tables.note(ds, "embed", {"model": made["embedder"]["name"]})
+    ds = tables.note(ds, "cluster", {"method": "KMeans", **made["clusters"]})
+    found = {"columns": ds.column_names, "ids": tables.ids_digest(ds)}
+    return tables.note(ds, "load", {"first_look": True} | found)
 
 
 def settings() -> dict:

@@ -61,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--output", type=Path, default=Path("scores.parquet"), help="the file to write")
     score.set_defaults(run=_score)
 
+    select = verbs.add_parser(
+        "select", help="write the rows that a recipe keeps; what the data lacks is scored and clustered first"
+    )
+    select.add_argument("--recipe", required=True, help="a recipe file or a preset")
+    select.add_argument("--data", help="anything that wb.load takes, all of it (default: the recipe's)")
+    select.add_argument(
+        "--output", type=Path, default=Path("selection.jsonl"), help="the file to write: .jsonl or .parquet"
+    )
+    select.set_defaults(run=_select)
+
     recipe = verbs.add_parser("recipe", help="print a preset as YAML, to change and to pass as --recipe")
     recipe.add_argument("name", nargs="?", help="the preset (without: their names)")
     recipe.set_defaults(run=_recipe)
@@ -171,6 +181,25 @@ def _score(options) -> None:
     tables.write_parquet(scored, options.output)
     found = Counter(scored["score_status"][:]).most_common()
     print(f"{options.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in found))
+
+
+def _select(options) -> None:
+    from . import data, tables
+    from .errors import one_of
+    from .presets import recipe_of
+
+    write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
+    one_of("--output's suffix", options.output.suffix, write)
+    if not options.output.resolve().parent.is_dir():
+        raise UserError(f"--output {options.output}: its folder does not exist; make it first.")
+    recipe = recipe_of(options.recipe)
+    selection = recipe.select(recipe.prepare(data.load(options.data or recipe.data)))
+    kept, report = selection.dataset, selection.report
+    if options.output.suffix == ".jsonl" and "embedding" in kept.column_names:
+        kept = kept.remove_columns("embedding")
+    write[options.output.suffix](kept, options.output)
+    print(f"{options.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy}")
+    print(f"rows sha256 {tables.rows_sha256(kept)}")
 
 
 def _recipe(options) -> None:

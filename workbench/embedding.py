@@ -26,7 +26,7 @@ def embed(
     """Add `embedding`: float32 of unit length, d as `model` has it (MiniLM 384; the paper's mpnet 768).
 
     `model` is a sentence-transformers name, folder or hub id; `max_length` (tokens) defaults to the model's
-    own.
+    own. The settings are noted: `tables.noted(ds, "embed")`.
     """
     tables.require(ds, ["instruction"], "wb.load")
     if not len(ds):
@@ -57,4 +57,5 @@ def embed(
             known.update(zip(some, vectors, strict=True))
             bar.update(len(some))
     matrix = np.stack([known[key] for key in keys])
-    return tables.with_columns(ds, {"embedding": matrix}, {"embedding": tables.vector(matrix.shape[1])})
+    ds = tables.with_columns(ds, {"embedding": matrix}, {"embedding": tables.vector(matrix.shape[1])})
+    return tables.note(ds, "embed", {"model": str(model), "dtype": settings[1], "max_length": max_length})

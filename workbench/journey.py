@@ -132,13 +132,12 @@ def _agreement_sentence(found: dict) -> str:
 
 def _choose(study: Study, say) -> None:
     recipe = study.recipe
-    study.selection = select(
-        study.pool, recipe.ratio, recipe.strategy, max_ifd=recipe.max_ifd, seed=recipe.seed
-    )
+    study.selection = recipe.select(study.pool)
     tables.write_jsonl(study.selection.dataset.remove_columns("embedding"), study.folder / "selection.jsonl")
     report = study.selection.report
     if not report.n_kept:
-        raise UserError(f"ratio={recipe.ratio} keeps none of the {report.n_rows} rows; raise it or lower k.")
+        ((name, value),) = recipe.budget.items()
+        raise UserError(f"{name}={value} keeps none of the {report.n_rows} rows; raise it or lower k.")
     say(
         f"kept {report.n_kept} rows: {report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the "
         f"{report.n_eligible} eligible; clusters lost {report.clusters_lost}, divergence "

@@ -8,10 +8,13 @@ from pathlib import Path
 import datasets
 import yaml
 
-from .complexity import CONVENTIONS, score, variants
+from . import progress, tables
+from .clustering import cluster
+from .complexity import CONVENTIONS, FEATURES, score, variants
+from .embedding import embed
 from .errors import MissingFileError, UserError, one_of, positive
 from .prompts import SCORING_PROMPTS
-from .selection import STRATEGIES, check_ratio
+from .selection import STRATEGIES, Selection, check_ratio, select
 from .training import TrainingSettings
 
 
@@ -22,7 +25,8 @@ class Recipe:
     `data` is anything that `wb.load` takes; `rows` the number of rows to use, drawn by `seed` (None: all);
     `held_out` how many of them are set aside for the evaluation. `scorer` and `model` are model names, the
     second the one to tune; the settings between `score_dtype` and `shrinkage` are those of `wb.score`. `full`
-    also trains on all rows. `gpus` is the number that `training` is meant for: an optimizer step sees
+    also trains on all rows. `keep_rows` or `keep_tokens`, a number of rows or of training tokens, takes the
+    place of `ratio`. `gpus` is the number that `training` is meant for: an optimizer step sees
     batch_size x accumulation x gpus samples.
     """
 
@@ -41,6 +45,8 @@ class Recipe:
     k: int = 10
     cluster_seed: int = 42
     ratio: float = 0.4
+    keep_rows: int | None = None
+    keep_tokens: int | None = None
     strategy: str = "ifd-cluster"
     max_ifd: float = 1.0
     model: str = "smollm2-135m"
@@ -58,14 +64,15 @@ class Recipe:
         variants.check(self.variant, self.min_tokens, self.shrinkage)
         for name in ("held_out", "k", "gpus", "max_new_tokens"):
             positive(name, getattr(self, name))
-        if self.score_max_length is not None:
-            positive("score_max_length", self.score_max_length)
-        if self.rows is not None:
-            positive("rows", self.rows)
-            if self.rows <= self.held_out:
-                raise UserError(
-                    f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}."
-                )
+        for name in ("score_max_length", "rows", "keep_rows", "keep_tokens"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
+        if self.keep_rows and self.keep_tokens:
+            raise UserError(
+                f"keep_rows={self.keep_rows} and keep_tokens={self.keep_tokens} are two budgets; give one."
+            )
+        if self.rows is not None and self.rows <= self.held_out:
+            raise UserError(f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}.")
 
     def to_yaml(self, path: str | Path) -> None:
         """Write all settings, defaults too: a recipe stays the same study when defaults change."""
@@ -99,6 +106,38 @@ class Recipe:
             max_length=self.score_max_length,
             template=self.training.template,
         )
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """What `wb.select` is given: ratio, rows or tokens."""
+        if self.keep_rows or self.keep_tokens:
+            return {"rows": self.keep_rows} if self.keep_rows else {"tokens": self.keep_tokens}
+        return {"ratio": self.ratio}
+
+    def prepare(self, ds: datasets.Dataset) -> datasets.Dataset:
+        """`ds` with the columns that the selection needs, those that it lacks made by this recipe.
+
+        Scores and embeddings that are there are taken as they are. So are clusters, unless they are noted to
+        be of another k or seed.
+        """
+        needed = {*STRATEGIES[self.strategy].needs, *(["n_tokens"] if self.keep_tokens else [])}
+        missing = needed - set(ds.column_names)
+        if missing & {*FEATURES, "n_tokens"}:
+            ds = self.score(ds)
+        made, wanted = tables.noted(ds, "cluster"), {"k": self.k, "seed": self.cluster_seed}
+        other = bool(made) and {name: made.get(name) for name in wanted} != wanted
+        again = "cluster" in missing or ("cluster" in needed and other)
+        if (again or "embedding" in missing) and "embedding" not in ds.column_names:
+            ds = embed(ds, self.embedder)
+        if not again:
+            return ds
+        if other:
+            progress.say(f"clustered again: k={self.k}, seed={self.cluster_seed}")
+        return cluster(ds, self.k, seed=self.cluster_seed)
+
+    def select(self, ds: datasets.Dataset) -> Selection:
+        """The rows of `ds` that this recipe keeps."""
+        return select(ds, **self.budget, strategy=self.strategy, max_ifd=self.max_ifd, seed=self.seed)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Recipe":

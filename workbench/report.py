@@ -1,6 +1,5 @@
 """A study -> one HTML file that needs nothing else, and the table that the terminal shows."""
 
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import plotly.io
 
 from . import figures, tables
 from .journey import Study
+from .texts import escaped
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -91,20 +91,21 @@ def write_html(study: Study) -> Path:
     """Write `report.html` into the study's folder."""
     path = study.folder / "report.html"
     report, recipe = study.selection.report, study.recipe
+    ((budget, value),) = recipe.budget.items()
     kept = (
-        f"{report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy} at ratio {recipe.ratio:g}: "
+        f"{report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy} at {budget} {value:g}: "
         f"{report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the {report.n_eligible:,} "
         f"with an IFD below {recipe.max_ifd:g}."
     )
     page = _PAGE.format(
         title="Workbench study",
-        kept=escape(kept),
+        kept=escaped(kept),
         comparison=comparison_table(study).to_html(index=False, border=0),
         caution=_CAUTION,
         coverage=coverage_table(study).to_html(index=False, border=0),
         chance=_CHANCE,
         figures="\n".join(_figures(study)),
-        recipe=escape((study.folder / "recipe.yaml").read_text()),
+        recipe=escaped((study.folder / "recipe.yaml").read_text()),
     )
     path.write_text(page, encoding="utf-8")
     return path

@@ -155,6 +155,25 @@ def noted(ds: datasets.Dataset, stage: str) -> dict:
     return {}
 
 
+def notes(ds: datasets.Dataset) -> dict[str, dict]:
+    """All that `note` wrote, by stage, in the order in which it was written."""
+    found = {}
+    for line in (ds.info.description or "").split("\n"):
+        if line.startswith(f'{{"{_NOTE}'):
+            ((name, settings),) = json.loads(line).items()
+            stage = name.removeprefix(_NOTE)
+            found.pop(stage, None)  # the last one counts, in its place
+            found[stage] = settings
+    return found
+
+
+def ids_digest(ds: datasets.Dataset) -> str:
+    """Hash of the column `id`: the same for the same rows in the same order; empty without ids."""
+    if "id" not in ds.column_names:
+        return ""
+    return hashlib.blake2b("\n".join(map(str, ds["id"][:])).encode(), digest_size=16).hexdigest()
+
+
 def _start(stage: str) -> str:
     return json.dumps({_NOTE + stage: {}})[:-2]  # up to the settings' opening brace
 

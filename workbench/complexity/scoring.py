@@ -200,7 +200,8 @@ def score(
     `dtype` is float32 on a CPU, and "auto" elsewhere, unless given: bfloat16 where the device has it, which
     is faster, within some percent of float32's scores and in nearly the same order. `max_length` (tokens)
     defaults to the model's context. `token_budget` is the size of one forward pass, halved when the memory
-    does not suffice; it changes speed and memory, never a score. `template` is that of the training.
+    does not suffice; it changes speed and memory, never a score. `template` is that of the training. All
+    that a score depends on is noted: `tables.noted(ds, "score")`.
     """
     one_of("convention", convention, CONVENTIONS)
     one_of("prompt", prompt, prompts.SCORING_PROMPTS)
@@ -228,6 +229,8 @@ def score(
     columns = {name: [row.get(name) for row in cells] for name in FEATURES}
     features = FEATURES | {"n_tokens": tables.INT}
     scored = tables.with_columns(ds, columns | {"n_tokens": lengths}, features)
+    made = {"model": str(model), "convention": convention, "prompt": prompt, "dtype": dtype}
+    scored = tables.note(scored, "score", made | {"max_length": max_length, "template": template})
     return variants.derive(scored, variant, min_tokens=min_tokens, shrinkage=shrinkage)
 
 

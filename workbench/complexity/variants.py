@@ -54,7 +54,9 @@ def derive(
             reasons[row] = _why_not(shorter[row], min_tokens, variant)
     cells = [score if known else None for score, known in zip(scores.tolist(), scored, strict=True)]
     columns = {"ifd": cells, "score_reason": reasons}
-    return tables.with_columns(ds, columns, {"ifd": tables.FLOAT, "score_reason": tables.TEXT})
+    ds = tables.with_columns(ds, columns, {"ifd": tables.FLOAT, "score_reason": tables.TEXT})
+    made = {"variant": variant, "min_tokens": min_tokens, "shrinkage": shrinkage}
+    return tables.note(ds, "derive", made)
 
 
 def _shrunk(scores: np.ndarray, scored: np.ndarray, n: np.ndarray, shrinkage: float) -> np.ndarray:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from datasets.fingerprint import generate_random_fingerprint
 
-from .. import errors
+from .. import errors, tables
 from . import arrow, columns, rejections
 from .columns import Columns
 from .rows import Rejection, Row, Source, excerpt, is_missing
@@ -93,7 +94,17 @@ def load(
     ds = _build(opened, found, sifted)
     if sifted.rejections:
         rejections.warn(opened, sifted.n_read, sifted.rejections)
-    return ds
+    given = {"instruction": instruction, "response": response, "input": input, "limit": limit}
+    given |= {"split": split if split != "train" else None}
+    found = {"columns": ds.column_names, "ids": tables.ids_digest(ds)}
+    return tables.note(ds, "load", _as_given(source, given) | found)
+
+
+def _as_given(source, given: dict) -> dict:
+    """The arguments of `load` as far as they say where the rows can be had again."""
+    if not isinstance(source, (str, Path)):
+        return {}
+    return {"source": str(source)} | {name: value for name, value in given.items() if value is not None}
 
 
 def _named(instruction: str | None, response: str | None, input: str | None) -> Columns | None:

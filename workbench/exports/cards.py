@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCardData, ModelCardData
 from .. import tables
 from ..evaluation import EvalReport
 from ..selection import Selection
+from ..texts import fenced, for_markdown
 
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _TAGS = ["code", "instruction-tuning", "codetune-workbench"]
@@ -120,12 +121,13 @@ def _recipe(recipe: dict | None) -> list[str]:
 
 
 def _yaml(values: dict) -> str:
-    return f"```yaml\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}```"
+    return fenced(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "yaml")
 
 
 def _table(header: Sequence[str], lines: Iterable[Sequence]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
+    rows = [[for_markdown(str(cell)) for cell in row] for row in (header, *lines)]
+    rows.insert(1, ["---"] * len(header))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _page(data: DatasetCardData | ModelCardData, parts: list[str]) -> str:

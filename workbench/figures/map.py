@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..texts import for_hover
 from .look import PALETTE, SYMBOLS, TEXT, style
 
 _MOST_NAMED = 20  # clusters that fit into a legend
@@ -21,7 +22,7 @@ def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
     `table` has x, y, cluster and instruction.
     """
     label = table["cluster"].to_numpy()
-    texts = table["instruction"].str.slice(0, 90).str.replace("<", "&lt;").str.replace("\n", " ")
+    texts = table["instruction"].map(lambda text: for_hover(text or "", 90))
     colors, symbols = (np.array(values) for values in zip(*map(_look, label.tolist()), strict=True))
     hover = "cluster %{customdata}<br>%{text}<extra></extra>"
 

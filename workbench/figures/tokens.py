@@ -1,11 +1,11 @@
 """What the instruction gains on each token of a response."""
 
-import html
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ..texts import escaped
 from .look import ACCENT, KEPT
 
 
@@ -26,11 +26,11 @@ def token_gains(tokens: pd.DataFrame) -> Html:
     """The text of a response, each token coloured by what the instruction gains on it.
 
     `tokens` is that of `wb.explain`. Blue: the instruction makes the token likelier. Orange: less likely. The
-    number is in the tooltip. The text is escaped: it is data, whatever it holds.
+    number is in the tooltip. The text is escaped, and in a `pre`, where no notebook looks for mathematics.
     """
     spans = [_token_span(*row) for row in tokens[["token", "gain"]].itertuples(index=False)]
     return Html(
-        f'<div style="font:13px/1.9 ui-monospace,monospace;white-space:pre-wrap">{"".join(spans)}</div>'
+        f'<pre style="font:13px/1.9 ui-monospace,monospace;white-space:pre-wrap">{"".join(spans)}</pre>'
         '<div style="font:12px system-ui,sans-serif;opacity:.75;margin-top:.6em">'
         "blue: likelier with the instruction, orange: less likely, plain: no difference</div>"
     )
@@ -43,5 +43,5 @@ def _token_span(token: str, gain: float) -> str:
         red, green, blue = (int(ACCENT[i : i + 2], 16) for i in (1, 3, 5))
     strength = 0.65 * min(1.0, abs(gain) / _MOST_GAIN) if known else 0.0
     told = f"{gain:+.2f} nats" if known else "not compared"
-    shown = html.escape(token.replace("\n", "\u21b5\n"))
+    shown = escaped(token).replace("\n", "\u21b5\n")
     return f'<span title="{told}" style="background:rgba({red},{green},{blue},{strength:.2f})">{shown}</span>'

@@ -7,12 +7,14 @@ from . import baselines, by_novelty, by_score, by_space, parametric  # noqa: F40
 from .choose import select
 from .columns import Candidates, candidates_of
 from .explorer import Explorer
+from .inspection import About, about
 from .ranking import Budget, Ranking, check_ratio
 from .registry import STRATEGIES, Strategy, strategy, usable
 from .result import Report, Selection
 
 __all__ = [
     "STRATEGIES",
+    "About",
     "Budget",
     "Candidates",
     "Explorer",
@@ -20,6 +22,7 @@ __all__ = [
     "Report",
     "Selection",
     "Strategy",
+    "about",
     "candidates_of",
     "check_ratio",
     "select",

@@ -71,9 +71,10 @@ class Selection:
     @cached_property
     def dropped(self) -> dict[int, str]:
         """Row number -> why it was left out, for every row that was."""
-        return {row: self._reason(row) for row in np.flatnonzero(~self.mask).tolist()}
+        return {row: self.reason(row) for row in np.flatnonzero(~self.mask).tolist()}
 
-    def _reason(self, row: int) -> str:
+    def reason(self, row: int) -> str:
+        """Why `row`, which is not kept, was left out."""
         strategy, ifd = STRATEGIES[self.settings["strategy"]], self.candidates.ifd[row]
         if strategy.pool == "eligible" and np.isnan(ifd):
             has = self.source.column_names

@@ -2,5 +2,7 @@
 
 from .dashboard import Workbench
 from .evaluation import EvaluationPanel
+from .export import ExportPanel
+from .inspector import Inspector
 
-__all__ = ["EvaluationPanel", "Workbench"]
+__all__ = ["EvaluationPanel", "ExportPanel", "Inspector", "Workbench"]

@@ -4,9 +4,12 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from html import escape
 
 import ipywidgets
+
+from ..texts import escaped
+
+_MOST_SHOWN = 10_000  # characters of a message
 
 
 class ErrorPanel(ipywidgets.HTML):
@@ -39,13 +42,20 @@ class ErrorPanel(ipywidgets.HTML):
         self.last = error
         trace = "".join(traceback.format_exception(error))
         self.value = (
-            f'<div role="alert" style="border-left:4px solid #D55E00;padding:.3em .8em">'
-            f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
-            f"<details><summary>where</summary><pre>{escape(trace)}</pre></details></div>"
+            '<div role="alert" style="border-left:4px solid #D55E00;padding:.3em;overflow-wrap:anywhere">'
+            f"<b>{escaped(type(error).__name__)}</b>: {escaped(_cut(str(error)))}"
+            f"<details><summary>where</summary><pre>{escaped(_cut(trace))}</pre></details></div>"
         )
 
     def clear(self) -> None:
         self.last, self.value = None, ""
+
+
+def _cut(text: str) -> str:
+    """Messages may quote a dataset, whose lines know no end: the middle of a long one is left out."""
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[: _MOST_SHOWN // 2]} … {text[-_MOST_SHOWN // 2 :]}"
 
 
 class WhenSettled:

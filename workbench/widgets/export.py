@@ -1,0 +1,149 @@
+"""The selection to take along: as files, as code, as a recipe and as a command."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import ipywidgets as w
+
+from .. import exports, tables
+from ..exports import code, rows
+from ..selection import Selection
+from ..texts import escaped
+from .events import ErrorPanel
+from .snippet import Snippet
+
+_ORIGIN, _TABLE = "where the rows were loaded", "the table, saved as a file"
+
+
+class ExportPanel(w.VBox):
+    """What `selected()` keeps at this moment, to files in `folder` or as text to copy.
+
+    `settings()` tells the rest as {"pack": arguments of `wb.pack`, "cluster": those of `wb.cluster` or None};
+    the selection knows its own. `refresh` brings open texts up to date. What goes wrong is in `errors`.
+    """
+
+    def __init__(
+        self,
+        selected: Callable[[], Selection],
+        settings: Callable[[], dict],
+        errors: ErrorPanel,
+        folder: str | Path = "exports/workbench",
+    ):
+        self._selected, self._settings, self._saved = selected, settings, None
+        wide, narrow = {"description_width": "initial"}, w.Layout(width="auto")
+        self.folder = w.Text(
+            str(folder),
+            description="Folder",
+            continuous_update=False,
+            style=wide,
+            layout=w.Layout(width="24em"),
+        )
+        self.format = w.Dropdown(
+            options=list(rows.FILES), value="messages", description="Format", style=wide, layout=narrow
+        )
+        self.write = w.Button(description="Write the kept rows", icon="save", layout=narrow)
+        self.start = w.Dropdown(
+            options=[_ORIGIN, _TABLE], description="Code starts from", style=wide, layout=narrow
+        )
+        self.save_table = w.Button(description="Save the table", layout=narrow)
+        self.show = w.Button(description="Show code, recipe and command", icon="code", layout=narrow)
+        self.save_recipe = w.Button(description="Save the recipe", layout=narrow)
+        self.line = w.HTML()
+        self.code = Snippet(title="Code", name="selection.py")
+        self.recipe = Snippet(title="Recipe", name="recipe.yaml")
+        self.command = Snippet(title="Without a screen, from the saved recipe", name="selection.sh")
+        self.texts = w.VBox([self.code, self.recipe, self.save_recipe, self.command])
+        self.texts.layout.display = "none"
+        for button, action in (
+            (self.write, self._write),
+            (self.save_table, self._save_table),
+            (self.show, self._open),
+            (self.save_recipe, self._save_recipe),
+        ):
+            button.on_click(errors.guard(lambda _, action=action: action()))
+        for control in (self.start, self.folder):
+            control.observe(errors.guard(lambda change: self.refresh()), "value")
+        wrap = w.Layout(flex_flow="row wrap")
+        super().__init__(
+            [
+                w.HTML('<b style="font-size:1.15em">Take the selection along</b>'),
+                w.HBox([self.folder, self.format, self.write], layout=wrap),
+                w.HBox([self.start, self.save_table, self.show], layout=wrap),
+                self.line,
+                self.texts,
+            ]
+        )
+        self.add_class("workbench-export")
+
+    def refresh(self) -> None:
+        """The texts for what is selected now, where they are open."""
+        if self.texts.layout.display == "none":
+            return
+        selection, pack = self._now()
+        if self.start.value == _ORIGIN and code.origin_of(selection.source) is None:
+            self.start.value = _TABLE  # which comes back here
+            return
+        saved = self._saved == self._state(selection)
+        table = None if self.start.value == _ORIGIN else self._path("table.parquet")
+        if table and not saved:
+            self.code.text = self.recipe.text = self.command.text = ""
+            self._say(
+                "The table as it is now lies in no file yet, from which code could start: save it first."
+            )
+            return
+        for_recipe = table or (None if code.replayable(selection.source) else self._path("table.parquet"))
+        self.code.text = code.as_code(selection, pack, table)
+        self.recipe.text = str(code.as_recipe(selection, pack, for_recipe))
+        self.command.text = code.as_command(self._path("recipe.yaml"), self._path("selection.jsonl"))
+        report = selection.report
+        needs = "" if saved or not for_recipe else f"; the recipe reads {for_recipe}: save the table first"
+        self._say(f"{report.n_kept:,} of {report.n_rows:,} rows{needs}")
+
+    def _now(self) -> tuple[Selection, dict]:
+        """The selection, its clusters noted, and the settings of packing."""
+        selection, settings = self._selected(), self._settings()
+        clusters = settings.get("cluster")
+        noted = tables.noted(selection.source, "cluster")
+        if clusters and not clusters.items() <= noted.items():
+            selection = replace(selection, source=tables.note(selection.source, "cluster", clusters))
+        return selection, settings.get("pack") or {}
+
+    def _state(self, selection: Selection) -> tuple:
+        """What a saved table has to agree with."""
+        return self.folder.value, tables.notes(selection.source), tables.ids_digest(selection.source)
+
+    def _open(self) -> None:
+        self.texts.layout.display = None
+        self.refresh()
+
+    def _write(self) -> None:
+        selection, _ = self._now()
+        folder = exports.export(selection, self._path(self.format.value), self.format.value)
+        self._say(f"wrote {selection.report.n_kept:,} rows to {folder}")
+
+    def _save_table(self) -> None:
+        selection, _ = self._now()
+        path = self._path("table.parquet", made=True)
+        tables.write_parquet(selection.source, path)
+        self._saved = self._state(selection)
+        self.refresh()
+        self._say(f"wrote all {len(selection.source):,} rows to {path}")
+
+    def _save_recipe(self) -> None:
+        self.refresh()
+        if not self.recipe.text:
+            return
+        path = self._path("recipe.yaml", made=True)
+        path.write_text(self.recipe.text, encoding="utf-8")
+        self._say(f"wrote {path}")
+
+    def _path(self, name: str, made: bool = False) -> Path:
+        """`name` in the folder, which is `made` where it must be there."""
+        folder = Path(self.folder.value).expanduser()
+        if made:
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def _say(self, sentence: str) -> None:
+        self.line.value = f'<span role="status">{escaped(sentence)}</span>'
