@@ -43,7 +43,7 @@ _HOMES = {
     "export": "exports",
     "Workbench": "widgets",
 }
-_MODULES = ("figures", "models")
+_MODULES = ("figures", "models", "widgets")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -9,6 +9,7 @@ from .. import memory, models
 from . import checkpoints, failures, queue
 from .folder import RunFolder
 from .loop import train
+from .schedule import Schedule
 from .settings import TrainingSettings
 
 EXIT_CODES = {"done": 0, "failed": 1}
@@ -43,8 +44,10 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
     with queue.turn(models.pick_device(settings.device), asked, folder.log) as ours:
         if not ours:
             return {"status": "stopped"}
+        samples = folder.read_samples()
+        planned = {"padding_rate": Schedule(samples, settings).padding_rate}
         with queue.starting():
-            folder.update(status="running")
+            folder.update(status="running", summary=state["summary"] | planned)
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
         last = checkpoints.newest(folder.checkpoints)
         before = folder.keep_history(checkpoints.step_of(last) if last else 0)
@@ -52,7 +55,7 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
 
         done = train(
             state["model"],
-            folder.read_samples(),
+            samples,
             settings,
             folder.path,
             on_record=recorder(folder, before),

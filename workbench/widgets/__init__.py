@@ -1,5 +1,7 @@
 """Figures with controls; they hold no numbers of their own and call the method's functions."""
 
 from .dashboard import Workbench
+from .run import RunPanel
+from .training import TrainingPanel
 
-__all__ = ["Workbench"]
+__all__ = ["RunPanel", "TrainingPanel", "Workbench"]

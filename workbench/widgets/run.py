@@ -1,0 +1,106 @@
+"""One run on the screen, whoever started it: how far it is, what it costs, and what to do next."""
+
+import asyncio
+from pathlib import Path
+
+import ipywidgets as w
+import traitlets
+
+from ..training import Run, attach
+from . import beside, standing
+from .curve import loss_chart
+from .events import ErrorPanel
+from .standing import Standing, look
+
+_EVERY = 0.5  # seconds between looks at the run
+
+
+class RunPanel(w.VBox):
+    """Progress of `run` (or of the run in that folder), its loss, its log, and buttons to stop and resume it.
+
+    It holds nothing that is not in the run's folder: after a kernel's restart a new panel shows the same.
+    `active` tells whether the run is queued or running.
+    """
+
+    active = traitlets.Bool(False)
+
+    def __init__(self, run: Run | str | Path, errors: ErrorPanel | None = None):
+        self.run = run if isinstance(run, Run) else attach(run)
+        self.errors = errors or ErrorPanel()
+        self.about, self.status, self.numbers, self.chart, self.outcome = (w.HTML() for _ in range(5))
+        self.stop = w.Button(description="Stop", icon="stop", tooltip="End after this step, and keep it")
+        self.resume = w.Button(
+            description="Resume",
+            icon="play",
+            button_style="primary",
+            tooltip="Go on from there",
+        )
+        self.stop.on_click(self.errors.guard(self._stop))
+        self.resume.on_click(self.errors.guard(self._resume))
+        self.bar = w.IntProgress(layout=w.Layout(width="100%"))
+        self.log = w.HTML()
+        log = w.Accordion([self.log], selected_index=None)
+        log.set_title(0, "Log")
+        buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
+        head = w.HBox(
+            [self.about, buttons], layout=w.Layout(justify_content="space-between", flex_flow="row wrap")
+        )
+        parts = [head, self.status, self.bar, self.numbers, self.chart, self.outcome, log]
+        super().__init__(parts if errors else [self.errors, *parts])
+        self.add_class("workbench-run")
+        self._following: asyncio.Task | None = None
+        self.follow()
+
+    def __repr__(self) -> str:
+        """What is shown where no widgets are."""
+        return f"<RunPanel of {self.run!r}>"
+
+    def follow(self) -> None:
+        """Show how the run stands, now and, where an event loop runs, until it ends."""
+        self.refresh()
+        if self.active and beside.has_loop():
+            self._following = beside.start(self._follow(), self.errors)
+
+    def refresh(self) -> None:
+        """Show how the run stands now."""
+        self._show(look(self.run))
+
+    def close(self) -> None:
+        """Leave the page; the run goes on."""
+        if self._following:
+            self._following.cancel()
+        super().close()
+
+    async def _follow(self) -> None:
+        try:
+            while self.active:
+                await asyncio.sleep(_EVERY)
+                self._show(await asyncio.to_thread(look, self.run))  # its files may be on a slow disk
+        except Exception:
+            self.active, self.stop.disabled = False, True
+            raise
+
+    def _show(self, now: Standing) -> None:
+        folder = str(self.run.output_dir)
+        self.about.value, self.status.value = standing.about(now, folder), standing.badge(now)
+        self.numbers.value, self.chart.value = standing.numbers(now), loss_chart(now.history)
+        self.outcome.value, self.log.value = standing.outcome(now, folder), standing.log(now)
+        if now.last:
+            self.bar.max, self.bar.value = now.last["of"], now.last["step"]
+        _set_shown(self.bar, now.active)
+        _set_shown(self.stop, now.active)
+        self.stop.disabled = now.stopping
+        _set_shown(self.resume, now.status in ("stopped", "failed") and not now.active)
+        self.active = now.active
+
+    def _stop(self, button) -> None:
+        self.run.request_stop()
+        self.refresh()
+
+    def _resume(self, button) -> None:
+        self.run.resume()
+        self.follow()
+
+
+def _set_shown(widget: w.DOMWidget, shown: bool) -> None:
+    widget.layout.display = "" if shown else "none"
