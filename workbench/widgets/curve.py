@@ -57,8 +57,7 @@ def _scale(values: tuple[float, float], pixels: tuple[float, float]) -> Scale:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Three to seven round numbers, the first at most `low` and the last at least `high`."""
-    span = max(high - low, 1e-3 * max(1, abs(high)))
-    rough = span / 4
+    rough = max(high - low, 0.01 * abs(high), 1e-6) / 4  # a flat line stays one, whatever its noise
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step), math.ceil(high / step)
@@ -126,9 +125,9 @@ def _share_axis(y: Scale) -> str:
 
 
 def _legend(names: list[tuple[str, str]]) -> str:
-    """The names in the colours of their lines, from the right."""
+    """The names, each behind a spot of its line's colour, from the right."""
     parts = [
-        f'<tspan fill="{color}" font-weight="600" dx="{14 if i else 0}">{name}</tspan>'
+        f'<tspan fill="{color}" dx="{14 if i else 0}">■</tspan><tspan dx="4">{name}</tspan>'
         for i, (color, name) in enumerate(names)
     ]
     return f'<text x="{_WIDTH - _RIGHT}" y="11" text-anchor="end">{"".join(parts)}</text>'

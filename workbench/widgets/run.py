@@ -38,8 +38,8 @@ class RunPanel(w.VBox):
         self.stop.on_click(self.errors.guard(self._stop))
         self.resume.on_click(self.errors.guard(self._resume))
         self.bar = w.IntProgress(layout=w.Layout(width="100%"))
-        self.log = w.HTML()
-        log = w.Accordion([self.log], selected_index=None)
+        self.lines = w.HTML()
+        log = w.Accordion([self.lines], selected_index=None)
         log.set_title(0, "Log")
         buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
         head = w.HBox(
@@ -84,7 +84,7 @@ class RunPanel(w.VBox):
         folder = str(self.run.output_dir)
         self.about.value, self.status.value = standing.about(now, folder), standing.badge(now)
         self.numbers.value, self.chart.value = standing.numbers(now), loss_chart(now.history)
-        self.outcome.value, self.log.value = standing.outcome(now, folder), standing.log(now)
+        self.outcome.value, self.lines.value = standing.outcome(now, folder), standing.log(now)
         if now.last:
             self.bar.max, self.bar.value = now.last["of"], now.last["step"]
         _set_shown(self.bar, now.active)
