@@ -69,7 +69,11 @@ async def until(found, seconds: float = 30):
 def status_of(panel: TrainingPanel | RunPanel) -> str:
     """The status and its meaning as text."""
     shown = panel if isinstance(panel, RunPanel) else panel.shown
-    return re.sub("<[^>]+>", " ", shown.status.value).strip() if shown else ""
+    return f"{text_of(shown.status.value)[2:]} {shown.meaning.value}" if shown else ""
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub("<[^>]+>", " ", html).split())
 
 
 def visible(widget) -> bool:
@@ -94,7 +98,7 @@ def test_the_button_trains_on_what_is_selected_at_the_click(make):
     assert panel.run.status == "done"
     assert panel.run.settings == TrainingSettings(**SMALL | {"method": "lora"})
     assert panel.run.summary["samples"] == len(DS)
-    assert status_of(panel) == f"done   step {STEPS} of {STEPS}"
+    assert status_of(panel) == f"done step {STEPS} of {STEPS}"
     assert (panel.shown.bar.value, panel.shown.bar.max) == (STEPS, STEPS)
     assert "<svg" in panel.shown.chart.value
     assert f"{panel.run.output_dir}/model" in panel.shown.outcome.value
@@ -149,7 +153,7 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
         assert panel.start.disabled
         panel.shown.stop.click()
         await until(lambda: "stopped" in status_of(panel))
-        assert status_of(panel) == f"stopped   after step 2 of {STEPS}; Resume goes on from there"
+        assert status_of(panel) == f"stopped after step 2 of {STEPS}; Resume goes on from there"
         assert (panel.run.output_dir / "checkpoints" / "checkpoint-2").exists()
         assert visible(panel.shown.resume)
         monkeypatch.undo()
@@ -421,7 +425,7 @@ def at(status: str, history: list[dict] = (RECORD,), **more) -> Standing:
     ],
 )
 def test_the_status_is_said_in_words(now, words):
-    assert " ".join(re.sub("<[^>]+>", " ", standing.badge(now)).split()) == words
+    assert f"{text_of(standing.badge(now))[2:]} {standing.meaning(now)}" == words
 
 
 @pytest.mark.parametrize(

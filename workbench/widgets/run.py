@@ -27,25 +27,16 @@ class RunPanel(w.VBox):
     def __init__(self, run: Run | str | Path, errors: ErrorPanel | None = None):
         self.run = run if isinstance(run, Run) else attach(run)
         self.errors = errors or ErrorPanel()
-        self.about, self.status, self.numbers, self.chart, self.outcome = (w.HTML() for _ in range(5))
-        self.stop = w.Button(description="Stop", icon="stop", tooltip="End after this step, and keep it")
-        self.resume = w.Button(
-            description="Resume",
-            icon="play",
-            button_style="primary",
-            tooltip="Go on from there",
+        self.about, self.status, self.meaning = w.HTML(), w.HTML(), w.Label()
+        self.bar = w.IntProgress(layout=w.Layout(width="100%"))
+        self.numbers, self.chart, self.outcome, self.lines = w.HTML(), w.HTML(), w.HTML(), w.HTML()
+        self.stop = w.Button(
+            description="Stop", icon="stop", tooltip="End after this step, with a checkpoint"
         )
+        self.resume = w.Button(description="Resume", icon="play", tooltip="Go on from the last checkpoint")
         self.stop.on_click(self.errors.guard(self._stop))
         self.resume.on_click(self.errors.guard(self._resume))
-        self.bar = w.IntProgress(layout=w.Layout(width="100%"))
-        self.lines = w.HTML()
-        log = w.Accordion([self.lines], selected_index=None)
-        log.set_title(0, "Log")
-        buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
-        head = w.HBox(
-            [self.about, buttons], layout=w.Layout(justify_content="space-between", flex_flow="row wrap")
-        )
-        parts = [head, self.status, self.bar, self.numbers, self.chart, self.outcome, log]
+        parts = self._laid_out()
         super().__init__(parts if errors else [self.errors, *parts])
         self.add_class("workbench-run")
         self._following: asyncio.Task | None = None
@@ -54,6 +45,15 @@ class RunPanel(w.VBox):
     def __repr__(self) -> str:
         """What is shown where no widgets are."""
         return f"<RunPanel of {self.run!r}>"
+
+    def _laid_out(self) -> list[w.Widget]:
+        buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
+        head = w.HBox([self.about, buttons])
+        head.layout = w.Layout(justify_content="space-between", flex_flow="row wrap")
+        log = w.Accordion([self.lines], selected_index=None)
+        log.set_title(0, "Log")
+        status = w.HBox([self.status, self.meaning])
+        return [head, status, self.bar, self.numbers, self.chart, self.outcome, log]
 
     def follow(self) -> None:
         """Show how the run stands, now and, where an event loop runs, until it ends."""
@@ -82,7 +82,8 @@ class RunPanel(w.VBox):
 
     def _show(self, now: Standing) -> None:
         folder = str(self.run.output_dir)
-        self.about.value, self.status.value = standing.about(now, folder), standing.badge(now)
+        self.about.value = standing.about(now, folder)
+        self.status.value, self.meaning.value = standing.badge(now), standing.meaning(now)
         self.numbers.value, self.chart.value = standing.numbers(now), loss_chart(now.history)
         self.outcome.value, self.lines.value = standing.outcome(now, folder), standing.log(now)
         if now.last:

@@ -12,7 +12,14 @@ _CELL = (
     '<div style="font-size:1.3em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
     '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
 )
-_COLORS = {"done": "#009E73", "failed": "#D55E00", "running": "#0072B2"}
+_SIGNS = {  # told apart without their colours too
+    "queued": ("…", "#787878"),
+    "running": ("●", "#0072B2"),
+    "stopping": ("●", "#E69F00"),
+    "stopped": ("■", "#787878"),
+    "failed": ("✗", "#D55E00"),
+    "done": ("✓", "#009E73"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,17 @@ def look(run: Run) -> Standing:
 
 
 def badge(now: Standing) -> str:
-    """The status as one coloured word, and what it means."""
+    """HTML of the status as a sign and a word, which screen readers tell whenever it changes."""
     word = "stopping" if now.stopping else now.status
+    sign, color = _SIGNS[word]
     return (
-        f'<div role="status" style="line-height:1.5"><span style="color:#fff;background:'
-        f"{_COLORS.get(word, '#6b6b6b')};border-radius:.8em;padding:.1em .8em;font-weight:600;"
-        f'margin-right:.7em">{word}</span>{escape(_meaning(now))}</div>'
+        f'<span role="status" style="font-weight:600;margin-right:.6em;white-space:nowrap">'
+        f'<span aria-hidden="true" style="color:{color}">{sign}</span> {word}</span>'
     )
 
 
-def _meaning(now: Standing) -> str:
+def meaning(now: Standing) -> str:
+    """What the status means for whoever waits."""
     if now.stopping:
         return "ends after this step, with a checkpoint to go on from"
     if now.status == "queued":
@@ -88,7 +96,7 @@ def _meaning(now: Standing) -> str:
         return f"after {_steps(now)}; Resume goes on from there"
     if now.status == "failed":
         return f"after {_steps(now)}"
-    return f"{_steps(now)}"
+    return _steps(now)
 
 
 def _steps(now: Standing) -> str:
@@ -165,13 +173,14 @@ def outcome(now: Standing, folder: str) -> str:
     if now.error:
         cause, _, log = now.error.partition("\n")
         lines = f'<pre style="white-space:pre-wrap;margin:.4em 0 0">{escape(log)}</pre>' if log else ""
-        style = f"border-left:4px solid {_COLORS['failed']};padding:.3em .8em;line-height:1.4"
-        return f'<div role="alert" style="{style}">{escape(cause)}{lines}</div>'
+        return _boxed("failed", 'role="alert"', escape(cause) + lines)
     if now.status == "done":
-        style = f"border-left:4px solid {_COLORS['done']};padding:.3em .8em;line-height:1.4"
-        code = f"wb.attach({folder!r})"
-        return (
-            f'<div style="{style}">The model is in {escape(folder)}/model. In a cell, '
-            f"<code>{escape(code)}</code> is this run, for wb.evaluate and wb.export.</div>"
-        )
+        code = f"<code>{escape(f'wb.attach({folder!r})')}</code>"
+        where = f"The model is in {escape(folder)}/model."
+        return _boxed("done", "", f"{where} In a cell, {code} is this run, for wb.evaluate and wb.export.")
     return ""
+
+
+def _boxed(status: str, attributes: str, content: str) -> str:
+    style = f"border-left:4px solid {_SIGNS[status][1]};padding:.3em .8em;line-height:1.4"
+    return f'<div {attributes} style="{style}">{content}</div>'
