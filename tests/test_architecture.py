@@ -29,8 +29,9 @@ LAYERS = [
     ["scorers"],
     ["comparison"],
     ["packing"],
-    ["training"],
     ["evaluation"],
+    ["training"],
+    ["cost"],
     ["sweep"],
     ["recipe"],
     ["presets"],
@@ -46,7 +47,7 @@ HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plot
 PUBLIC = {
     *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
     *("rejected", "Workbench", "models", "suggest_k"),
-    *("preset", "export"),
+    *("preset", "export", "calibrate"),
     *("mark_duplicates", "duplicate_groups", "mark_contaminated", "drop_flagged"),
 }
 

@@ -1,6 +1,7 @@
 """Packed samples give what each gives alone: tensors, losses and gradients."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from workbench import batching, forward, models
+from workbench import attention, batching, forward, models
 from workbench.batching import collate, collate_leaking, flat_batches
 from workbench.prompts import IGNORE_INDEX, Sample
 
@@ -180,6 +181,20 @@ def test_a_leak_put_in_on_purpose_is_noticed(toy, monkeypatch):
 
     monkeypatch.setattr(forward, "collate", one_long_sample)
     assert forward.leak(toy()) > 1e-2
+
+
+def test_a_leak_in_training_alone_is_noticed(toy, monkeypatch):
+    """Attention goes another way where gradients are wanted."""
+
+    def one_long_sample(query, key, value, layout, *args):
+        lengths = tuple((sum(row),) for row in layout.segments)
+        return each(query, key, value, replace(layout, segments=lengths), *args)
+
+    model, each = toy(), attention._each
+    assert forward.isolates(model)
+    monkeypatch.setattr(attention, "_each", one_long_sample)
+    assert not forward.isolates(model)
+    assert forward.summed_nll(model, SAMPLES)  # scoring has no gradients: still packed, and no warning
 
 
 def test_positions_that_run_on_shift_nothing_but_boundaries_do(toy):

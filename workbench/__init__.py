@@ -37,6 +37,7 @@ _HOMES = {
     "pack": "packing",
     "finetune": "training",
     "attach": "training",
+    "calibrate": "cost",
     "evaluate": "evaluation",
     "Recipe": "recipe",
     "preset": "presets",

@@ -7,6 +7,12 @@ from pathlib import Path
 
 from .errors import UserError
 
+# Options of `eval` that are parameters of `evaluate` by the same name.
+_ASKING = (
+    *("sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
+    *("max_new_tokens", "batch_size", "dtype", "backend"),
+)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run; a mistake that the user can mend ends in one sentence and exit code 2."""
@@ -16,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(_complain(str(error)))
     except KeyboardInterrupt:
-        sys.exit(_complain("stopped; what was scored so far is stored and will not be scored again.", 130))
+        sys.exit(_complain("stopped; what was done so far is stored and will not be done again.", 130))
 
 
 def _complain(sentence: str, code: int = 2) -> int:
@@ -77,15 +83,29 @@ def _parser() -> argparse.ArgumentParser:
 
     judged = verbs.add_parser(
         "eval",
-        help="run samples in a sandbox and judge them by a benchmark's tests; write the report as JSON",
+        help="let a model write what a benchmark asks for, or take samples, and judge them in a sandbox",
     )
-    judged.add_argument("--samples", required=True, help="JSON lines of task_id and solution or completion")
+    what = judged.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="a model, or the folder of a run; killed, the same command goes on")
+    what.add_argument("--samples", help="JSON lines of task_id and solution or completion")
     judged.add_argument(
-        "--benchmark", default="humaneval", help="humaneval, humaneval+, mbpp, mbpp+ or a file"
+        "--benchmark", default="humaneval", help="humaneval, humaneval+, mbpp, mbpp+, bundled or a file"
     )
     judged.add_argument(
-        "--sanitize", action="store_true", help="pass the samples through EvalPlus's sanitizer"
+        "--sanitize",
+        action=argparse.BooleanOptionalAction,
+        help="pass code through EvalPlus's sanitizer (default: a model's answers, not --samples)",
     )
+    judged.add_argument("--limit", type=int, help="only the first so many tasks")
+    judged.add_argument("--template", help="auto, raw (code to go on with), chat, deepseek or codellama")
+    judged.add_argument("--n-samples", type=int, help="answers to each task (1)")
+    judged.add_argument("--temperature", type=float, help="of sampling (0: greedy)")
+    judged.add_argument("--top-p", type=float, help="share of the probability to sample from (1)")
+    judged.add_argument("--seed", type=int, help="of sampling (0)")
+    judged.add_argument("--max-new-tokens", type=int, help="of an answer (512)")
+    judged.add_argument("--batch-size", type=int, help="answers that are written at once (48)")
+    judged.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
+    judged.add_argument("--backend", help="transformers or vllm")
     judged.add_argument("--output", type=Path, help="the report to write, such as rep.json")
     judged.add_argument("--against", type=Path, help="a report written before, to compare this one with")
     judged.set_defaults(run=_eval)
@@ -180,8 +200,11 @@ def _eval(options) -> None:
     if options.output and not options.output.resolve().parent.is_dir():
         raise UserError(f"--output {options.output}: its folder does not exist; make it first.")
     before = evaluation.EvalReport.load(options.against) if options.against else None
+    given = {name: getattr(options, name) for name in _ASKING if getattr(options, name) is not None}
+    if options.model and options.output:
+        given["samples_to"] = options.output.with_suffix(".samples.jsonl")
     report = evaluation.evaluate(
-        samples=options.samples, benchmark=options.benchmark, sanitize=options.sanitize
+        _model_or_run(options.model), options.benchmark, samples=options.samples, **given
     )
     print(report, report.scores.round(4).to_string(), sep="\n")
     for sentence in report.notes:
@@ -191,6 +214,15 @@ def _eval(options) -> None:
         print(found, found.flipped.to_string(index=False), sep="\n")
     if options.output:
         print(f"wrote {report.save(options.output)}")
+
+
+def _model_or_run(name: str | None):
+    """The run in the folder `name` where it holds one."""
+    if name and (Path(name) / "run.json").exists():
+        from .training import attach
+
+        return attach(name)
+    return name
 
 
 def _finetune(options) -> None:

@@ -117,43 +117,49 @@ def _packed_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:
     return list(nll.split([sample.n_targets for sample in samples]))
 
 
-@torch.inference_mode()
-def _differs(model, together) -> float:
+def _differs(model, together, gradients: bool = False) -> float:
     """Mean difference in nll (nats per token) between samples that run `together` and each by itself.
 
     An architecture that lets samples see each other, or misplaces them, shows half a nat, where the rounding
-    of 16-bit weights shows hundredths. Infinite where it cannot run them so at all.
+    of 16-bit weights shows hundredths. Infinite where it cannot run them so at all. Attention has one way of
+    its own where there are `gradients`, and another where there are none.
     """
     # The second is long enough for attention to go by blocks.
     ids = [token % model.config.vocab_size for token in range(7, 1077, 10)]
     samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
     try:
-        found = torch.cat(together(model, samples))
+        with torch.set_grad_enabled(gradients):
+            found = torch.cat(together(model, samples)).detach()
     except (NotImplementedError, TypeError, ValueError, AttributeError):
         return float("inf")
-    alone = torch.cat([nll for sample in samples for nll in _own_nll(model, [sample])])
+    with torch.no_grad():
+        alone = torch.cat([nll for sample in samples for nll in _own_nll(model, [sample])])
     return (found - alone).abs().mean().item()
 
 
 def leak(model) -> float:
     """How far packed samples of `model` are from each alone: mean difference in nats per token."""
-    return _differs(model, _packed_nll)
+    return max(_differs(model, _packed_nll, gradients) for gradients in (False, True))
+
+
+def _rounding(model) -> float:
+    """The difference that is no leak."""
+    return 1e-3 if model.dtype == torch.float32 else 0.2
 
 
 def _way(model) -> str:
     """How `model` can run many samples: "packed", "padded" or "alone". Tried once for each loaded model."""
     way = getattr(model, "_workbench_way", None)
     if way is None:
-        most = 1e-3 if model.dtype == torch.float32 else 0.2
         ways = {"packed": _packed_nll, "padded": _own_nll}
-        fit = (way for way, together in ways.items() if _differs(model, together) <= most)
+        fit = (way for way, together in ways.items() if _differs(model, together) <= _rounding(model))
         way = model._workbench_way = next(fit, "alone")
     return way
 
 
 def isolates(model) -> bool:
-    """Whether `model` keeps packed samples apart."""
-    return _way(model) == "packed"
+    """Whether `model` keeps packed samples apart, in training too."""
+    return leak(model) <= _rounding(model)
 
 
 @torch.inference_mode()

@@ -69,10 +69,15 @@ class PeakMemory:
         used = torch.cuda.memory_allocated() if self.on_gpu else self._process.memory_info().rss
         return used / 2**20
 
-    def __enter__(self) -> "PeakMemory":
+    def restart(self) -> None:
+        """Forget the peak so far."""
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        self.start_mib = self.peak_mib = self.now_mib()
+        self.peak_mib = self.now_mib()
+
+    def __enter__(self) -> "PeakMemory":
+        self.restart()
+        self.start_mib = self.peak_mib
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         return self

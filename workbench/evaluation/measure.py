@@ -3,186 +3,187 @@
 import json
 import os
 import platform
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import datasets
-import pandas as pd
 
-from .. import data, models, tables
-from ..errors import MissingFileError, UserError, one_of, positive
-from ..training import Run
-from . import benchmarks, evalplus_home, judging, sandbox
-from .generation import extract_code, generate
+from .. import prompts, tables
+from ..errors import UserError, positive
+from . import sandbox
+from .asking import Asking, asking
+from .decoding import Decoding
+from .generation import Writer
 from .heldout import heldout_loss
+from .programs import judge, program_table
 from .report import EvalReport
-from .samples import read_samples, writable
-from .sandbox import Outcome, run_program
+from .samples import Sample, read_samples, writable
+from .tasks import TITLES, Programs, Suites, code_tasks, instruction_tasks
 
-_TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
-BENCHMARKS = ("bundled", *_TITLES)
+
+class TunedRun(Protocol):
+    """What is asked of a run: `training.Run` has it, a later stage."""
+
+    status: str
+    output_dir: Path
+    model_dir: Path
+    settings: object  # with `template`
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """A model and how it is asked; `trained_with` is the template of the run that made it."""
+
+    writer: Writer
+    how: Decoding
+    template: str
+    trained_with: str | None
+    n_samples: int
+    limit: int | None
 
 
 def evaluate(
-    model: Run | str | None = None,
+    model: TunedRun | str | os.PathLike | None = None,
     benchmark: str | datasets.Dataset = "bundled",
     *,
     samples: str | os.PathLike | None = None,
-    sanitize: bool = False,
+    sanitize: bool | None = None,
     limit: int | None = None,
     template: str = "auto",
+    n_samples: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
     max_new_tokens: int = 512,
     batch_size: int = 48,
     dtype: str = "auto",
     device: str = "auto",
+    backend: str = "transformers",
+    cache: bool = True,
+    samples_to: str | os.PathLike | None = None,
 ) -> EvalReport:
-    """Ask `model` (a finished run, a name or a folder) every task, run what it writes, and take the held-out
-    loss; or, with `samples` (a file in EvalPlus's format) and no model, judge what was written before.
+    """Ask `model` (a finished run, a name or a folder) every task and run what it writes; or, with `samples`
+    (a file in EvalPlus's format) and no model, judge what was written before.
 
-    `benchmark` is "bundled"; "humaneval", "humaneval+", "mbpp" or "mbpp+" (with samples only, judged by
-    EvalPlus's rules: both suites always, the name says which one `pass_at_1` means); a JSONL file of tasks
-    with `task_id`, `test` and perhaps `prompt` (with samples only); or a table with `id`, `instruction`,
-    `response` (the reference) and `check`: assertions that run after the completion. A run's own training
-    rows are not taken out: pass a table that it has not seen. `sanitize` passes samples through EvalPlus's
-    sanitizer first. All code runs in a sandbox (`evaluation.sandbox` says what it covers).
+    `benchmark` is "humaneval", "humaneval+", "mbpp" or "mbpp+" (judged by EvalPlus's rules: both suites
+    always, the name says which one `pass_at_1` means); a JSONL file of tasks with `task_id`, `prompt` and
+    `test`, a program that runs behind the answer; "bundled"; or a table with `id`, `instruction`, `response`
+    (the reference, for the held-out loss) and `check`: assertions that run after the completion. A run's own
+    training rows are not taken out: pass a table that it has not seen. `limit` takes the first tasks only.
+
+    `template` "raw" lets the model go on with the task's code, as base models can; others ask for it in
+    words. "auto" is what a run was trained with, else the model's chat template; a model without one goes on
+    with code, and gets DeepSeek's template for instructions. Decoding is greedy, or with `temperature` drawn
+    from the top_p nucleus, `n_samples` a task. What was written is stored at once and not written again,
+    unless `cache=False`; `samples_to` also writes it as a samples file.
+
+    `sanitize` passes code through EvalPlus's sanitizer first: by default a model's answers to HumanEval and
+    MBPP, as EvalPlus does, and no samples from elsewhere. All code runs in a sandbox (`evaluation.sandbox`
+    says what it covers).
     """
-    positive("max_new_tokens", max_new_tokens)
-    positive("batch_size", batch_size)
     if (model is None) == (samples is None):
         raise UserError("evaluate takes a model or samples=FILE, one of the two.")
     if samples is not None:
-        return _evaluate_samples(Path(samples).expanduser(), benchmark, sanitize)
-    sandbox.level()  # before the time that generating takes
-    if isinstance(model, Run):
-        if model.status not in ("done", "stopped"):
-            raise UserError(
-                f"the run in {model.output_dir} is {model.status}; wait() for it before evaluating."
-            )
-        model = str(model.model_dir)
-    tasks, name = _tasks(benchmark)
-    tables.require(tasks, ["id", "instruction", "response", "check"], "assertions for each row")
+        return _evaluate_samples(Path(samples).expanduser(), code_tasks(benchmark), bool(sanitize))
+    how = Decoding(max_new_tokens, temperature, top_p, seed)
+    positive("n_samples", n_samples)
     if limit is not None:
         positive("limit", limit)
-        tasks = tasks.select(range(min(limit, len(tasks))))
+    name, trained_with = _model_of(model)
+    writer = Writer(name, dtype, device, batch_size, backend, cache)
+    sandbox.level()  # before the time that generating takes
+    exam = _Exam(writer, how, template, trained_with, n_samples, limit)
+    if not isinstance(benchmark, str) or not (benchmark in TITLES or Path(benchmark).expanduser().is_file()):
+        return _ask_instructions(exam, *instruction_tasks(benchmark))
+    return _ask_code(exam, code_tasks(benchmark), sanitize, samples_to)
+
+
+def _model_of(model: TunedRun | str | os.PathLike) -> tuple[str, str | None]:
+    """Its name or folder, and the template of the run that it comes from."""
+    if isinstance(model, str | os.PathLike):
+        return str(model), None
+    if model.status not in ("done", "stopped"):
+        raise UserError(f"the run in {model.output_dir} is {model.status}; wait() for it before evaluating.")
+    return str(model.model_dir), model.settings.template
+
+
+def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samples_to) -> EvalReport:
+    if not all(prompt.strip() for prompt in tasks.prompts.values()):
+        raise UserError(f"benchmark={tasks.name!r} has tasks without a prompt, which a model needs.")
+    asked = list(tasks.prompts)[: exam.limit]
+    tokenizer = exam.writer.tokenizer
+    way = asking(tokenizer, exam.template, exam.trained_with, tasks.stops)
+    how = replace(exam.how, stop=way.stop)
+    texts = [tasks.prompts[task_id] for task_id in asked]
+    answers = exam.writer.answers(way.prompts(tokenizer, texts), how, exam.n_samples)
+    samples = [
+        Sample(task_id, way.program(text, answer), line=0)
+        for task_id, text, some in zip(asked, texts, answers, strict=True)
+        for answer in some
+    ]
+    if samples_to:
+        write_samples(samples, Path(samples_to).expanduser())
+    judged = tasks.judge(samples, isinstance(tasks, Suites) if sanitize is None else sanitize)
+    versions = judged.pop("versions", {}) | _decoded(exam, way) | _versions()
+    return EvalReport(
+        exam.writer.name,
+        missing=tuple(name for name in tasks.prompts if name not in set(asked)),
+        versions=versions,
+        **judged,
+    )
+
+
+def _ask_instructions(exam: _Exam, tasks: datasets.Dataset, name: str) -> EvalReport:
+    tables.require(tasks, ["id", "instruction", "response", "check"], "assertions for each row")
+    tasks = tasks.select(range(min(exam.limit or len(tasks), len(tasks))))
     if not len(tasks):
         raise UserError("benchmark has no rows; give a table with at least one task.")
-    loaded, tokenizer = models.load_model(model, dtype, device)
-    loss = heldout_loss(loaded, tokenizer, tasks, template=template)
-    completions = generate(
-        loaded,
-        tokenizer,
-        tasks["instruction"][:],
-        template=template,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
+    writer, tokenizer = exam.writer, exam.writer.tokenizer
+    template = exam.template
+    if template == "auto":
+        template = exam.trained_with or "auto"
+    template = prompts.resolve_template(tokenizer, template)
+    loss = heldout_loss(writer.model, tokenizer, tasks, template=template)
+    asked = prompts.generation_prompts(tokenizer, tasks["instruction"][:], template)
+    answers = writer.answers(asked, exam.how, exam.n_samples)
+    texts = [text for some in answers for text in some]
+    ids, checks = (
+        [value for value in tasks[column][:] for _ in range(exam.n_samples)] for column in ("id", "check")
     )
-    table = _program_table(tasks["id"][:], judge(completions, tasks["check"][:]), completions)
-    return EvalReport(model, name, table, loss, versions=_versions())
+    table = program_table(ids, judge(texts, checks), texts)
+    versions = _decoded(exam, Asking(template, ())) | _versions()
+    return EvalReport(writer.name, name, table, loss, versions=versions)
 
 
-def _tasks(benchmark: str | datasets.Dataset) -> tuple[datasets.Dataset, str]:
-    if not isinstance(benchmark, str):
-        return benchmark, "own tasks"
-    one_of("benchmark", benchmark, BENCHMARKS)
-    if benchmark in _TITLES:
-        raise UserError(
-            f"benchmark={benchmark!r} judges samples that were written elsewhere; give them as samples=FILE."
-        )
-    return data.load(benchmark), benchmark
+def _evaluate_samples(path: Path, tasks: Suites | Programs, sanitize: bool) -> EvalReport:
+    found = read_samples(path, tasks.prompts)
+    judged = tasks.judge(found.samples, sanitize)
+    versions = judged.pop("versions", {}) | _versions()
+    return EvalReport(path.name, missing=found.missing, problems=found.problems, versions=versions, **judged)
 
 
-def judge(completions: list[str], checks: list[str], workers: int | None = None) -> list[Outcome]:
-    """Run each completion's code followed by its checks; as many at once as there are cores."""
-    programs = [f"{extract_code(text)}\n\n{check}\n" for text, check in zip(completions, checks, strict=True)]
-    return _run_all(programs, workers)
+def write_samples(samples: list[Sample], path: Path) -> None:
+    """A samples file in EvalPlus's format: a JSON line of task_id and solution for each."""
+    if not path.resolve().parent.is_dir():
+        raise UserError(f"samples_to={str(path)!r}: its folder does not exist; make it first.")
+    lines = [
+        json.dumps({"task_id": sample.task_id, "solution": writable(sample.code)}) + "\n"
+        for sample in samples
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
-def _run_all(programs: list[str], workers: int | None = None) -> list[Outcome]:
-    sandbox.level()
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return list(pool.map(run_program, programs))
-
-
-def _evaluate_samples(path: Path, benchmark: str | datasets.Dataset, sanitize: bool) -> EvalReport:
-    if not isinstance(benchmark, str) or benchmark not in _TITLES:
-        if sanitize:
-            raise UserError("sanitize=True needs the tasks of HumanEval or MBPP, which name their function.")
-        return _evaluate_programs(path, benchmark)
-    known = benchmarks.load(benchmark.removesuffix("+"))
-    found = read_samples(path, {name: task["prompt"] for name, task in known.tasks.items()})
-    judged = judging.judge_samples(known, found.samples, sanitize=sanitize)
-    versions = {
-        "benchmark": known.title,
-        "benchmark sha256": known.sha256,
-        "evalplus": evalplus_home.VERSION,
-        **_versions(),
+def _decoded(exam: _Exam, way: Asking) -> dict[str, str]:
+    """How the answers came about, for the report."""
+    how, writer = exam.how, exam.writer
+    drawn = f"temperature {how.temperature:g}, top_p {how.top_p:g}, seed {how.seed}"
+    return {
+        "template": way.template,
+        "decoding": f"{drawn if how.temperature else 'greedy'}, {how.max_new_tokens} new tokens at most",
+        "backend": f"{writer.backend} {version(writer.backend)}",
     }
-    return EvalReport(
-        path.name,
-        _TITLES[benchmark],
-        judged.tasks,
-        suite="plus" if benchmark.endswith("+") else "base",
-        missing=found.missing,
-        problems=found.problems,
-        defects=judged.defects,
-        versions=versions,
-        sanitized={"changed": judged.n_sanitized, "emptied": judged.n_emptied} if sanitize else None,
-    )
-
-
-def _evaluate_programs(path: Path, benchmark: str | datasets.Dataset) -> EvalReport:
-    """Samples of tasks whose tests are a program that runs behind the sample."""
-    name = benchmark if isinstance(benchmark, str) else "own tasks"
-    tests, prompts = _own_tests(benchmark)
-    found = read_samples(path, prompts)
-    codes = [sample.code for sample in found.samples]
-    ids = [sample.task_id for sample in found.samples]
-    outcomes = _run_all([f"{code}\n\n{tests[task]}\n" for code, task in zip(codes, ids, strict=True)])
-    return EvalReport(
-        path.name,
-        name,
-        _program_table(ids, outcomes, codes),
-        missing=found.missing,
-        problems=found.problems,
-        versions=_versions(),
-    )
-
-
-def _own_tests(benchmark: str | datasets.Dataset) -> tuple[dict[str, str], dict[str, str]]:
-    """task_id -> test program, and task_id -> prompt."""
-    if benchmark == "bundled" or not isinstance(benchmark, str):
-        tasks, _ = _tasks(benchmark)
-        tables.require(tasks, ["id", "check"], "assertions for each row")
-        return dict(zip(tasks["id"][:], tasks["check"][:], strict=True)), dict.fromkeys(tasks["id"][:], "")
-    if not (path := Path(benchmark).expanduser()).is_file():
-        choices = ", ".join(sorted(BENCHMARKS))
-        raise MissingFileError(f"benchmark={benchmark!r} is neither a file of tasks nor one of {choices}.")
-    tests, prompts = {}, {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            task = json.loads(line)
-            task_id, test = task["task_id"], task["test"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{path}, line {number}: a task is a JSON object with task_id and test ({error!r})."
-            ) from error
-        tests[task_id], prompts[task_id] = test, task.get("prompt", "")
-    return tests, prompts
-
-
-def _program_table(ids: list[str], outcomes: list[Outcome], completions: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "task_id": ids,
-            "base": [outcome.verdict for outcome in outcomes],
-            "plus": None,
-            "detail": [writable(outcome.detail) for outcome in outcomes],
-            "completion": [writable(text) for text in completions],
-        }
-    )
 
 
 def _versions() -> dict[str, str]:

@@ -139,11 +139,13 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two reports on the same tasks. `flipped` lists the tasks that only one of them passes; `p_value` is
-    that of the exact McNemar test, two-sided."""
+    """Two reports on the same tasks, by their `names`. `both` counts the tasks that both pass, `flipped`
+    lists those that only one of them passes; `p_value` is that of the exact McNemar test, two-sided."""
 
+    names: tuple[str, str]
     suite: str
     n_tasks: int
+    both: int
     only_first: int
     only_second: int
     p_value: float
@@ -173,8 +175,10 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
     flipped = both[both["first"] != both["second"]]
     only_first, only_second = int(flipped["first"].sum()), int(flipped["second"].sum())
     return Comparison(
+        (first.model, second.model),
         suite,
         len(both),
+        int(both.all(axis=1).sum()),
         only_first,
         only_second,
         passk.mcnemar(only_first, only_second),

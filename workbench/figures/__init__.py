@@ -13,6 +13,7 @@ from .bars import (
 )
 from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, SYMBOLS, style
 from .map import coverage_map, map_traces
+from .pass_rates import VERDICTS, evaluation, flips, verdicts
 from .strategies import cluster_counts, comparison, overlap
 from .tokens import Html, token_gains
 from .training import before_after, loss_curves
@@ -23,6 +24,7 @@ __all__ = [
     "LEFT_OUT",
     "PALETTE",
     "SYMBOLS",
+    "VERDICTS",
     "Html",
     "before_after",
     "binned",
@@ -31,6 +33,8 @@ __all__ = [
     "comparison",
     "complexity_histogram",
     "coverage_map",
+    "evaluation",
+    "flips",
     "histogram_traces",
     "ifd_bins",
     "limit_line",
@@ -42,4 +46,5 @@ __all__ = [
     "share_traces",
     "style",
     "token_gains",
+    "verdicts",
 ]

@@ -3,12 +3,19 @@
 import math
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from .. import forward, models
 from ..errors import UserError
@@ -128,6 +135,38 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
     return arguments
 
 
+@contextmanager
+def set_up(
+    model_name: str, batches: Dataset, settings: TrainingSettings, folder: Path
+) -> Iterator[tuple[Trainer, PreTrainedTokenizerBase, PeakMemory]]:
+    """A Trainer of `model_name` over `batches` (rows of samples), checkpoints in `folder`; the model's
+    tokenizer; and the memory used within this context."""
+    set_seed(settings.seed)
+    device = models.pick_device(settings.device)
+    base, tokenizer = adapters.load_base(model_name, settings, device)
+    isolated = not settings.leaky and forward.isolates(base)
+    if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
+        raise UserError(
+            f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
+            f"train it with strategy='pad' instead of {settings.strategy!r}."
+        )
+    model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
+    recompute.enable(model, everything=settings.gradient_checkpointing)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    packed = forward.packed_loss(base) if isolated else nullcontext()
+    with PeakMemory(device) as memory, packed, models.quiet():
+        arguments = _arguments(folder, settings, device)
+        trainer = _PlanTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=distributed.Rounds(batches, arguments.world_size),
+            data_collator=Collator(pad_id, settings, isolated),
+        )
+        trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
+        trainer.remove_callback(PrinterCallback)
+        yield trainer, tokenizer, memory
+
+
 def train(
     model_name: str,
     samples: list[Sample],
@@ -144,32 +183,10 @@ def train(
     written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. Returns a
     summary of the run.
     """
-    set_seed(settings.seed)
-    device = models.pick_device(settings.device)
-    base, tokenizer = adapters.load_base(model_name, settings, device)
     schedule = Schedule(samples, settings)
-    isolated = not settings.leaky and forward.isolates(base)
-    if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
-        raise UserError(
-            f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
-            f"train it with strategy='pad' instead of {settings.strategy!r}."
-        )
-    model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
-    recompute.enable(model, everything=settings.gradient_checkpointing)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    packed = forward.packed_loss(base) if isolated else nullcontext()
-    with PeakMemory(device) as memory, packed, models.quiet():
+    with set_up(model_name, schedule, settings, folder / "checkpoints") as (trainer, tokenizer, memory):
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop)
-        arguments = _arguments(folder / "checkpoints", settings, device)
-        trainer = _PlanTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=distributed.Rounds(schedule, arguments.world_size),
-            data_collator=Collator(pad_id, settings, isolated),
-            callbacks=[reporter],
-        )
-        trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
-        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
     _save(trainer, tokenizer, folder / "model", settings)

@@ -1,7 +1,8 @@
 """Figures with controls; they hold no numbers of their own and call the method's functions."""
 
 from .dashboard import Workbench
+from .evaluation import EvaluationPanel
 from .run import RunPanel
 from .training import TrainingPanel
 
-__all__ = ["RunPanel", "TrainingPanel", "Workbench"]
+__all__ = ["EvaluationPanel", "RunPanel", "TrainingPanel", "Workbench"]

@@ -9,7 +9,6 @@ import resource
 import struct
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 _DEATH_SIGNAL, _NO_NEW_PRIVS, _KILL = 1, 38, 9  # of prctl(2)
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
@@ -27,8 +26,9 @@ _libc.syscall.restype = ctypes.c_long
 def confine(limits: dict[str, int], readable: list[str], landlock: bool, filter_hex: str) -> None:
     """All of it, for good. `limits` are bytes, seconds or counts by resource name; `readable` are the only
     files and folders that stay in reach with Landlock; `filter_hex` is the seccomp program."""
-    with suppress(OSError):  # should memory run out, this process goes first, not the notebook
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    # Should memory run out, this process goes first, not the notebook.
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
     _check(_libc.prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0), "a signal at the caller's death")
     for name, limit in limits.items():
         _limit(getattr(resource, name), limit)
@@ -58,7 +58,7 @@ def _restrict_files(readable: list[str]) -> None:
     ruleset = _check(_syscall(_LANDLOCK_CREATE, rules, size, 0), "Landlock")
     for path in filter(os.path.exists, readable):
         at = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        allowed = _READ_FILE | (_READ_DIR if Path(path).is_dir() else 0)
+        allowed = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
         _check(_syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", allowed, at), 0), "Landlock")
         os.close(at)
     _check(_syscall(_LANDLOCK_RESTRICT, ruleset, 0), "Landlock")

@@ -1,0 +1,15 @@
+"""`python -m workbench.cost MODEL SETTINGS SECONDS`: measure in a process of its own; JSON on stdout."""
+
+import json
+import sys
+
+from ..errors import UserError
+from ..training import TrainingSettings
+from .measure import measure
+
+if __name__ == "__main__":
+    model, settings, seconds = sys.argv[1:]
+    try:
+        print(json.dumps(measure(model, TrainingSettings(**json.loads(settings)), float(seconds))))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}))

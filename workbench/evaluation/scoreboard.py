@@ -1,0 +1,101 @@
+"""Pass@1 side by side: the paper's table (arXiv 2504.12687) and the reports of one's own, with intervals."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ..errors import UserError
+from . import passk
+from .report import EvalReport
+
+SUITES = ("HumanEval", "HumanEval+", "MBPP", "MBPP+")
+# The paper's figures fit whole numbers of tasks of MBPP(+) v0.1, which has 399; v0.2.0 has 378.
+_PUBLISHED_TASKS = {"HumanEval": 164, "HumanEval+": 164, "MBPP": 399, "MBPP+": 399}
+_PUBLISHED_VERSION = {"HumanEval": "164 tasks", "MBPP": "v0.1, 399 tasks"}
+_OSS, _EVOL = "OSS-Instruct", "Evol-Instruct"
+_PUBLISHED = (
+    ("DeepSeek-Coder-Base 6.7B", "", "", 47.6, 40.2, 69.2, 54.6, 52.9),
+    ("CodeLlama-Python 7B", "", "", 39.0, 34.1, 58.1, 46.1, 44.3),
+    ("Magicoder-DS", _OSS, "75K", 66.5, 60.4, 75.4, 61.9, 66.1),
+    ("DS full", _OSS, "75K", 65.2, 61.0, 75.9, 62.4, 66.1),
+    ("DS 40 %", _OSS, "30K", 68.3, 61.6, 75.9, 61.7, 66.9),
+    ("DS 30 %", _OSS, "23K", 65.9, 59.1, 75.4, 62.2, 65.7),
+    ("CL full", _OSS, "75K", 51.8, 46.3, 61.2, 50.9, 52.6),
+    ("CL 40 %", _OSS, "30K", 54.3, 50.0, 60.4, 50.4, 53.8),
+    ("CL 30 %", _OSS, "23K", 55.5, 50.6, 59.9, 48.1, 53.5),
+    ("DS full", _EVOL, "78K", 67.7, 60.4, 71.4, 58.1, 64.4),
+    ("DS 40 %", _EVOL, "31K", 67.1, 61.0, 72.4, 59.1, 64.9),
+    ("DS 30 %", _EVOL, "23K", 67.7, 59.1, 69.9, 58.9, 63.9),
+    ("WizardCoder-Python", _EVOL, "78K", 50.6, 45.1, 58.5, 49.5, 50.9),
+    ("CL full", _EVOL, "78K", 53.3, 49.0, 60.7, 48.6, 52.9),
+    ("CL 40 %", _EVOL, "31K", 53.0, 47.0, 60.7, 49.9, 52.7),
+    ("CL 30 %", _EVOL, "23K", 53.7, 47.6, 61.7, 48.6, 52.9),
+)
+
+Reports = EvalReport | Mapping[str, EvalReport]
+
+
+def published() -> pd.DataFrame:
+    """The paper's performance table: pass@1 in percent by greedy decoding, and the mean of the four suites.
+
+    DS is DeepSeek-Coder-Base 6.7B, CL CodeLlama-Python 7B; "40 %" is the paper's selection at that ratio.
+    Magicoder-DS and WizardCoder-Python are others' models, as the paper reports them.
+    """
+    return pd.DataFrame(_PUBLISHED, columns=["model", "trained on", "rows", *SUITES, "average"])
+
+
+def board(reports: Reports | None = None, *, paper: bool = True) -> pd.DataFrame:
+    """A row for each model and suite: name, suite ("HumanEval+", "bundled", ...), pass@1 with its 95 % Wilson
+    interval `low` to `high` (shares, 0 to 1), tasks, version of the tasks, and whether the paper says it.
+
+    `reports` is one report, or several by the names that they shall have. Of the paper only suites are taken
+    that the reports have too; all four where there is no report.
+    """
+    own = [row for name, report in named(reports).items() for row in _rows_of(name, report)]
+    suites = dict.fromkeys(row["suite"] for row in own) or dict.fromkeys(SUITES)
+    theirs = [row for row in _published_rows() if paper and row["suite"] in suites]
+    return pd.DataFrame([*theirs, *own], columns=_COLUMNS)
+
+
+_COLUMNS = ["name", "suite", "pass@1", "low", "high", "tasks", "version", "published"]
+
+
+def named(reports: Reports | None) -> dict[str, EvalReport]:
+    """Reports by name: a single one has its model's."""
+    if reports is None:
+        return {}
+    if isinstance(reports, EvalReport):
+        return {reports.model: reports}
+    if not isinstance(reports, Mapping) or not all(isinstance(r, EvalReport) for r in reports.values()):
+        raise UserError(
+            f"reports={type(reports).__name__} must be a report of wb.evaluate, or a dict of them by name."
+        )
+    return dict(reports)
+
+
+def _rows_of(name: str, report: EvalReport) -> list[dict]:
+    rows = []
+    for suite, found in report.scores.iterrows():
+        title = report.benchmark.removesuffix("+") + ("+" if suite == "plus" else "")
+        told = report.versions.get("benchmark", "").rpartition(" ")[2]  # "HumanEval(+) v0.1.10"
+        part = ", partial" if report.missing else ""
+        rows.append(
+            {"name": name, "suite": title, **found[["pass@1", "low", "high"]], "tasks": int(found["tasks"])}
+            | {"version": f"{told}, {found['tasks']:.0f} tasks{part}".lstrip(", "), "published": False}
+        )
+    return rows
+
+
+def _published_rows() -> list[dict]:
+    rows = []
+    for line in published().to_dict("records"):
+        name = ", ".join(filter(None, (line["model"], line["trained on"])))
+        for suite in SUITES:
+            n = _PUBLISHED_TASKS[suite]
+            passed = round(line[suite] / 100 * n)
+            low, high = passk.wilson(passed, n)
+            rows.append(
+                {"name": name, "suite": suite, "pass@1": line[suite] / 100, "low": low, "high": high}
+                | {"tasks": n, "version": _PUBLISHED_VERSION[suite.removesuffix("+")], "published": True}
+            )
+    return rows

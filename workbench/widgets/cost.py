@@ -1,0 +1,91 @@
+"""What a fine-tuning on the plan at hand would take, measured on request without blocking the notebook."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from html import escape
+
+import ipywidgets as w
+
+from ..cost import Calibration, calibrate, stored
+from ..errors import UserError
+from ..packing import PackPlan
+from .events import ErrorPanel
+
+_ASK = "Estimate time and memory (about 20 s)"
+_PREDICTED = ("epochs", "accumulation")  # settings that one calibration holds for, whatever they are
+
+
+class CostPanel(w.HBox):
+    """A button, and beside it steps, time and peak memory of training on `plan()` with `settings()`.
+
+    `settings()` gives `model` and any settings of `finetune`. Where these were measured before, the
+    prediction stands there without a click. Call `refresh` when the plan or the settings change.
+    """
+
+    def __init__(self, plan: Callable[[], PackPlan], settings: Callable[[], dict], errors: ErrorPanel):
+        self._plan, self._settings, self._errors = plan, settings, errors
+        self._known: dict[str, Calibration | None] = {}
+        self._tasks: set[asyncio.Task] = set()  # a loop holds its tasks only weakly
+        self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="22em"))
+        self.button.on_click(errors.guard(self._measure))
+        self.line = w.HTML()
+        super().__init__([self.button, self.line], layout=w.Layout(flex_flow="row wrap"))
+        self.add_class("workbench-cost")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what the plan would take now."""
+        key = self._key()
+        if key in self._known:
+            self._show()
+        else:
+            self._known[key] = None
+            self._beside(self._look_up(key))
+
+    def _key(self) -> str:
+        """The settings that are calibrated for, as JSON."""
+        chosen = {name: value for name, value in self._settings().items() if name not in _PREDICTED}
+        return json.dumps(chosen, sort_keys=True, default=str)
+
+    def _show(self) -> None:
+        settings, known = self._settings(), self._known.get(self._key())
+        self.button.layout.display = "none" if known else ""
+        if known:
+            counts = {name: settings[name] for name in _PREDICTED if name in settings}
+            self._say(f"Training on this: {known.predict(self._plan(), **counts)}")
+        else:
+            self._say("measuring some steps ..." if self.button.disabled else "")
+
+    def _say(self, text: str) -> None:
+        self.line.value = f"<span>{escape(text)}</span>"
+
+    def _measure(self, button) -> None:
+        self.button.disabled = True
+        self._show()
+        self._beside(self._calibrate(self._key()))
+
+    def _beside(self, work: Coroutine) -> None:
+        """Do `work` while the notebook stays usable; where no event loop runs, as in a script, do it now."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(work)
+            return
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_up(self, key: str) -> None:
+        with suppress(UserError):  # settings that cannot be: the button, and the run, tell
+            self._known[key] = await asyncio.to_thread(stored, **json.loads(key))
+        self._errors.guard(self._show, starts=False)()
+
+    async def _calibrate(self, key: str) -> None:
+        try:
+            self._known[key] = await asyncio.to_thread(calibrate, **json.loads(key))
+        except Exception as error:
+            self._errors.show(error)
+        self.button.disabled = False
+        self._errors.guard(self._show, starts=False)()

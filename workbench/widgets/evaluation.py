@@ -1,0 +1,139 @@
+"""An evaluation task by task: which failed, what was asked, what was written, and the input that it fails."""
+
+from collections.abc import Mapping
+
+import ipywidgets as w
+import pandas as pd
+
+from .. import data
+from ..errors import UserError
+from ..evaluation import EvalReport
+from . import verdicts
+from .events import ErrorPanel
+
+ALL, FLIPPED = "all", "flipped"
+_MONOSPACE = "<style>.workbench-tasks select {font-family: var(--jp-code-font-family, monospace)}</style>"
+
+
+class EvaluationPanel(w.VBox):
+    """A list of the tasks of `report`, filtered by verdict, and beside it what is known of the chosen one.
+
+    With `against`, a second report on the same tasks, the verdicts of both stand side by side, and the filter
+    knows the tasks that only one of them passes. `prompts` is task_id -> text, for reports that do not hold
+    what was asked. Arrow keys move through the list. Programs and all else are shown as text, whatever they
+    hold.
+    """
+
+    def __init__(
+        self,
+        report: EvalReport,
+        against: EvalReport | None = None,
+        *,
+        prompts: Mapping[str, str] | None = None,
+    ):
+        _check(report=report, **({"against": against} if against is not None else {}))
+        self.report, self.against = report, against
+        self._rows = report.tasks.to_dict("records")
+        self._others = {row["task_id"]: row for row in against.tasks.to_dict("records")} if against else {}
+        self._prompts = _prompts(report) | dict(prompts or {})
+        self.errors = ErrorPanel()
+        self.summary = w.HTML()
+        self.suite = w.Dropdown(options=list(report.scores.index), value=report.suite, description="Suite")
+        self.verdict = w.Dropdown(description="Verdict")
+        self.search = w.Text(description="Find", placeholder="part of a task's name")
+        self.tasks = w.Select(layout=w.Layout(width="auto", height="26em"))
+        self.tasks.add_class("workbench-tasks")
+        self.detail = w.HTML(layout=w.Layout(flex="1 1 28em", min_width="20em", margin="0 0 0 1em"))
+        self._set_up()
+        self._recount()
+        beside = w.Layout(flex_flow="row wrap", align_items="flex-start")
+        listed = w.VBox([w.HTML(_MONOSPACE), self.tasks], layout=w.Layout(flex="0 1 auto"))
+        controls = w.HBox([self.suite, self.verdict, self.search], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__(
+            [self.summary, controls, self.errors, w.HBox([listed, self.detail], layout=beside)],
+            layout=w.Layout(padding="4px"),
+        )
+        self.add_class("workbench-evaluation")
+
+    def __repr__(self) -> str:
+        """What is shown where no widgets are."""
+        beside = f" and {self.against!r}" if self.against is not None else ""
+        return f"<EvaluationPanel of {self.report!r}{beside}>"
+
+    def _repr_mimebundle_(self, **asked) -> dict:
+        """Also what it shows now, for pages where no kernel runs."""
+        bundle = super()._repr_mimebundle_(**asked)
+        return bundle | {"text/html": self.summary.value + self.detail.value}
+
+    def _set_up(self) -> None:
+        for control, callback in (
+            (self.suite, self._recount),
+            (self.verdict, self._list),
+            (self.search, self._list),
+            (self.tasks, self._show),
+        ):
+            control.style.description_width = "initial"
+            control.observe(self.errors.guard(callback), "value")
+
+    def _recount(self, change=None) -> None:
+        """The summary and the filter's counts, which are of one suite."""
+        suite, before = self.suite.value, self.verdict.value
+        compared = self.report.compare(self.against, suite) if self.against is not None else None
+        self._flipped = set() if compared is None else set(compared.flipped["task_id"])
+        self.summary.value = verdicts.summary(self.report, self.against, compared)
+        counts = self.report.tasks[suite].value_counts()
+        options = [(f"{ALL} ({len(self._rows)})", ALL)]
+        if compared is not None:
+            options.append((f"{FLIPPED} ({len(self._flipped)})", FLIPPED))
+        options += [(f"{name} ({counts[name]})", name) for name in verdicts.SIGNS if name in counts]
+        self.verdict.options = options
+        self.verdict.value = before if before in [name for _, name in options] else ALL
+        self._list()
+
+    def _list(self, change=None) -> None:
+        """Only the tasks that pass the filters; the chosen one stays chosen where it does."""
+        chosen, sought = self.tasks.value, self.search.value.strip().lower()
+        shown = [
+            (verdicts.line(row, self._others.get(row["task_id"]) if self.against else None), at)
+            for at, row in enumerate(self._rows)
+            if self._passes_filter(row) and sought in row["task_id"].lower()
+        ]
+        self.tasks.options = shown
+        places = [at for _, at in shown]
+        self.tasks.value = chosen if chosen in places else next(iter(places), None)
+        self._show()
+
+    def _passes_filter(self, row: dict) -> bool:
+        if self.verdict.value == FLIPPED:
+            return row["task_id"] in self._flipped
+        return self.verdict.value in (ALL, row[self.suite.value])
+
+    def _show(self, change=None) -> None:
+        if self.tasks.value is None:
+            self.detail.value = "<i>no task passes the filter</i>"
+            return
+        row = self._rows[self.tasks.value]
+        found = {self.report.model: row}
+        if self.against is not None:
+            found = {"first: " + self.report.model: row}
+            found["second: " + self.against.model] = self._others.get(row["task_id"])
+        self.detail.value = verdicts.detail(row["task_id"], self._prompts.get(row["task_id"]), found)
+
+
+def _check(**reports) -> None:
+    for name, report in reports.items():
+        if not isinstance(report, EvalReport):
+            raise UserError(f"{name}={report!r} is no report; give what wb.evaluate returned.")
+        if not len(report.tasks):
+            raise UserError(f"{name}: the report has no tasks; evaluate at least one.")
+
+
+def _prompts(report: EvalReport) -> dict[str, str]:
+    """task_id -> what was asked, as far as the report or the bundled data say it."""
+    if "prompt" in report.tasks:
+        known: pd.Series = report.tasks.set_index("task_id")["prompt"].dropna()
+        return known[~known.index.duplicated()].to_dict()
+    if report.benchmark == "bundled":
+        asked = data.load("bundled")
+        return dict(zip(asked["id"][:], asked["instruction"][:], strict=True))
+    return {}
