@@ -349,8 +349,15 @@ def test_a_run_panel_takes_a_folder_or_a_run(done):
 
 
 def test_the_panels_say_what_they_are_where_no_widgets_are(make, done):
-    assert repr(make()) == "<TrainingPanel of no run yet>"
+    panel = make()
+    assert repr(panel) == "<TrainingPanel of no run yet>"
+    assert panel._repr_mimebundle_()["text/html"] == "&lt;TrainingPanel of no run yet&gt;"
     assert repr(RunPanel(done)) == f"<RunPanel of <Run {done.output_dir}: done, step {STEPS} of {STEPS}>>"
+    panel.form.output_dir.value = str(done.output_dir)
+    for shown in (panel, RunPanel(done)):
+        html = shown._repr_mimebundle_()["text/html"]
+        assert "<svg" in html
+        assert f"{STEPS} of {STEPS}" in html
 
 
 def test_a_selection_itself_can_be_given(done):

@@ -46,6 +46,16 @@ class RunPanel(w.VBox):
         """What is shown where no widgets are."""
         return f"<RunPanel of {self.run!r}>"
 
+    def _repr_mimebundle_(self, **asked) -> dict:
+        """Also what it shows now, for pages where no kernel runs."""
+        return super()._repr_mimebundle_(**asked) | {"text/html": self.html}
+
+    @property
+    def html(self) -> str:
+        """What is shown now, without the controls."""
+        shown = (self.about, self.status, self.numbers, self.chart, self.outcome)
+        return "".join(part.value for part in shown)
+
     def _laid_out(self) -> list[w.Widget]:
         buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
         head = w.HBox([self.about, buttons])

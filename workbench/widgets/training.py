@@ -59,6 +59,11 @@ class TrainingPanel(w.VBox):
         """What is shown where no widgets are."""
         return f"<TrainingPanel of {self.run or 'no run yet'}>"
 
+    def _repr_mimebundle_(self, **asked) -> dict:
+        """Also the run, for pages where no kernel runs."""
+        html = self.shown.html if self.shown else escape(repr(self))
+        return super()._repr_mimebundle_(**asked) | {"text/html": html}
+
     @property
     def run(self) -> Run | None:
         return self.shown.run if self.shown else None
