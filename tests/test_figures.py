@@ -81,6 +81,16 @@ def test_loss_curves_have_a_line_for_each_run():
     assert [trace.name for trace in figure.data] == ["a", "b"]
 
 
+def test_loss_curves_show_what_was_measured_on_the_way():
+    history = [{"step": 0, "heldout_loss": 2.0}, {"step": 1, "loss": 1.5}]
+    history.append({"step": 2, "loss": 1.25, "heldout_loss": 1.75, "pass_at_1": 0.5})
+    figure = figures.loss_curves({"a": history})
+    assert_drawn(figure, 2, 2, 1)
+    assert [trace.name for trace in figure.data] == ["a", "a, held-out loss", "a, pass@1"]
+    assert [trace.yaxis for trace in figure.data] == [None, "y", "y2"]
+    assert figure.layout.yaxis2.side == "right"
+
+
 def test_before_after_sets_the_base_model_apart():
     figure = figures.before_after(pd.DataFrame({"name": ["base", "tuned"], "loss": [1.5, 1.25]}))
     assert_drawn(figure, 2)

@@ -25,8 +25,6 @@ from workbench.errors import UserError
 from workbench.recipe import Recipe
 from workbench.training import Run, TrainingSettings, attach, checkpoints, finetune, launch, loop, process
 from workbench.training.folder import RunFolder
-from workbench.widgets.events import ErrorPanel
-from workbench.widgets.training import TrainingPanel
 
 STEPS = 80
 LONG = {"batch_size": 2, "epochs": STEPS // 4, "learning_rate": 1e-3}
@@ -481,16 +479,6 @@ def test_what_outlives_an_interpreter(toy_model_dir, tmp_path):
     assert os.getsid(other._folder.read()["process"]["pid"]) != os.getsid(0)
     other.stop()
     assert other.status == "stopped"
-
-
-# The screen.
-
-
-def test_the_panel_follows_any_run(stopped):
-    panel = TrainingPanel(lambda: None, ErrorPanel(), "m", "runs/x", 512)
-    panel.run = attach(stopped.output_dir)
-    panel.refresh()
-    assert f"stopped · step {steps_of(stopped)} of 40000" in panel.line.value
 
 
 # The command line.

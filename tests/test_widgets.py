@@ -9,7 +9,6 @@ import pytest
 import workbench as wb
 from workbench import packing, selection, tables
 from workbench.errors import UserError
-from workbench.widgets import training
 from workbench.widgets.views import ON_MAP
 
 HISTOGRAM_KEPT, SHARES_KEPT, PADDING = 1, 3, 4  # traces of the bars
@@ -220,73 +219,3 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)
     assert numbers_of(dashboard)["rows kept"] == f"{len(kept):,}"
     assert sum(dashboard.bars.data[HISTOGRAM_KEPT].y) == len(kept)
-
-
-class FakeRun:
-    """A fine-tuning in the middle of its steps, that goes on until it is asked to stop."""
-
-    def __init__(self):
-        self.status, self.active, self.error, self.stop_asked = "running", True, None, False
-        self.model_dir = "runs/fake/model"
-        record = {"step": 3, "of": 10, "loss": 1.25, "tokens_per_second": 100.0, "peak_memory_mib": 900}
-        self.history = [record | {"seconds": 6.0}]
-
-    def request_stop(self):
-        self.stop_asked = True
-
-    def end(self, status, error=None):
-        self.status, self.active, self.error = status, False, error
-
-
-@pytest.fixture
-def started(dashboard, monkeypatch):
-    """A dashboard whose button was clicked, the run that it got, and what it asked for."""
-    run, asked = FakeRun(), []
-    monkeypatch.setattr(training, "finetune", lambda *args, **settings: asked.append((args, settings)) or run)
-    dashboard.training.epochs.value = 2
-    dashboard.training.start.click()
-    return dashboard, run, asked
-
-
-def test_the_button_trains_on_what_is_kept(started):
-    dashboard, run, [(args, settings)] = started
-    assert dashboard.run is run
-    assert args[0]["id"][:] == dashboard.selection.dataset["id"][:]
-    assert args[1] == "smollm2-135m"
-    assert settings["epochs"] == 2
-    assert settings["max_length"] == 512
-
-
-def test_progress_of_a_run_is_shown(started):
-    panel = started[0].training
-    assert (panel.bar.value, panel.bar.max) == (3, 10)
-    for words in ("running", "step 3 of 10", "loss 1.250", "about 14 s left"):
-        assert words in panel.line.value
-    assert panel.start.disabled
-    assert not panel.stop.disabled
-
-
-def test_stop_asks_the_run_to_stop(started):
-    dashboard, run, _ = started
-    panel = dashboard.training
-    panel.stop.click()
-    assert run.stop_asked
-    run.end("stopped")
-    panel.refresh()
-    assert "stopped" in panel.line.value
-    assert not panel.start.disabled
-    assert panel.stop.disabled
-
-
-def test_a_failed_run_is_shown_as_an_error(started):
-    dashboard, run, _ = started
-    run.end("failed", FloatingPointError("the loss is nan at step 4"))
-    dashboard.training.refresh()
-    assert "the loss is nan at step 4" in dashboard.errors.value
-
-
-def test_a_refused_training_is_shown_as_an_error(dashboard):
-    dashboard.training.rate.value = -1.0
-    dashboard.training.start.click()
-    assert "learning_rate=-1.0 must be above 0" in dashboard.errors.value
-    assert not dashboard.training.start.disabled

@@ -10,6 +10,7 @@ from . import checkpoints, failures, queue
 from .folder import RunFolder
 from .loop import train
 from .quality import Quality
+from .schedule import Schedule
 from .settings import TrainingSettings
 
 EXIT_CODES = {"done": 0, "failed": 1}
@@ -44,8 +45,10 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
     with queue.turn(models.pick_device(settings.device), asked, folder.log) as ours:
         if not ours:
             return {"status": "stopped"}
+        samples = folder.read_samples()
+        planned = {"padding_rate": Schedule(samples, settings).padding_rate}
         with queue.starting():
-            folder.update(status="running")
+            folder.update(status="running", summary=state["summary"] | planned)
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
         last = checkpoints.newest(folder.checkpoints)
         before = folder.keep_history(checkpoints.step_of(last) if last else 0)
@@ -53,7 +56,7 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
 
         done = train(
             state["model"],
-            folder.read_samples(),
+            samples,
             settings,
             folder.path,
             on_record=recorder(folder, before),

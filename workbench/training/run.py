@@ -44,6 +44,16 @@ class Run:
         return self.status in launch.ACTIVE or launch.thread_of(self._folder) is not None
 
     @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop and has not ended yet."""
+        return self._folder.stop_file.exists() and self.active
+
+    @property
+    def detached(self) -> bool:
+        """Whether the run is a process of its own, which outlives the kernel."""
+        return self._folder.read()["detached"]
+
+    @property
     def error(self) -> UserError | None:
         """The cause of a failure, the next step and the last lines of the log."""
         text = launch.state_of(self._folder)["error"]

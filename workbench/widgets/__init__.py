@@ -4,5 +4,7 @@ from .dashboard import Workbench
 from .evaluation import EvaluationPanel
 from .export import ExportPanel
 from .inspector import Inspector
+from .run import RunPanel
+from .training import TrainingPanel
 
-__all__ = ["EvaluationPanel", "ExportPanel", "Inspector", "Workbench"]
+__all__ = ["EvaluationPanel", "ExportPanel", "Inspector", "RunPanel", "TrainingPanel", "Workbench"]

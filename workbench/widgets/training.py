@@ -1,113 +1,148 @@
-"""Launch a fine-tuning from the dashboard and follow it without blocking the notebook."""
+"""Fine-tune from the screen without blocking the notebook, and find the run again after a restart."""
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from html import escape
 from pathlib import Path
 
 import ipywidgets as w
 
+from ..errors import UserError
 from ..selection import Selection
-from ..training import Run, finetune
-from ..training.settings import METHODS
+from ..training import Run, attach, finetune
+from ..training.folder import RunFolder
+from . import beside
 from .events import ErrorPanel
-
-_EVERY = 0.5  # seconds between looks at the run
+from .form import TrainingForm
+from .question import Question
+from .run import RunPanel
 
 
 class TrainingPanel(w.VBox):
-    """Settings, a button, and the progress of the run that it started."""
+    """Settings on the left, and on the right the run in the chosen folder, also one from before a restart.
+
+    `selected` is what Start trains on: a selection, or a function that gives one at the click. `settings` are
+    those of `TrainingSettings`; what has no control stays as given. `run` is the run that is shown, or None.
+    What goes wrong is shown in `errors`, by default in the panel itself.
+    """
 
     def __init__(
         self,
-        selected: Callable[[], Selection],
-        errors: ErrorPanel,
-        model: str,
-        output_dir: str | Path,
-        max_length: int,
+        selected: Selection | Callable[[], Selection],
+        errors: ErrorPanel | None = None,
+        model: str | Path = "smollm2-135m",
+        output_dir: str | Path = "runs/workbench",
+        max_length: int = 2048,
+        **settings,
     ):
-        self._selected, self._errors, self._max_length = selected, errors, max_length
-        self.run: Run | None = None
-        narrow, wide = w.Layout(width="13em"), {"description_width": "initial"}
-        self.model = w.Text(model, description="Model", style=wide, layout=w.Layout(width="18em"))
-        self.method = w.Dropdown(
-            options=METHODS, value="lora", description="Method", style=wide, layout=narrow
-        )
-        self.epochs = w.BoundedIntText(1, min=1, max=100, description="Epochs", style=wide, layout=narrow)
-        self.rate = w.FloatText(5e-4, description="Learning rate", style=wide, layout=narrow)
-        self.batch_size = w.BoundedIntText(4, min=1, max=1024, description="Batch", style=wide, layout=narrow)
-        self.output_dir = w.Text(
-            str(output_dir), description="Folder", style=wide, layout=w.Layout(width="18em")
-        )
+        self._selected = selected if callable(selected) else lambda: selected
+        self.errors = errors or ErrorPanel()
+        self.form = TrainingForm(str(model), str(output_dir), {"max_length": max_length} | settings)
         self.start = w.Button(description="Fine-tune", button_style="primary", icon="play")
-        self.start.layout.width = "12em"
-        self.stop = w.Button(description="Stop", icon="stop", disabled=True)
-        self.bar = w.IntProgress(layout=w.Layout(width="20em", visibility="hidden"))
-        self.line = w.HTML()
-        self.start.on_click(errors.guard(self._start))
-        self.stop.on_click(errors.guard(self._stop))
-        settings = [self.model, self.method, self.epochs, self.rate, self.batch_size, self.output_dir]
-        wrap = w.Layout(flex_flow="row wrap")
-        super().__init__(
-            [
-                w.HTML('<b style="font-size:1.15em">Fine-tune on the kept rows</b>'),
-                w.HBox(settings, layout=wrap),
-                w.HBox([self.start, self.stop, self.bar, self.line], layout=wrap),
-            ]
-        )
+        self.question = Question()
+        self.shown: RunPanel | None = None
+        self._place = w.VBox(layout=w.Layout(flex="2 1 30em", min_width="0"))
+        for button, does in (
+            (self.start, self._start),
+            (self.question.replace, self._replace),
+            (self.question.move, self._move),
+            (self.question.cancel, self._cancel),
+        ):
+            button.on_click(self.errors.guard(does))
+        self.form.output_dir.observe(self.errors.guard(self._look), "value")
+        self.errors.guard(self._look)()
+        super().__init__(self._laid_out(own_errors=errors is None))
+        self.add_class("workbench-training")
+
+    def __repr__(self) -> str:
+        """What is shown where no widgets are."""
+        return f"<TrainingPanel of {self.run or 'no run yet'}>"
+
+    def _repr_mimebundle_(self, **asked) -> dict:
+        """Also the run, for pages where no kernel runs."""
+        html = self.shown.html if self.shown else escape(repr(self))
+        return super()._repr_mimebundle_(**asked) | {"text/html": html}
+
+    @property
+    def run(self) -> Run | None:
+        return self.shown.run if self.shown else None
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is, or will be."""
+        named = self.form.output_dir.value.strip()
+        if not named:
+            raise UserError("the folder of the run has no name; type one, such as runs/mine.")
+        return Path(named)
+
+    def settings(self) -> dict:
+        """What `wb.finetune` takes of `TrainingSettings`, as the controls have it now."""
+        return self.form.settings()
+
+    def _laid_out(self, own_errors: bool) -> list[w.Widget]:
+        title = w.HTML('<b style="font-size:1.15em">Fine-tune on the kept rows</b>')
+        left = w.VBox([self.form, self.start, self.question])
+        left.layout = w.Layout(flex="1 1 19em", max_width="25em", margin="0 1.5em 0 0")
+        columns = w.HBox([left, self._place], layout=w.Layout(flex_flow="row wrap"))
+        return [title, *([self.errors] if own_errors else []), columns]
+
+    def _look(self, change=None) -> None:
+        """Show the run in the folder, if there is one."""
+        self.question.hide()
+        if self.shown:
+            self.shown.close()
+        self.shown = None
+        self._say("No run in this folder yet. Its loss, speed, memory and time left will be here.")
+        self.start.disabled = False
+        if RunFolder(self.folder).state_file.exists():
+            self.shown = RunPanel(attach(self.folder), self.errors)
+            self.shown.observe(self._follow_active, "active")
+            self._follow_active()
+            self._place.children = [self.shown]
+
+    def _say(self, text: str) -> None:
+        self._place.children = [w.HTML(f'<div style="opacity:.75;padding:.4em 0">{escape(text)}</div>')]
+
+    def _follow_active(self, change=None) -> None:
+        self.start.disabled = self.shown.active
 
     def _start(self, button) -> None:
-        self.run = finetune(
-            self._selected().dataset,
-            self.model.value,
-            Path(self.output_dir.value),
-            overwrite=True,
-            method=self.method.value,
-            epochs=self.epochs.value,
-            learning_rate=self.rate.value,
-            batch_size=self.batch_size.value,
-            max_length=self._max_length,
+        self._look()  # another notebook may have been here
+        if not self.shown:
+            self._begin()
+        elif not self.shown.active:
+            self.question.ask(self.shown.run)
+
+    def _replace(self, button) -> None:
+        self._begin(overwrite=True)
+
+    def _move(self, button) -> None:
+        self.form.output_dir.value = self.question.other
+        self._begin()
+
+    def _cancel(self, button) -> None:
+        self.question.hide()
+
+    def _begin(self, overwrite: bool = False) -> None:
+        self.question.hide()
+        rows, model = self._selected().dataset, self.form.model.value
+        begin = partial(
+            finetune,
+            rows,
+            model,
+            self.folder,
+            overwrite=overwrite,
+            detached=self.form.detached.value,
+            **self.form.settings(),
         )
-        self.start.disabled, self.stop.disabled = True, False
-        self.refresh()
-        with suppress(RuntimeError):  # no event loop, as in a script: `refresh` is the caller's
-            loop = asyncio.get_running_loop()
-            self._following = loop.create_task(self._follow())  # a loop holds its tasks only weakly
+        self.start.disabled = self.form.output_dir.disabled = True
+        self._say(f"Turns {len(rows):,} rows into the tokens of {model} …")
+        beside.start(self._launched(begin), self.errors)
 
-    def _stop(self, button) -> None:
-        self.stop.disabled = True
-        self.run.request_stop()
-
-    async def _follow(self) -> None:
-        while self.run.active:
-            self.refresh()
-            await asyncio.sleep(_EVERY)
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Show how the run stands now."""
-        run = self.run
-        if run.history:
-            last = run.history[-1]
-            self.bar.max, self.bar.value = last["of"], last["step"]
-            self.bar.layout.visibility = "visible"
-        self.line.value = _sentence(run)
-        if not run.active:
-            self.start.disabled, self.stop.disabled = False, True
-            if run.error:
-                self._errors.show(run.error)
-
-
-def _sentence(run: Run) -> str:
-    words = [run.status]
-    if run.history:
-        last = run.history[-1]
-        words += [f"step {last['step']} of {last['of']}", f"loss {last['loss']:.3f}"]
-        words += [f"{last['tokens_per_second']:.0f} tokens/s", f"peak {last['peak_memory_mib']:,} MiB"]
-        if run.status == "running":
-            left = last["seconds"] / last["step"] * (last["of"] - last["step"])
-            words.append(f"about {left:.0f} s left")
-    if run.status == "done":
-        words.append(f"model in {run.model_dir}")
-    return f"<span>{escape(' · '.join(words))}</span>"
+    async def _launched(self, begin: Callable[[], Run]) -> None:
+        try:
+            await asyncio.to_thread(begin)
+        finally:
+            self.form.output_dir.disabled = False
+            self._look()
