@@ -24,6 +24,7 @@ _HOMES = {
     "embed": "embedding",
     "cluster": "clustering",
     "suggest_k": "granularity",
+    "cluster_names": "naming",
     "project": "projection",
     "mark_duplicates": "duplicates",
     "duplicate_groups": "duplicates",
@@ -43,7 +44,7 @@ _HOMES = {
     "export": "exports",
     "Workbench": "widgets",
 }
-_MODULES = ("figures", "models")
+_MODULES = ("figures", "models", "widgets")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -1,5 +1,28 @@
-"""Figures with controls; they hold no numbers of their own and call the method's functions."""
+"""Figures with controls; they hold no numbers of their own and call the method's functions.
 
+`Workbench` is all of it. Each part also stands alone on a `State`:
+
+>>> state = wb.widgets.State(ds, ratio=0.3)
+>>> wb.widgets.Controls(state), wb.widgets.Numbers(state), wb.widgets.PackingPreview(state)
+"""
+
+from .controls import Controls
 from .dashboard import Workbench
+from .events import ErrorPanel
+from .numbers import Numbers
+from .state import Settings, State
+from .training import TrainingPanel
+from .views import Bars, Map, PackingPreview
 
-__all__ = ["Workbench"]
+__all__ = [
+    "Bars",
+    "Controls",
+    "ErrorPanel",
+    "Map",
+    "Numbers",
+    "PackingPreview",
+    "Settings",
+    "State",
+    "TrainingPanel",
+    "Workbench",
+]
