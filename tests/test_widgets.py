@@ -87,10 +87,10 @@ def test_numbers_tell_what_they_mean_and_what_has_changed(dashboard):
     before = len(dashboard.selection.indices)
     dashboard.ratio.value = 50
     more = len(dashboard.selection.indices) - before
-    assert changes_of(dashboard)["rows kept"] == ""  # at rest again, nothing has changed since
-    dashboard.state.before = wb.select(dashboard.ds, 0.4)
-    dashboard.numbers.refresh()
     assert changes_of(dashboard)["rows kept"] == f"\u25b2 {more}"
+    dashboard.ratio.value = 40
+    assert changes_of(dashboard)["rows kept"] == f"\u25bc {more}"
+    assert changes_of(dashboard)["clusters lost"] == ""
 
 
 @pytest.mark.parametrize("percent", [10, 71, 100])
@@ -200,7 +200,7 @@ def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, mo
 
 def test_what_settles_late_does_not_hide_a_newer_exception(dashboard, monkeypatch):
     state, select = dashboard.state, dashboard.state._select
-    amount = lambda: state.settings_now.amount  # noqa: E731
+    amount = lambda: state.now.amount  # noqa: E731
     monkeypatch.setattr(state, "_select", lambda: 1 / 0 if amount() == 0.6 else select())
     asyncio.run(_drag(dashboard, 50, 60))
     assert isinstance(dashboard.errors.last, ZeroDivisionError)

@@ -307,7 +307,7 @@ def _long(name: str) -> str:
 
 
 def _plain(markup: str) -> str:
-    return unescape(re.sub(r"<[^>]*>", " ", markup)).strip()
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", markup)).split())
 
 
 def _text(x: float, y: float, markup: str, size: int, anchor: str, color: str | None = None) -> str:

@@ -27,7 +27,7 @@ class Controls(w.VBox):
 
     def __init__(self, state: State):
         self._state, self._telling = state, False
-        now = state.settings_now
+        now = state.now
         self.ratio = w.IntSlider(40, min=1, max=100, description="Keep", readout=False, style=_WIDE)
         self.ratio.layout = w.Layout(width="24em")
         self.ratio_field = w.BoundedFloatText(40.0, min=0, max=1e12, step=1, layout=w.Layout(width="8em"))
@@ -99,7 +99,7 @@ class Controls(w.VBox):
 
     def _units(self) -> list[tuple[str, str]]:
         """What the percentage is of depends on the strategy."""
-        of_all = STRATEGIES[self._state.settings_now.strategy].ratio_of_all
+        of_all = STRATEGIES[self._state.now.strategy].ratio_of_all
         return [
             ("% of all rows" if of_all else "% of the eligible rows", "ratio"),
             ("rows", "rows"),
@@ -108,7 +108,7 @@ class Controls(w.VBox):
 
     def _follow(self) -> None:
         """Show what `state` says, also where something else than these controls has set it."""
-        now = self._state.settings_now
+        now = self._state.now
         with self._quiet():
             if tuple(self.unit.options) != tuple(self._units()):
                 self.unit.options = self._units()

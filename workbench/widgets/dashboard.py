@@ -80,7 +80,7 @@ class Workbench(w.VBox):
             self.bars, self.map = Picture(self._bars, _HALF), Picture(self._map, _HALF)
         self.packing = PackingPreview(state)
         self.training = TrainingPanel(
-            lambda: self.selection, self.errors, self._model, self._output_dir, state.settings_now.max_length
+            lambda: self.selection, self.errors, self._model, self._output_dir, state.now.max_length
         )
         self._drawn_k = None
         state.on_change(self._follow_live)

@@ -47,7 +47,7 @@ class State:
     `ds` is the table with the clusters that are in force, `selection` what is kept of it, `plan` how that is
     packed. `set(ratio=0.3)` or `set(strategy="random")` change it. Listeners of `on_change` hear each step of
     a slider; those of `on_settle` once it rests, which is also when slow strategies and new clusters are
-    computed. `before` is the selection at the last rest, for comparison.
+    computed. `before` and `plan_before` are what they were at the rest before the last move.
     """
 
     def __init__(self, ds: datasets.Dataset, *, errors: ErrorPanel | None = None, **settings):
@@ -58,24 +58,26 @@ class State:
         self.errors = errors or ErrorPanel()
         self.given = self.ds = ds
         self.given_k = len(np.unique(tables.array(ds, "cluster")))
-        self.settings_now = _checked(Settings(), ds, settings)
+        self.now = _checked(Settings(), ds, settings)
         self.cost = None  # what a training on `selection` takes, once somebody has predicted it
         self._changed: list[Callable[[], None]] = []
         self._settled: list[Callable[[], None]] = []
         self._busy: list[Callable[[str], None]] = []
-        self.plan_before: PackPlan | None = None  # at the last rest
-        self._may_pack, self._plans = False, {}
+        self.plan_before: PackPlan | None = None
+        self._resting, self._may_pack, self._plans = True, False, {}
         self._lengths = tables.array(ds, "n_tokens")
         self._prepare()
         self.selection: Selection = self._select()
-        self.before = self.selection
+        self.before: Selection | None = None
         self._rest = WhenSettled(self.errors.guard(self._follow, starts=False))
 
     def set(self, **changes) -> None:
         """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`."""
-        old, self.settings_now = self.settings_now, _checked(self.settings_now, self.given, changes)
-        slow = self.settings_now.k != old.k or self.settings_now.strategy != old.strategy
-        if STRATEGIES[self.settings_now.strategy].nested and not slow:
+        if self._resting:
+            self._resting, self.before, self.plan_before = False, self.selection, self.plan
+        old, self.now = self.now, _checked(self.now, self.given, changes)
+        slow = self.now.k != old.k or self.now.strategy != old.strategy
+        if STRATEGIES[self.now.strategy].nested and not slow:
             self._choose()
         self._rest()
 
@@ -99,11 +101,11 @@ class State:
     def plan(self) -> PackPlan | None:
         """How `selection` is packed; null until the first rest, because packing compiles when it is first
         used."""
-        return self.plan_of(self.settings_now.packing) if self._may_pack else None
+        return self.plan_of(self.now.packing) if self._may_pack else None
 
     def plan_of(self, strategy: str) -> PackPlan:
         """How `strategy` packs `selection`."""
-        now = self.settings_now
+        now = self.now
         key = (strategy, now.max_length, now.batch_size, now.seed)
         if key not in self._plans:
             lengths = self._lengths[self.selection.indices]
@@ -115,7 +117,7 @@ class State:
     def settings(self) -> dict[str, dict | None]:
         """The arguments of the calls that give the same numbers: of `wb.cluster` (null where the table's own
         clusters are used), `wb.select` and `wb.pack`."""
-        now = self.settings_now
+        now = self.now
         return {
             "cluster": None if now.k is None else {"k": now.k, "seed": self._cluster_seed},
             "select": {
@@ -138,7 +140,7 @@ class State:
 
     def _prepare(self) -> None:
         """What follows from the clusters alone."""
-        self.clustered_by = self.settings_now.k
+        self.clustered_by = self.now.k
         k = self.clustered_by
         self.ds = self.given if k is None else cluster(self.given, k, seed=self._cluster_seed)
         self.candidates = candidates_of(self.ds)
@@ -146,7 +148,7 @@ class State:
         self._explorer: Explorer | None = None
 
     def _select(self) -> Selection:
-        now = self.settings_now
+        now = self.now
         if self._explorer is None or self._explorer.strategy.name != now.strategy:
             # One at a time: each holds some 160 MB.
             self._explorer = Explorer(self.ds, now.strategy, seed=now.seed, candidates=self.candidates)
@@ -160,7 +162,7 @@ class State:
 
     def _follow(self) -> None:
         """What is too slow to move with the slider."""
-        now = self.settings_now
+        now = self.now
         try:
             if now.k != self.clustered_by:
                 self._say(f"clustering {len(self.given):,} rows into {now.k or 'their own'} ...")
@@ -175,7 +177,7 @@ class State:
             self._may_pack = True
             for listener in self._settled:
                 listener()
-            self.before, self.plan_before = self.selection, self.plan
+            self._resting = True
         finally:
             self._say("")
 
@@ -203,7 +205,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
 
 def total(state: State, unit: str) -> int:
     """The whole of which a budget in `unit` takes a part: rows or tokens that the strategy can keep."""
-    of_all = STRATEGIES[state.settings_now.strategy].ratio_of_all
+    of_all = STRATEGIES[state.now.strategy].ratio_of_all
     candidates = state.candidates
     pool = np.ones(len(candidates), bool) if of_all else candidates.eligible
     return int(pool.sum() if unit == "rows" else candidates.tokens[pool].sum())

@@ -162,7 +162,7 @@ class PackingPreview(w.VBox):
 
     def __init__(self, state: State, strategies: tuple[str, ...] = ("pad", "dynamic")):
         self._state = state
-        chosen = dict.fromkeys((*strategies, state.settings_now.packing))
+        chosen = dict.fromkeys((*strategies, state.now.packing))
         self.shown = {
             name: w.ToggleButton(name in chosen, description=name, layout=w.Layout(width="6.5em"))
             for name in packing.STRATEGIES
@@ -178,9 +178,7 @@ class PackingPreview(w.VBox):
     def refresh(self) -> None:
         """Draw the plans of this moment."""
         state = self._state
-        names = [
-            name for name, button in self.shown.items() if button.value or name == state.settings_now.packing
-        ]
+        names = [name for name, button in self.shown.items() if button.value or name == state.now.packing]
         plans = [state.plan_of(name) for name in names]
         told = "Packing of the first batch. " + ", ".join(
             f"{plan.strategy}: {plan.padding_rate:.1%} padding" for plan in plans
