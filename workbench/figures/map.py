@@ -11,6 +11,7 @@ from .look import PALETTE, SYMBOLS, TEXT, style
 
 _MOST_NAMED = 20  # clusters that fit into a legend
 _SHOWN = 90  # characters of an instruction in a tooltip
+_BINS = 48  # of the density, a side
 SVG_POINTS = 2_000  # rows that a browser draws without WebGL
 
 
@@ -61,7 +62,7 @@ def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:
     """How many rows lie where, faint and behind the points; of the rows that are too many to draw."""
     if not len(x):
         return go.Heatmap(name="density of all rows", showlegend=False, showscale=False)
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=80)
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=_BINS)
     return go.Heatmap(
         x=(x_edges[:-1] + x_edges[1:]) / 2,
         y=(y_edges[:-1] + y_edges[1:]) / 2,

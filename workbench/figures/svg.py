@@ -90,6 +90,8 @@ def _panel(figure: go.Figure, x_name: str, y_name: str, width: int, height: int)
             parts += _bars(figure, trace, x, y, stack, bars.index(trace), len(bars))
         elif trace.type in ("scatter", "scattergl"):
             parts += _points(trace, x, y)
+        elif trace.type == "heatmap" and trace.z is not None:
+            parts += _cells(trace, x, y)
     for shape in figure.layout.shapes:
         if shape.visible is not False and (shape.xref or "x").split()[0] == x_name:
             parts.append(_shape(shape, x, y))
@@ -222,6 +224,18 @@ def _points(trace, x: Axis, y: Axis) -> list[str]:
         opacity = 1 if trace.marker.opacity is None else trace.marker.opacity
         marks = [_mark(a, b, size / 2, c, s) for (a, b), c, s in zip(pairs, colors, symbols, strict=True)]
         parts.append(f'<g opacity="{opacity}">{"".join(marks)}</g>')
+    return parts
+
+
+def _cells(trace: go.Heatmap, x: Axis, y: Axis) -> list[str]:
+    """A density: the more, the darker."""
+    most = np.nanmax(trace.z) or 1
+    half_x, half_y = ((side[1] - side[0]) / 2 for side in (trace.x, trace.y))
+    parts = []
+    for i, j in np.argwhere(np.isfinite(trace.z)).tolist():
+        sides = sorted((x(trace.x[j] - half_x), x(trace.x[j] + half_x)))
+        ends = sorted((y(trace.y[i] - half_y), y(trace.y[i] + half_y)))
+        parts.append(_rectangle((*sides, *ends), "#888888", "", round(0.1 + 0.55 * trace.z[i][j] / most, 2)))
     return parts
 
 
