@@ -17,27 +17,31 @@ _SHADES = (KEPT, "#56B4E9")  # neighbours in a row differ
 def packing_preview(plans: Sequence[PackPlan]) -> go.Figure:
     """The first batch of each plan side by side: a bar for each row, its samples end to end, padding hatched.
 
-    Drawn to one scale, in tokens; of a batch of more than 16 rows the first 16.
+    Drawn to one scale, in tokens, but for rows that are longer than `max_length`, which have their own. Of a
+    batch of more than 16 rows the first 16 are drawn.
     """
     titles = [f"<b>{plan.strategy}</b> · {plan.padding_rate:.1%} padding" for plan in plans]
     columns = max(1, len(plans))
-    figure = make_subplots(
-        1, columns, subplot_titles=titles, shared_xaxes="all", horizontal_spacing=0.1 / columns
-    )
+    figure = make_subplots(1, columns, subplot_titles=titles, horizontal_spacing=0.1 / columns)
     longest = 1
     for column, plan in enumerate(plans, start=1):
         rows = first_batch(plan)
         width = plan.max_length if plan.to_max else max((sum(row) for row in rows), default=0)
-        longest = max(longest, width)
+        own = width > plan.max_length
+        longest = longest if own else max(longest, width)
         shown = rows[:_MOST_ROWS]
         figure.add_traces([_samples(shown), _padding(shown, width)], rows=1, cols=column)
+        told = "tokens, another scale" if own else "tokens"
         if len(shown) < len(rows):
-            figure.update_xaxes(title=f"first {len(shown)} of {len(rows)} rows", row=1, col=column)
+            told += f" · first {len(shown)} of {len(rows)} rows"
+        limits = [0, 1.02 * width] if own else None
+        figure.update_xaxes(title=told, range=limits, row=1, col=column)
     style(figure, height=250)
     figure.update_traces(showlegend=False)
-    figure.update_layout(bargap=0.25, margin={"t": 34, "b": 48, "l": 20}, showlegend=False)
+    figure.update_layout(barmode="overlay", bargap=0.25, margin={"t": 34, "b": 48, "l": 20}, showlegend=False)
     figure.update_annotations(font_size=13)
-    figure.update_xaxes(range=[0, 1.02 * longest], ticksuffix="", nticks=4)
+    figure.update_xaxes(range=[0, 1.02 * longest], selector=lambda axis: axis.range is None)
+    figure.update_xaxes(nticks=4)
     figure.update_yaxes(showticklabels=False, autorange="reversed", showgrid=False, zeroline=False)
     return figure
 

@@ -13,9 +13,7 @@ _TIPS = {
     "ratio": "how much to keep; arrow keys move by 1 %, Page keys by 10 %",
     "field": "the same as an exact number",
     "unit": "what the budget counts",
-    "strategy": "the rule that orders the rows",
     "k": "number of clusters; another number clusters the rows again, the map stays as it is",
-    "packing": "how samples are laid into rows for training",
     "max_length": "tokens of a row at most; longer samples are cut",
     "batch_size": "samples of a training step",
 }
@@ -114,6 +112,8 @@ class Controls(w.VBox):
                 self.unit.options = self._units()
             self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
             share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
+            _describe(self.strategy, first_line(STRATEGIES[now.strategy].rank))
+            _describe(self.packing, first_line(packing.STRATEGIES[now.packing].pack))
             self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
             self.ratio.value = min(100, max(1, round(100 * share)))
 
@@ -128,6 +128,11 @@ class Controls(w.VBox):
 
 def _sized(width: str) -> w.Layout:
     return w.Layout(width=width, margin="2px 2px 2px 1em")
+
+
+def first_line(function) -> str:
+    """What the function says of itself, in short; nothing where it says nothing."""
+    return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def _describe(widget: w.Widget, tip: str) -> None:

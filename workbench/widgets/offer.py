@@ -56,8 +56,10 @@ class Offer(w.VBox):
     def _told(self) -> str:
         told = f"These {len(self.ds):,} rows have no {self._named()} yet."
         if "score" in self.stages:
-            told += f" Scoring with {self._model} takes about {_in_words(scoring_seconds(self.ds))} here;"
-            told += " what was scored before is read from the store."
+            told += (
+                f" Scoring takes about {_in_words(scoring_seconds(self.ds))} here with a model of 135 M "
+                "parameters, in proportion with another; what was scored before is read from the store."
+            )
         return told
 
     def _start(self, button) -> None:

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from .. import figures, packing, tables
 from ..figures import SVG_POINTS, to_svg
 from ..selection import ifd_cut
+from .controls import first_line
 from .state import State
 
 ON_MAP, IN_FULL = 10_000, 20_000  # points of a sample; rows up to which all are drawn
@@ -40,7 +41,7 @@ class Bars:
             1,
             subplot_titles=("Complexity: rows by IFD", "Consistency: share of each cluster"),
             row_heights=[0.45, 0.55],
-            vertical_spacing=0.16,
+            vertical_spacing=0.2,
         )
         bars.add_traces(figures.histogram_traces(self._state.candidates.ifd, selection.mask), rows=1, cols=1)
         bars.add_traces(figures.share_traces(selection.report.clusters, self._state.names), rows=2, cols=1)
@@ -53,7 +54,14 @@ class Bars:
         bars.add_annotation(figures.cut_note(cut))
         bars.update_layout(barmode="stack", bargap=0, margin={"t": 64, "b": 46, "r": 12})
         bars.update_layout(
-            legend={"y": 1.05, "x": 1, "xanchor": "right", "yanchor": "bottom", "itemclick": False}
+            legend={
+                "y": 1.05,
+                "x": 1,
+                "xanchor": "right",
+                "yanchor": "bottom",
+                "itemclick": False,
+                "traceorder": "normal",
+            }
         )
         bars.update_xaxes(title="IFD", row=1, col=1)
         bars.update_yaxes(title="rows", row=1, col=1)
@@ -184,8 +192,13 @@ class PackingPreview(w.VBox):
         self._state = state
         chosen = dict.fromkeys((*strategies, state.now.packing))
         self.shown = {
-            name: w.ToggleButton(name in chosen, description=name, layout=w.Layout(width="6.5em"))
-            for name in packing.STRATEGIES
+            name: w.ToggleButton(
+                name in chosen,
+                description=name,
+                tooltip=first_line(how.pack),
+                layout=w.Layout(width="6.5em"),
+            )
+            for name, how in packing.STRATEGIES.items()
         }
         for button in self.shown.values():
             button.observe(state.errors.guard(lambda change: self.refresh()), "value")
