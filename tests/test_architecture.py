@@ -22,7 +22,7 @@ LAYERS = [
     ["attention", "cross_entropy"],
     ["forward"],
     ["complexity", "embedding", "clustering", "projection", "duplicates", "contamination", "flagged"],
-    ["granularity"],
+    ["granularity", "naming"],
     ["coverage"],
     ["bundle"],
     ["selection"],

@@ -1,59 +1,122 @@
-"""The quickstart's dashboard in a real JupyterLab and a real browser: keys on the slider move everything."""
+"""The dashboard in a real JupyterLab and a real browser: keys on the slider move everything."""
 
 import time
 
+import nbformat
 import pytest
-from browsing import RUN_TO_TAGGED, jupyter, no_error_in, until
+from browsing import NO_WEBGL, RUN_ALL, WEBGL, jupyter, no_error_in, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.model]
+import workbench as wb
+
+pytestmark = pytest.mark.browser
 
 SHOWN = """() => {
     const [bars, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");
     const values = (trace, axis) => Array.from(trace[axis]);
     if (!bars?.data?.length || !map?.data?.length || !map.querySelector(".main-svg")) return null;
+    if (!document.querySelector(".workbench-packing svg")) return null;
     return {
         numbers: document.querySelector(".workbench-numbers").innerText,
-        histogram: values(bars.data[1], "y"),
-        padding: values(bars.data[4], "y"),
-        on_map: values(map.data[1], "x").length,
+        histogram: values(bars.data[0], "y"),
+        left_out: values(bars.data[1], "y"),
+        packing: document.querySelector(".workbench-packing svg").getAttribute("aria-label"),
+        on_map: values(map.data[2], "x").length,
+        all_on_map: values(map.data[1], "x").length,
+        map_kind: map.data[2].type,
+        labels: [bars, map].map((plot) => plot.getAttribute("aria-label")),
+        slider: document.querySelector(".workbench-controls .noUi-handle").getAttribute("aria-label"),
+        percent: document.querySelector(".workbench-controls input[type=number]").value,
         errors: document.querySelector(".workbench-errors").innerText.trim(),
+        twin: getComputedStyle(document.querySelector("[class^=twin-of]")).display,
         narrower: [bars, map].map((plot) => plot.parentElement.clientWidth - plot._fullLayout.width),
     };
 }"""
+BUNDLED = "wb.Workbench(wb.first_look(), max_length=1024)"
+MANY = "ds = wb.first_look()\nwb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"
 
 
-def settled(shown: dict, before: dict) -> dict | None:
-    """`shown` once bars and map have both left `before` and agree."""
-    moved = shown["histogram"] != before["histogram"] and shown["on_map"] != before["on_map"]
-    return shown if moved and sum(shown["histogram"]) == shown["on_map"] else None
+def write_notebook(lab, name: str, code: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import workbench as wb\n{code}")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.folder / f"{name}.ipynb")
 
 
-@pytest.fixture
-def page(tmp_path):
-    with jupyter(tmp_path, ["00_quickstart"]) as lab, lab.opened("00_quickstart") as page:
-        yield page
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with jupyter(tmp_path_factory.mktemp("lab"), []) as lab:
+        write_notebook(lab, "bundled", BUNDLED)
+        write_notebook(lab, "many", MANY)
+        yield lab
 
 
-def test_keys_on_the_slider_move_the_dashboard(page):
-    page.evaluate(RUN_TO_TAGGED, "dashboard")
-    before = until(lambda: no_error_in(page) and page.evaluate(SHOWN))
-    assert sum(before["histogram"]) == before["on_map"] > 0
-    # Pixels; plotly begins with figures of 700, and they shall be as wide as the page.
-    until(lambda: max(map(abs, page.evaluate(SHOWN)["narrower"])) < 40)
+def shown_in(page) -> dict:
+    """What is on the page once all of it is there."""
+    page.evaluate(RUN_ALL)
+    return until(lambda: no_error_in(page) and page.evaluate(SHOWN))
 
-    handle = page.locator(".workbench-dashboard .noUi-handle")
-    handle.focus()
-    for key in ("PageUp", "ArrowRight", "ArrowRight"):
-        page.keyboard.press(key)
-        time.sleep(0.3)  # a person's pace
-    # Numbers and bars are there at once, padding and the map when the slider rests.
-    after = until(lambda: settled(page.evaluate(SHOWN), before))
-    assert after["numbers"] != before["numbers"]
-    assert sum(after["histogram"]) == after["on_map"] > before["on_map"]
-    assert after["errors"] == ""
 
-    page.keyboard.press("Home")
-    fewest = until(lambda: settled(page.evaluate(SHOWN), after))
-    assert sum(fewest["histogram"]) == fewest["on_map"] < before["on_map"]
-    assert fewest["errors"] == ""
-    assert page.complaints == []
+def at_rest(page, before: dict) -> dict:
+    """What is on the page once bars and map have both left `before` and agree."""
+
+    def settled():
+        shown = page.evaluate(SHOWN)
+        moved = shown["histogram"] != before["histogram"] and shown["on_map"] != before["on_map"]
+        return shown if moved and sum(shown["histogram"]) == shown["on_map"] else None
+
+    return until(settled)
+
+
+def test_keys_on_the_slider_move_the_dashboard(lab, tmp_path):
+    with lab.opened("bundled", size=(1280, 1500)) as page:
+        before = shown_in(page)
+        assert sum(before["histogram"]) == before["on_map"] > 0
+        assert before["all_on_map"] == sum(before["histogram"]) + sum(before["left_out"])
+        # Pixels; plotly begins with figures of 700, and they shall be as wide as their places.
+        until(lambda: max(map(abs, page.evaluate(SHOWN)["narrower"])) < 40)
+        page.screenshot(path=tmp_path / "light.png")
+
+        page.locator(".workbench-dashboard .noUi-handle").focus()
+        for key in ("PageUp", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+            time.sleep(0.3)  # a person's pace
+        after = at_rest(page, before)
+        assert after["numbers"] != before["numbers"]
+        assert after["packing"] != before["packing"]
+        assert after["labels"] != before["labels"]
+        assert f"{after['on_map']} of 344 rows kept" in after["labels"][0]
+        assert after["slider"] == "Keep, percent"
+        assert after["twin"] == "none"
+        assert after["errors"] == ""
+
+        page.keyboard.press("Home")
+        fewest = at_rest(page, after)
+        assert fewest["on_map"] < before["on_map"]
+        assert fewest["errors"] == ""
+        assert page.complaints == []
+
+
+def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab, tmp_path):
+    with lab.opened("bundled", dark=True, size=(1400, 1500)) as page:
+        before = shown_in(page)
+        page.locator(".workbench-dashboard .noUi-handle").focus()
+        for _ in range(30):
+            page.keyboard.press("ArrowRight")
+        expected = wb.select(wb.first_look(), 0.7)
+        after = until(lambda: (now := at_rest(page, before))["on_map"] == len(expected.indices) and now)
+        assert after["percent"] == "70"
+        assert f"{expected.coverage.tokens_kept:,}" in after["numbers"]
+        assert after["errors"] == ""
+        page.screenshot(path=tmp_path / "dark.png")
+        assert page.complaints == []
+
+
+@pytest.mark.parametrize(("flags", "kind"), [(WEBGL, "scattergl"), (NO_WEBGL, "scatter")], ids=["on", "off"])
+def test_many_rows_with_webgl_on_and_off(lab, flags, kind):
+    with lab.opened("many", flags=flags) as page:
+        shown_in(page)
+        shown = until(lambda: (now := page.evaluate(SHOWN)) and now["map_kind"] == kind and now)
+        points = 3_000 if kind == "scattergl" else 2_000
+        until(lambda: points - 20 <= page.evaluate(SHOWN)["all_on_map"] <= points)
+        assert sum(shown["histogram"]) + sum(shown["left_out"]) == 3_000  # numbers are of all rows
+        assert shown["errors"] == ""
+        assert page.complaints == []

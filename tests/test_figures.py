@@ -31,16 +31,15 @@ def test_histogram_counts_every_row(ds, selection):
     figure = figures.complexity_histogram(tables.array(ds, "ifd"), selection.mask)
     bins = len(figure.data[0].x)
     assert_drawn(figure, bins, bins)
-    assert sum(figure.data[0].y) == len(ds)
-    assert sum(figure.data[1].y) == len(selection.indices)
-    assert (np.asarray(figure.data[1].y) <= figure.data[0].y).all()
-    assert figure.layout.barmode == "overlay"
+    kept, left = (sum(trace.y) for trace in figure.data)
+    assert (kept, left) == (len(selection.indices), len(ds) - len(selection.indices))
+    assert figure.layout.barmode == "stack"
 
 
 def test_cluster_coverage_shows_both_shares(selection):
     figure = figures.cluster_coverage(selection.report.clusters)
     assert_drawn(figure, 10, 10)
-    assert [sum(trace.y) for trace in figure.data] == pytest.approx([100, 100])
+    assert [sum(trace.x) for trace in figure.data] == pytest.approx([100, 100])
 
 
 def test_padding_rates_are_labelled():
@@ -71,7 +70,7 @@ def test_a_clusters_look_on_the_map_is_that_of_the_legend():
     points = figure.data[0]
     for label, color, symbol in zip([9, 3], points.marker.color, points.marker.symbol, strict=True):
         assert (color, symbol) == (legend[label].color, legend[label].symbol)
-    assert list(points.text) == ["a&lt;b", "c d"]
+    assert list(points.text) == ["9<br>a&lt;b", "3<br>c d"]
 
 
 def test_loss_curves_have_a_line_for_each_run():

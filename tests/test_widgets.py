@@ -9,10 +9,18 @@ import pytest
 import workbench as wb
 from workbench import packing, selection, tables
 from workbench.errors import UserError
-from workbench.widgets.views import ON_MAP
+from workbench.widgets.views import (
+    HISTOGRAM_KEPT,
+    HISTOGRAM_LEFT,
+    IN_FULL,
+    MAP_ALL,
+    MAP_KEPT,
+    ON_MAP,
+    SHARES_KEPT,
+    SVG_POINTS,
+)
 
-HISTOGRAM_KEPT, SHARES_KEPT, PADDING = 1, 3, 4  # traces of the bars
-MAP_ALL, MAP_KEPT = 0, 1
+PACKINGS = ("pad", "dynamic")  # of the preview
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +35,14 @@ def dashboard(ds):
 
 def numbers_of(dashboard) -> dict[str, str]:
     """Name -> text of each number shown."""
-    texts = re.findall(r">([^<>]+)</div>", dashboard.numbers.value)
-    return dict(zip(texts[1::2], texts[0::2], strict=True))
+    cell = r'data-name="([^"]+)"><div[^>]*>[^<]*</div><div[^>]*>([^<]*)<'
+    return dict(re.findall(cell, dashboard.numbers.value))
+
+
+def changes_of(dashboard) -> dict[str, str]:
+    """Name -> text of the change that is shown below each number."""
+    cell = r'data-name="([^"]+)">.*?</span></div><div[^>]*>([^<]*)</div>'
+    return dict(re.findall(cell, dashboard.numbers.value))
 
 
 def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None:
@@ -40,17 +54,18 @@ def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None
     lengths, report = tables.array(ds, "n_tokens")[expected.indices], expected.report
     shown = numbers_of(dashboard)
     assert shown["rows kept"] == f"{len(expected.indices):,}"
-    assert shown["tokens"] == f"{lengths.sum():,}"
-    assert shown["mean IFD kept"] == f"{report.mean_ifd_kept:.3f}"
+    assert shown["tokens kept"] == f"{lengths.sum():,}"
+    assert shown["mean IFD"] == f"{report.mean_ifd_kept:.3f}"
     assert shown["clusters lost"] == str(report.clusters_lost)
 
     bars = dashboard.bars.data
     assert sum(bars[HISTOGRAM_KEPT].y) == np.isfinite(tables.array(ds, "ifd")[expected.indices]).sum()
-    np.testing.assert_allclose(bars[SHARES_KEPT].y, 100 * report.clusters["of_kept"])
-    assert bars[PADDING].x == tuple(packing.STRATEGIES)
-    for name, percent in zip(bars[PADDING].x, bars[PADDING].y, strict=True):
+    assert sum(bars[HISTOGRAM_LEFT].y) + sum(bars[HISTOGRAM_KEPT].y) == report.n_rows
+    np.testing.assert_allclose(bars[SHARES_KEPT].x, 100 * report.clusters["of_kept"])
+    for name in PACKINGS:
         plan = wb.pack(lengths, max_length=512, strategy=name, batch_size=8)
-        assert percent == pytest.approx(100 * plan.padding_rate)
+        assert f"{name}: {plan.padding_rate:.1%} padding" in dashboard.packing.picture.value
+    assert shown["padding"] == f"{wb.pack(lengths, 512, batch_size=8).padding_rate:.1%}"
 
     on_map = dashboard.map.data[MAP_KEPT]
     np.testing.assert_array_equal(on_map.x, tables.array(ds, "x")[expected.indices])
@@ -59,18 +74,22 @@ def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None
 
 def test_shows_the_selection_it_was_built_with(dashboard, ds):
     assert_shows(dashboard, 0.4)
-    assert sum(dashboard.bars.data[0].y) == len(ds)
     assert len(dashboard.map.data[MAP_ALL].x) == len(ds)
     assert dashboard.errors.last is None
     assert dashboard.errors.value == ""
     assert repr(dashboard) == f"<Workbench of {len(ds)} rows, {len(dashboard.selection.indices)} kept>"
 
 
-def test_numbers_stand_in_two_lines_and_tell_what_they_mean(dashboard):
-    lines = re.findall(r"<span[^>]*>(\w+)</span>", dashboard.numbers.value)
-    assert lines == ["Kept", "Coverage"]
+def test_numbers_tell_what_they_mean_and_what_has_changed(dashboard):
     assert 'title="clusters of which no row is kept"' in dashboard.numbers.value
     assert "the clusters&#x27; shares" in dashboard.numbers.value  # quotes are escaped
+    before = len(dashboard.selection.indices)
+    dashboard.ratio.value = 50
+    more = len(dashboard.selection.indices) - before
+    assert changes_of(dashboard)["rows kept"] == f"\u25b2 {more}"
+    dashboard.ratio.value = 40
+    assert changes_of(dashboard)["rows kept"] == f"\u25bc {more}"
+    assert changes_of(dashboard)["clusters lost"] == ""
 
 
 @pytest.mark.parametrize("percent", [10, 71, 100])
@@ -94,9 +113,9 @@ def test_another_strategy_moves_everything(dashboard, strategy):
 
 
 def test_says_what_the_ratio_is_of(dashboard):
-    assert dashboard.controls.of.value == "% of the eligible rows"
+    assert dashboard.controls.unit.label == "% of the eligible rows"
     dashboard.strategy.value = "random"
-    assert dashboard.controls.of.value == "% of all rows"
+    assert dashboard.controls.unit.label == "% of all rows"
 
 
 def test_a_ratio_that_keeps_nothing_is_shown_as_such(ds):
@@ -118,7 +137,7 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert shown["coverage radius"] == f"{found.radius:.3f}"
     assert shown["near-duplicates"] == f"{found.near_duplicates:.1%}"
     of_all = selection.STRATEGIES[strategy].ratio_of_all
-    assert dashboard.controls.of.value == ("% of all rows" if of_all else "% of the eligible rows")
+    assert dashboard.controls.unit.label == ("% of all rows" if of_all else "% of the eligible rows")
     assert dashboard.errors.last is None
 
 
@@ -173,14 +192,15 @@ def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, mo
     packed, pack = [], packing.pack
     monkeypatch.setattr(packing, "pack", lambda *args, **more: packed.append(args) or pack(*args, **more))
     asyncio.run(_drag(dashboard, 50, 60, 70))
-    assert len(packed) == len(packing.STRATEGIES)  # once for all three
+    assert len(packed) == len(PACKINGS)  # once for all three
     monkeypatch.undo()
     assert_shows(dashboard, 0.7)
 
 
 def test_what_settles_late_does_not_hide_a_newer_exception(dashboard, monkeypatch):
-    select = dashboard._select
-    monkeypatch.setattr(dashboard, "_select", lambda: 1 / 0 if dashboard.ratio.value == 60 else select())
+    state, select = dashboard.state, dashboard.state._select
+    amount = lambda: state.now.amount  # noqa: E731
+    monkeypatch.setattr(state, "_select", lambda: 1 / 0 if amount() == 0.6 else select())
     asyncio.run(_drag(dashboard, 50, 60))
     assert isinstance(dashboard.errors.last, ZeroDivisionError)
 
@@ -190,20 +210,6 @@ def test_text_of_an_exception_is_not_markup(dashboard):
     assert "<script>" not in dashboard.errors.value
 
 
-@pytest.mark.parametrize(
-    ("column", "stage"),
-    [
-        ("ifd", "wb.score"),
-        ("n_tokens", "wb.score"),
-        ("cluster", "wb.embed and wb.cluster"),
-        ("x", "wb.project"),
-    ],
-)
-def test_a_missing_column_is_named_with_its_stage(ds, column, stage):
-    with pytest.raises(UserError, match=rf"'{column}' is missing .* make it with {stage} first"):
-        wb.Workbench(ds.remove_columns(column))
-
-
 def test_a_wrong_ratio_is_refused(ds):
     with pytest.raises(UserError, match="ratio=0 must be above 0"):
         wb.Workbench(ds, ratio=0)
@@ -211,10 +217,12 @@ def test_a_wrong_ratio_is_refused(ds):
 
 def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction"])
-    many = few.select(np.arange(ON_MAP + 2_000) % len(few))
+    many = few.select(np.arange(IN_FULL + 2_000) % len(few))
     dashboard = wb.Workbench(many)
-    assert len(dashboard.map.data[MAP_ALL].x) == ON_MAP
-    assert "10,000 of 12,000 rows drawn" in dashboard.map.layout.title.text
+    assert len(dashboard.map.data[MAP_ALL].x) <= SVG_POINTS
+    dashboard.fit[0].webgl = True
+    assert ON_MAP - 10 <= len(dashboard.map.data[MAP_ALL].x) <= ON_MAP
+    assert "of 22,000 rows drawn over the density of all" in dashboard.map.layout.title.text
     kept = wb.select(many, 0.4).indices
     assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)
     assert numbers_of(dashboard)["rows kept"] == f"{len(kept):,}"

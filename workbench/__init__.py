@@ -24,6 +24,7 @@ _HOMES = {
     "embed": "embedding",
     "cluster": "clustering",
     "suggest_k": "granularity",
+    "cluster_names": "naming",
     "project": "projection",
     "mark_duplicates": "duplicates",
     "duplicate_groups": "duplicates",

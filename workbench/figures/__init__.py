@@ -3,7 +3,10 @@
 from .bars import (
     binned,
     cluster_coverage,
+    cluster_labels,
     complexity_histogram,
+    cut_note,
+    cut_shape,
     histogram_traces,
     ifd_bins,
     limit_line,
@@ -12,9 +15,11 @@ from .bars import (
     share_traces,
 )
 from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, SYMBOLS, style
-from .map import coverage_map, map_traces
+from .map import SVG_POINTS, coverage_map, density, legend_traces, map_title, map_traces
 from .pass_rates import VERDICTS, evaluation, flips, verdicts
+from .preview import packing_preview
 from .strategies import cluster_counts, comparison, overlap
+from .svg import to_svg
 from .tokens import Html, token_gains
 from .training import before_after, loss_curves
 
@@ -23,6 +28,7 @@ __all__ = [
     "KEPT",
     "LEFT_OUT",
     "PALETTE",
+    "SVG_POINTS",
     "SYMBOLS",
     "VERDICTS",
     "Html",
@@ -30,21 +36,29 @@ __all__ = [
     "binned",
     "cluster_counts",
     "cluster_coverage",
+    "cluster_labels",
     "comparison",
     "complexity_histogram",
     "coverage_map",
+    "cut_note",
+    "cut_shape",
+    "density",
     "evaluation",
     "flips",
     "histogram_traces",
     "ifd_bins",
+    "legend_traces",
     "limit_line",
     "loss_curves",
+    "map_title",
     "map_traces",
     "overlap",
+    "packing_preview",
     "padding_rates",
     "padding_trace",
     "share_traces",
     "style",
+    "to_svg",
     "token_gains",
     "verdicts",
 ]

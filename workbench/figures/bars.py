@@ -1,5 +1,7 @@
 """What a selection keeps: bars of complexity, clusters and padding."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -27,13 +29,19 @@ def binned(ifd: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
-    """Bars of all rows and, in front of them, of the kept ones. ifd [n], kept [n] bool."""
+    """Bars of the kept rows and, on top of them, of the others. ifd [n], kept [n] bool."""
     edges = ifd_bins(ifd)
     middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    shared = {"x": middles, "width": width, "hovertemplate": "IFD %{x:.3f}: %{y} rows<extra></extra>"}
+    shared = {"x": middles, "width": width}
     return [
-        go.Bar(y=binned(ifd, edges), name="all rows", marker_color=LEFT_OUT, **shared),
-        go.Bar(y=binned(ifd[kept], edges), name="kept", marker_color=KEPT, **shared),
+        go.Bar(
+            y=binned(ifd[some], edges),
+            name=name,
+            marker_color=color,
+            hovertemplate=f"IFD %{{x:.3f}}: %{{y:,}} {name}<extra></extra>",
+            **shared,
+        )
+        for some, name, color in ((kept, "kept", KEPT), (~kept, "left out", LEFT_OUT))
     ]
 
 
@@ -43,54 +51,87 @@ def limit_line(figure: go.Figure, **where) -> None:
         x=1.0,
         line_dash="dash",
         line_color=ACCENT,
-        annotation={"text": "left out", "font_color": ACCENT, "xanchor": "left", "xshift": -4},
-        annotation_position="top",
+        annotation={"text": "not eligible", "textangle": -90, "font_color": ACCENT},
+        annotation_position="top right",
         **where,
     )
 
 
-def complexity_histogram(ifd: np.ndarray, kept: np.ndarray) -> go.Figure:
-    """How complex the rows are, and which of them are kept."""
+def cut_shape(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y domain") -> dict:
+    """The cut as a shape of the layout: a line, or the band from the lowest to the highest cluster's."""
+    low, high = cut or (0.0, 0.0)
+    line = {"color": KEPT, "width": 2}
+    return {
+        "type": "rect",
+        **{"x0": low, "x1": high, "y0": 0, "y1": 1, "xref": xref, "yref": yref},
+        **{"line": line, "fillcolor": KEPT, "opacity": 0.3, "layer": "above", "visible": cut is not None},
+    }
+
+
+def cut_note(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y domain") -> dict:
+    """What the shape says, as an annotation above it."""
+    low, high = cut or (0.0, 0.0)
+    text = f"cut at {low:.3f}" if low == high else f"cuts of the clusters: {low:.3f} to {high:.3f}"
+    return {
+        "text": text if cut else "",
+        **{"x": (low + high) / 2, "y": 1, "xref": xref, "yref": yref, "showarrow": False},
+        **{"yanchor": "bottom", "xanchor": "right" if cut else "center", "font": {"color": KEPT}},
+    }
+
+
+def complexity_histogram(
+    ifd: np.ndarray, kept: np.ndarray, cut: tuple[float, float] | None = None
+) -> go.Figure:
+    """How complex the rows are, which of them are kept, and the `cut` between them (`selection.ifd_cut`)."""
     figure = go.Figure(histogram_traces(ifd, kept))
     limit_line(figure)
+    if cut:
+        figure.add_shape(cut_shape(cut))
+        figure.add_annotation(cut_note(cut))
     figure.update_layout(
         title="Complexity: IFD of each row",
-        barmode="overlay",
+        barmode="stack",
         xaxis_title="IFD",
         yaxis_title="rows",
         bargap=0,
     )
-    return style(figure)
+    style(figure)
+    return figure.update_layout(legend_y=1.08, margin_t=90)
 
 
-def share_traces(clusters: pd.DataFrame) -> list[go.Bar]:
-    """For each cluster its share (%) of all rows and of the kept ones."""
-    names = [str(label) for label in clusters["cluster"]]
-    hover = "cluster %{x}: %{y:.1f} %<extra></extra>"
+def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> list[go.Bar]:
+    """For each cluster its share (%) of all rows and of the kept ones, one above the other.
+
+    `names`, from `wb.cluster_names`, stand in place of the labels.
+    """
+    labels = cluster_labels(clusters["cluster"].tolist(), names)
+    # With a base they stay side by side also where other bars of the figure are stacked.
+    shared = {"y": labels, "orientation": "h", "base": 0, "width": 0.36}
+    shares = (("of_all", "of all rows", LEFT_OUT, -0.38), ("of_kept", "of kept rows", KEPT, 0.02))
     return [
         go.Bar(
-            x=names,
-            y=100 * clusters["of_all"],
-            name="of all rows",
-            marker_color=LEFT_OUT,
-            hovertemplate=hover,
-        ),
-        go.Bar(
-            x=names, y=100 * clusters["of_kept"], name="of kept rows", marker_color=KEPT, hovertemplate=hover
-        ),
+            x=100 * clusters[column],
+            name=name,
+            marker_color=color,
+            offset=offset,
+            hovertemplate=f"%{{y}}: %{{x:.1f}} % {name}<extra></extra>",
+            **shared,
+        )
+        for column, name, color, offset in shares
     ]
 
 
-def cluster_coverage(clusters: pd.DataFrame) -> go.Figure:
+def cluster_labels(labels: list[int], names: dict[int, str] | None) -> list[str]:
+    """What a legend or an axis calls the clusters: the label and, where there are names, the name."""
+    return [f"{label} · {escape(names[label])}" if names else str(label) for label in labels]
+
+
+def cluster_coverage(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> go.Figure:
     """Whether the selection keeps the clusters' proportions."""
-    figure = go.Figure(share_traces(clusters))
-    figure.update_layout(
-        title="Consistency: share of each cluster",
-        xaxis_title="cluster",
-        yaxis_title="% of rows",
-        xaxis_type="category",
-    )
-    return style(figure)
+    figure = go.Figure(share_traces(clusters, names))
+    figure.update_layout(title="Consistency: share of each cluster", xaxis_title="% of rows")
+    figure.update_yaxes(type="category", autorange="reversed", automargin=True)
+    return style(figure, height=150 + 24 * len(clusters))
 
 
 def padding_trace(rates: dict[str, float]) -> go.Bar:

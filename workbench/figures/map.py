@@ -1,13 +1,18 @@
 """The map of the instructions."""
 
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from ..texts import for_hover
+from .bars import cluster_labels
 from .look import PALETTE, SYMBOLS, TEXT, style
 
 _MOST_NAMED = 20  # clusters that fit into a legend
+_SHOWN = 90  # characters of an instruction in a tooltip
+_BINS = 48  # of the density, a side
+SVG_POINTS = 2_000  # rows that a browser draws without WebGL
 
 
 def _look(label: int) -> tuple[str, str]:
@@ -16,58 +21,104 @@ def _look(label: int) -> tuple[str, str]:
     return PALETTE[at], SYMBOLS[(at + turn) % len(SYMBOLS)]
 
 
-def map_traces(table: pd.DataFrame, kept: np.ndarray) -> list[go.Scattergl]:
+def map_traces(
+    table: pd.DataFrame, kept: np.ndarray, names: dict[int, str] | None = None, webgl: bool = False
+) -> list[go.Scatter | go.Scattergl]:
     """All rows by cluster, small and faint, and the kept ones on top.
 
-    `table` has x, y, cluster and instruction.
+    `table` has x, y, cluster and instruction; a point's `customdata` is the row in `table`'s index. Texts are
+    escaped: plotly takes them for markup.
     """
     label = table["cluster"].to_numpy()
-    texts = table["instruction"].map(lambda text: for_hover(text or "", 90))
-    colors, symbols = (np.array(values) for values in zip(*map(_look, label.tolist()), strict=True))
-    hover = "cluster %{customdata}<br>%{text}<extra></extra>"
+    called = dict(
+        zip(np.unique(label).tolist(), cluster_labels(np.unique(label).tolist(), names), strict=True)
+    )
+    texts = table["instruction"].map(lambda text: for_hover(text or "", _SHOWN))
+    label_and_text = pd.Series([called[of] for of in label.tolist()], texts.index, str) + "<br>" + texts
+    looks = [_look(of) for of in label.tolist()]
+    colors, symbols = (np.array([look[i] for look in looks], str) for i in (0, 1))
+    kind = go.Scattergl if webgl else go.Scatter
 
     def trace(rows, name, **marker):
-        return go.Scattergl(
+        return kind(
             x=table["x"].to_numpy()[rows],
             y=table["y"].to_numpy()[rows],
             mode="markers",
             name=name,
             marker={"color": colors[rows].tolist(), "symbol": symbols[rows].tolist(), **marker},
-            text=texts.iloc[rows],
-            customdata=label[rows],
-            hovertemplate=hover,
+            text=label_and_text.iloc[rows],
+            customdata=table.index.to_numpy()[rows],
+            hovertemplate="row %{customdata}, %{text}<extra></extra>",
             showlegend=False,
         )
 
     return [
-        trace(np.arange(len(table)), "all rows", size=6, opacity=0.45, line={"width": 0}),
-        trace(np.flatnonzero(kept), "kept", size=10, opacity=1.0, line={"width": 1, "color": TEXT}),
+        trace(np.arange(len(table)), "all rows", size=6, opacity=0.4, line={"width": 0}),
+        trace(np.flatnonzero(kept), "kept", size=9, opacity=1.0, line={"width": 1, "color": TEXT}),
     ]
 
 
-def coverage_map(table: pd.DataFrame, kept: np.ndarray, made: dict | None = None) -> go.Figure:
-    """Where the kept rows lie among all. Distances on it are illustrative (UMAP).
+def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:
+    """How many rows lie where, faint and behind the points; of the rows that are too many to draw."""
+    if not len(x):
+        return go.Heatmap(name="density of all rows", showlegend=False, showscale=False)
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=_BINS)
+    return go.Heatmap(
+        x=(x_edges[:-1] + x_edges[1:]) / 2,
+        y=(y_edges[:-1] + y_edges[1:]) / 2,
+        z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)), np.nan),
+        colorscale=[[0, "rgba(136,136,136,0.10)"], [1, "rgba(136,136,136,0.65)"]],
+        showscale=False,
+        showlegend=False,
+        hoverinfo="skip",
+        name="density of all rows",
+    )
 
-    `made`, from `tables.noted(ds, "projection")`, tells whether the layout was fitted on fewer than all rows.
-    """
-    sampled = bool(made) and made["fitted_rows"] < made["rows"]
-    figure = go.Figure(map_traces(table, kept))
-    labels = np.unique(table["cluster"]).tolist()
-    for label in labels if len(labels) <= _MOST_NAMED else ():  # traces for the legend only
+
+def legend_traces(labels: list[int], names: dict[int, str] | None) -> list[go.Scatter]:
+    """Empty traces: what each cluster looks like and is called."""
+    if len(labels) > _MOST_NAMED:
+        return []
+    found = []
+    for label, called in zip(labels, cluster_labels(labels, names), strict=True):
         color, symbol = _look(label)
         marker = {"color": color, "symbol": symbol, "size": 10}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=str(label), marker=marker)
-    style(figure, height=460)
+        found.append(go.Scatter(x=[None], y=[None], mode="markers", name=called, marker=marker))
+    return found
+
+
+def coverage_map(
+    table: pd.DataFrame,
+    kept: np.ndarray,
+    made: dict | None = None,
+    names: dict[int, str] | None = None,
+    webgl: bool | None = None,
+) -> go.Figure:
+    """Where the kept rows lie among all. Distances on it are illustrative (UMAP).
+
+    `made`, from `tables.noted(ds, "projection")`, tells whether the layout was fitted on fewer than all rows;
+    `names` are those of `wb.cluster_names`. Drawn with WebGL beyond 2,000 rows unless `webgl` says no.
+    """
+    webgl = len(table) > SVG_POINTS if webgl is None else webgl
+    figure = go.Figure(map_traces(table, kept, names, webgl))
+    figure.add_traces(legend_traces(np.unique(table["cluster"]).tolist(), names))
+    style(figure, height=520)
     figure.update_layout(
-        title="Coverage: map of the instructions"
-        "<br><sub>large: kept, small: all rows · distances are illustrative (UMAP), "
-        "numbers come from the embedding space"
-        + (f" · layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows" if sampled else "")
-        + "</sub>",
-        legend={"orientation": "v", "title_text": "cluster", "x": 1.01, "y": 1, "yanchor": "top"},
+        title=map_title(made),
+        legend={"title_text": "", "x": 0, "y": -0.06, "yanchor": "top", "itemsizing": "constant"},
         legend_itemclick=False,
         legend_itemdoubleclick=False,
     )
-    figure.update_xaxes(title="UMAP 1", showticklabels=False, zeroline=False)
-    figure.update_yaxes(title="UMAP 2", showticklabels=False, zeroline=False, showgrid=False)
+    figure.update_xaxes(title="", showticklabels=False, zeroline=False)
+    figure.update_yaxes(title="", showticklabels=False, zeroline=False, showgrid=False)
     return figure
+
+
+def map_title(made: dict | None = None, note: str = "") -> str:
+    """Title and, smaller, what to keep in mind."""
+    sampled = bool(made) and made["fitted_rows"] < made["rows"]
+    fitted = f" · layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows" if sampled else ""
+    return (
+        "Map of the instructions<br><sub>large: kept, small: all rows · distances are illustrative (UMAP)"
+        f"{fitted}{note}</sub>"
+    )

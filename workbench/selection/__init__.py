@@ -6,9 +6,10 @@ A strategy is one function that orders rows; `strategy` registers it and every p
 from . import baselines, by_novelty, by_score, by_space, parametric  # noqa: F401  they register themselves
 from .choose import select
 from .columns import Candidates, candidates_of
+from .cut import ifd_cut
 from .explorer import Explorer
 from .inspection import About, about
-from .ranking import Budget, Ranking, check_ratio
+from .ranking import Budget, Ranking, budget_of, check_ratio
 from .registry import STRATEGIES, Strategy, strategy, usable
 from .result import Report, Selection
 
@@ -23,8 +24,10 @@ __all__ = [
     "Selection",
     "Strategy",
     "about",
+    "budget_of",
     "candidates_of",
     "check_ratio",
+    "ifd_cut",
     "select",
     "strategy",
     "usable",

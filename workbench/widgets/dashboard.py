@@ -1,32 +1,41 @@
-"""The linked dashboard: one slider moves histogram, counts, coverage, padding and map together."""
+"""The linked dashboard: controls, numbers and figures of one state, and the panels that act on it."""
 
+import sys
 from pathlib import Path
 
 import datasets
 import ipywidgets as w
+from IPython.display import display
 
-from .. import packing, selection, tables
-from ..selection import Explorer, Selection, candidates_of
+from .. import progress
+from ..errors import one_of
+from ..figures import to_svg
+from ..selection import Selection
 from . import numbers
 from .controls import Controls
-from .events import ErrorPanel, WhenSettled
-from .fit import Fit
+from .events import ErrorPanel
+from .fit import MODES, Fit, Picture, responsive
+from .numbers import Numbers
+from .offer import Offer, missing
+from .state import State
 from .training import TrainingPanel
-from .views import Bars, Map
+from .twin import Twin
+from .views import Bars, Map, PackingPreview
 
-_MADE_BY = {
-    ("ifd", "n_tokens"): "wb.score",
-    ("cluster",): "wb.embed and wb.cluster",
-    ("x", "y"): "wb.project",
-}
+_HALF = 620  # pixels of a figure as a picture
 
 
 class Workbench(w.VBox):
-    """Look at `ds` (scored, clustered and projected), slide the ratio, and train on what is kept.
+    """Look at `ds`, slide the ratio, see what that keeps and costs, and train on it.
 
-    `selection` is what the controls choose at this moment; `run` the fine-tuning started last. Numbers, bars
-    and shares follow the slider at once; padding and the map when it rests, as does all of a strategy that
-    chooses anew for each ratio. The menu has every registered strategy whose columns `ds` has.
+    `state` holds the settings, `selection` what they choose at this moment, and `run` is the fine-tuning
+    started last. Numbers, histogram and shares follow the slider at once; packing and the map when it rests,
+    as do strategies that choose anew for each ratio, and other clusters. The menu has every registered
+    strategy whose columns `ds` has. A table without scores, clusters or coordinates is offered to be
+    completed with `model`.
+
+    `interactive="core"` draws pictures in place of plotly's widgets, for pages that have none but the core
+    widgets. Where no widget is shown at all, a picture of the dashboard stands in its place.
     """
 
     def __init__(
@@ -36,68 +45,138 @@ class Workbench(w.VBox):
         ratio: float = 0.4,
         strategy: str = "ifd-cluster",
         max_length: int = 2048,
+        packing: str = "dynamic",
         batch_size: int = 16,
         model: str = "smollm2-135m",
         output_dir: str | Path = "runs/workbench",
+        interactive: str = "full",
     ):
-        for columns, stage in _MADE_BY.items():
-            tables.require(ds, columns, stage)
-        selection.check_ratio(ratio)
-        self.ds = ds
-        self._candidates = candidates_of(ds)
-        # A mistake in the strategy's name or columns is told before anything is built.
-        self._explorer = Explorer(ds, strategy, candidates=self._candidates)
-        self._packing = {"max_length": max_length, "batch_size": batch_size}
-        self._lengths = tables.array(ds, "n_tokens")
+        one_of("interactive", interactive, MODES)
+        self._mode, self._model, self._output_dir = interactive, model, output_dir
+        self._settings = {"ratio": ratio, "strategy": strategy, "max_length": max_length}
+        self._settings |= {"packing": packing, "batch_size": batch_size}
         self.errors = ErrorPanel()
-        self.controls = Controls(ratio, strategy, selection.usable(ds))
-        self.ratio, self.strategy = self.controls.ratio, self.controls.strategy
-        self.selection: Selection = self._select()
-        self.numbers = w.HTML(numbers.shown(self.selection)).add_class("workbench-numbers")
-        self._bars, self._map = Bars(self.selection, self._padding()), Map(ds, self.selection)
-        self.bars, self.map = self._bars.widget, self._map.widget
-        self.training = TrainingPanel(lambda: self.selection, self.errors, model, output_dir, max_length)
-        self._settle = WhenSettled(self.errors.guard(self._follow, starts=False))
-        for control in (self.ratio, self.strategy):
-            control.observe(self.errors.guard(self._changed), "value")
-        children = [self.controls, self.errors, self.numbers, Fit(), self.bars, self.map, self.training]
-        super().__init__(children, layout=w.Layout(padding="4px"))
-        self.add_class("workbench-dashboard")
+        self.state: State | None = None
+        super().__init__(layout=w.Layout(padding="4px"))
+        self.add_class("workbench-dashboard").add_class(self._live)
+        if missing(ds):
+            self.ds = ds
+            self.offer = Offer(ds, model, self.errors, self._build)
+            self.children = [self.offer, self.errors]
+        else:
+            self._build(ds)
 
-    def __repr__(self) -> str:
-        """What is shown where no widgets are."""
-        return f"<Workbench of {len(self.ds):,} rows, {self.selection.report.n_kept:,} kept>"
+    def _build(self, ds: datasets.Dataset) -> None:
+        """Everything that needs a table with all its columns."""
+        self.ds = ds
+        self.state = state = State(ds, errors=self.errors, **self._settings)
+        self.controls, self.numbers = Controls(state), Numbers(state)
+        self.ratio, self.strategy = self.controls.ratio, self.controls.strategy
+        self._bars, self._map = Bars(state), Map(state)
+        if self._mode == "full":
+            self._bars.figure, self._map.figure = responsive(self._bars.figure), responsive(self._map.figure)
+            self.bars, self.map = self._bars.figure, self._map.figure
+        else:
+            self.bars, self.map = Picture(self._bars, _HALF), Picture(self._map, _HALF)
+        self.packing = PackingPreview(state)
+        self.training = TrainingPanel(
+            lambda: self.selection, self.errors, self._model, self._output_dir, state.now.max_length
+        )
+        self._drawn_k = None
+        state.on_change(self._follow_live)
+        state.on_settle(self._follow_at_rest)
+        halves = w.HBox(
+            [_half(self.bars, "bars"), _half(self.map, "map")],
+            layout=w.Layout(width="100%", flex_flow="row wrap"),
+        )
+        self.fit = self._fitted()
+        children = [self.controls, self.errors, self.numbers, *self.fit, halves, self.packing, self.training]
+        self.children = children
+        state.touch()  # packing compiles when it is first used: after the first picture
+
+    def _fitted(self) -> list[Fit]:
+        """What needs code of its own in the browser."""
+        if self._mode == "core":
+            return []
+        fit = Fit()
+        fit.observe(self.errors.guard(self._with_webgl, starts=False), "webgl")
+        self._label(fit)
+        return [fit]
+
+    def _label(self, fit: Fit) -> None:
+        fit.labels = {
+            ".workbench-controls .noUi-handle": "Keep, percent",
+            ".workbench-bars .js-plotly-plot": self._bars.told,
+            ".workbench-map .js-plotly-plot": self._map.told,
+        }
+
+    def _with_webgl(self, change) -> None:
+        """More points, where the browser can draw them."""
+        if change["new"] and len(self._map.rows) < len(self.ds):
+            self._map.redraw(webgl=True)
+
+    def _follow_live(self) -> None:
+        if self.state.clustered_by != self._drawn_k:
+            self._drawn_k = self.state.clustered_by
+            self._bars.recluster()
+            self._map.redraw()
+        self._bars.update()
+        if self._mode == "core":
+            self.bars.redraw()
+
+    def _follow_at_rest(self) -> None:
+        self._map.update()
+        if self._mode == "core":
+            self.map.redraw()
+        for fit in self.fit:
+            self._label(fit)
+
+    @property
+    def selection(self) -> Selection | None:
+        """What the controls choose at this moment; null while there is no score."""
+        return self.state and self.state.selection
 
     @property
     def run(self):
         """The fine-tuning started last, or None."""
-        return self.training.run
+        return self.training.run if self.state else None
 
-    def _select(self) -> Selection:
-        if self.strategy.value != self._explorer.strategy.name:  # one at a time: each holds some 160 MB
-            self._explorer = Explorer(self.ds, self.strategy.value, candidates=self._candidates)
-        return self._explorer.at(self.ratio.value / 100)
+    def __repr__(self) -> str:
+        """What is shown where neither widgets nor pictures are."""
+        if not self.state:
+            return f"<Workbench of {len(self.ds):,} rows, not scored yet>"
+        return f"<Workbench of {len(self.ds):,} rows, {self.selection.report.n_kept:,} kept>"
 
-    def _changed(self, change) -> None:
-        if self.controls.chosen.nested:
-            self._choose()
-        self._settle()
+    @property
+    def _live(self) -> str:
+        return f"workbench-{self.model_id}"
 
-    def _choose(self) -> None:
-        self.selection = self._select()
-        self.numbers.value = numbers.shown(self.selection)
-        self._bars.show(self.selection)
+    def twin(self) -> Twin:
+        """The dashboard of this moment as a picture."""
+        if not self.state:
+            return Twin(self._live, "")
+        state = self.state
+        pictures = [to_svg(view.figure, _HALF, view.told) for view in (self._bars, self._map)]
+        halves = "".join(f'<div style="flex:1 1 400px">{picture}</div>' for picture in pictures)
+        return Twin(
+            self._live,
+            f"{numbers.shown(state.selection, None, state.plan)}"
+            f'<div style="display:flex;flex-wrap:wrap">{halves}</div>',
+        )
 
-    def _follow(self) -> None:
-        """What is too slow to move with the slider."""
-        if not self.controls.chosen.nested:
-            self._choose()
-        self._bars.show_padding(self._padding())
-        self._map.show(self.selection)
+    def _ipython_display_(self, **kwargs) -> None:
+        """The widget, and its twin for where there is none."""
+        if "google.colab" in sys.modules:
+            from google.colab import output
 
-    def _padding(self) -> dict[str, float]:
-        lengths = self._lengths[self.selection.indices]
-        return {
-            name: packing.pack(lengths, strategy=name, **self._packing).padding_rate
-            for name in packing.STRATEGIES
-        }
+            output.enable_custom_widget_manager()
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        if progress.in_notebook():
+            display(self.twin())
+        display({"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+
+
+def _half(figure: w.Widget, name: str) -> w.Box:
+    """A place that takes half of a wide page and all of a narrow one."""
+    layout = w.Layout(flex="1 1 460px", min_width="0", overflow="hidden")
+    return w.Box([figure], layout=layout).add_class(f"workbench-{name}")

@@ -1,7 +1,13 @@
-"""Figures as wide as the notebook."""
+"""Figures on the page: as wide as the notebook, told to screen readers, or as plain pictures."""
 
 import anywidget
+import ipywidgets as w
 import plotly.graph_objects as go
+import traitlets
+
+from ..figures import to_svg
+
+MODES = ("full", "core")  # plotly's widgets, or nothing but what every ipywidgets has
 
 
 def responsive(figure: go.Figure) -> go.FigureWidget:
@@ -11,23 +17,61 @@ def responsive(figure: go.Figure) -> go.FigureWidget:
     return widget
 
 
+class Picture(w.HTML):
+    """A view's figure as SVG, drawn anew when it is told to: nothing to click, but it needs no plotly."""
+
+    def __init__(self, view, width: int):
+        super().__init__(layout=w.Layout(width="100%"))
+        self._view, self._width = view, width
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Show the view's figure as it is now."""
+        self.value = to_svg(self._view.figure, self._width, self._view.told)
+
+
 class Fit(anywidget.AnyWidget):
     """Sees the width that a box has, and has the figures beside it drawn to it.
 
     plotly draws a FigureWidget before it is on the page, 700 pixels wide, and looks again only when the
-    window changes its size, which opening a side bar does not.
+    window changes its size, which opening a side bar does not. `webgl` is whether the browser has it, null
+    until known; `labels` maps CSS selectors inside the dashboard to what screen readers say there.
     """
 
+    webgl = traitlets.Bool(None, allow_none=True).tag(sync=True)
+    labels = traitlets.Dict().tag(sync=True)
+
     _esm = """
+    const has_webgl = () => {
+      try {
+        return Boolean(document.createElement("canvas").getContext("webgl"));
+      } catch {
+        return false;
+      }
+    };
     export default {
-      render({ el }) {
+      render({ model, el }) {
         const redraw = () => requestAnimationFrame(() => window.dispatchEvent(new Event("resize")));
+        const label = () => {
+          const around = el.closest(".workbench-dashboard") ?? document;
+          for (const [selector, text] of Object.entries(model.get("labels"))) {
+            around.querySelectorAll(selector).forEach((found) => {
+              found.setAttribute("aria-label", text);
+              if (found.matches(".js-plotly-plot")) found.setAttribute("role", "img");
+            });
+          }
+        };
+        const drawn = () => { redraw(); label(); };
         const observer = new ResizeObserver(redraw);
         observer.observe(el);
-        document.addEventListener("plotlywidget-after-render", redraw);
+        document.addEventListener("plotlywidget-after-render", drawn);
+        model.on("change:labels", label);
+        setTimeout(label, 0);
+        model.set("webgl", has_webgl());
+        model.save_changes();
         return () => {
           observer.disconnect();
-          document.removeEventListener("plotlywidget-after-render", redraw);
+          document.removeEventListener("plotlywidget-after-render", drawn);
         };
       },
     };

@@ -1,63 +1,146 @@
-"""The numbers above the figures: how much is kept, and how it covers the whole."""
+"""The answer to "what does this ratio buy?": what is kept, how it covers the whole, and what it costs."""
 
+from dataclasses import dataclass
 from html import escape
 
-from ..selection import Selection
+import ipywidgets as w
 
-_LINE = (
-    '<div style="display:flex;flex-wrap:wrap;align-items:baseline;column-gap:1.4em;margin:.3em 0">'
-    '<span style="width:6em;font-weight:600">{title}</span>{numbers}</div>'
-)
-_NUMBER = (
-    '<div style="min-width:8em" title="{meaning}">'
-    '<div style="font-size:1.6em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
-    '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
-)
+from ..packing import PackPlan
+from ..selection import Selection
+from .state import State
+
 _MEANING = {
-    "of all rows": "kept rows over all rows, also those without a score",
-    "tokens": "training tokens of the kept rows",
+    "rows kept": "rows to train on, and their share of all rows, also of those without a score",
+    "tokens kept": "training tokens of the kept rows, and their share of all tokens",
+    "mean IFD": "of the kept rows; higher is more complex",
     "clusters lost": "clusters of which no row is kept",
-    "divergence, bits": "Jensen-Shannon divergence of the clusters' shares among all rows and among the kept",
+    "divergence": "Jensen-Shannon divergence, in bits, of the clusters' shares of all rows and of the kept",
     "MMD": "maximum mean discrepancy in embedding space: 0 where kept rows are distributed as all are",
     "coverage radius": "largest cosine distance of a row to its nearest kept one",
     "90 % within": "cosine distance within which 90 % of the rows have a kept one",
     "near-duplicates": "share of the kept rows with another kept one at a cosine similarity of 0.95 or more",
+    "padding": "padding tokens over all computed ones, as the kept rows are packed",
+    "steps an epoch": "batches of the packed rows; an optimizer step each unless gradients are accumulated",
+    "predicted time": "of the training, once it has been predicted",
+    "predicted memory": "peak of the training, once it has been predicted",
 }
+_GROUP = (
+    '<div style="display:flex;gap:1em;padding:.25em 0;border-top:1px solid rgba(136,136,136,.25)">'
+    '<div style="flex:0 0 5.5em;font-weight:600;opacity:.8;line-height:1.3">{title}</div>'
+    '<div style="display:flex;flex-wrap:wrap;flex:1">{cells}</div></div>'
+)
+_CELL = (
+    '<div style="flex:0 0 10.5em" title="{meaning}" data-name="{name}">'
+    '<div style="opacity:.85;line-height:1.3">{name}</div>'
+    '<div style="font-size:1.45em;line-height:1.25;font-variant-numeric:tabular-nums">{value}'
+    '<span style="font-size:.6em;opacity:.75"> {extra}</span></div>'
+    '<div style="font-size:.85em;line-height:1.15;min-height:1.15em;font-variant-numeric:tabular-nums;'
+    'opacity:.85">{change}</div></div>'
+)
 
 
-def shown(selection: Selection) -> str:
-    """HTML of two lines of numbers."""
-    return _line("Kept", _kept(selection)) + _line("Coverage", _coverage(selection))
+@dataclass(frozen=True)
+class Number:
+    """A number on the screen: its value, how it is written, and what stands beside it."""
+
+    value: float | None
+    form: str
+    extra: str = ""
+
+    @property
+    def text(self) -> str:
+        return "\u2013" if self.value is None else self.form.format(self.value)
+
+    def since(self, before: "Number | None") -> str:
+        """The change since `before`, with a sign; nothing where there is none."""
+        if before is None or self.value is None or before.value is None or self.text == before.text:
+            return ""
+        change = self.value - before.value
+        sign = "\u25b2" if change > 0 else "\u25bc"  # read by shape, not by colour
+        return f"{sign} {self.form.format(abs(change))}"
 
 
-def _line(title: str, numbers: dict[str, str]) -> str:
+class Numbers(w.HTML):
+    """The numbers of `state`, each with its change since the slider last rested."""
+
+    def __init__(self, state: State):
+        super().__init__()
+        self._state = state
+        self.add_class("workbench-numbers")
+        self.refresh()
+        state.on_change(self.refresh)
+        state.on_settle(self.refresh)
+
+    def refresh(self) -> None:
+        """Show the numbers of this moment."""
+        state = self._state
+        self.value = shown(state.selection, state.before, state.plan, state.plan_before, state.cost)
+
+
+def shown(
+    selection: Selection,
+    before: Selection | None = None,
+    plan: PackPlan | None = None,
+    plan_before: PackPlan | None = None,
+    cost=None,
+) -> str:
+    """HTML of three groups of numbers, each with its change since `before`."""
+    old = _groups(before, plan_before, None) if before else {}
+    return "".join(
+        _group(title, numbers, old.get(title, {}))
+        for title, numbers in _groups(selection, plan, cost).items()
+    )
+
+
+def _groups(selection: Selection, plan: PackPlan | None, cost) -> dict[str, dict[str, Number]]:
+    return {"Kept": _kept(selection), "Coverage": _coverage(selection), "Training": _training(plan, cost)}
+
+
+def _group(title: str, numbers: dict[str, Number], old: dict[str, Number]) -> str:
     cells = [
-        _NUMBER.format(name=name, value=value, meaning=escape(_MEANING.get(name, "")))
-        for name, value in numbers.items()
+        _CELL.format(
+            name=name,
+            meaning=escape(_MEANING[name]),
+            value=number.text,
+            extra=escape(number.extra),
+            change=number.since(old.get(name)),
+        )
+        for name, number in numbers.items()
     ]
-    return _LINE.format(title=title, numbers="".join(cells))
+    return _GROUP.format(title=title, cells="".join(cells))
 
 
-def _kept(selection: Selection) -> dict[str, str]:
-    report = selection.report
+def _kept(selection: Selection) -> dict[str, Number]:
+    report, coverage = selection.report, selection.coverage
+    share = coverage.tokens_kept / max(1, int(selection.candidates.tokens.sum()))
     return {
-        "rows kept": f"{report.n_kept:,}",
-        "of all rows": f"{report.share_of_all:.1%}",
-        f"of {report.n_eligible:,} eligible": f"{report.share_of_eligible:.1%}",
-        "tokens": f"{selection.coverage.tokens_kept:,}",
-        "mean IFD kept": "none" if report.mean_ifd_kept is None else f"{report.mean_ifd_kept:.3f}",
+        "rows kept": Number(report.n_kept, "{:,}", f"{report.share_of_all:.1%}"),
+        "tokens kept": Number(coverage.tokens_kept, "{:,}", f"{share:.1%}"),
+        "mean IFD": Number(report.mean_ifd_kept, "{:.3f}"),
     }
 
 
-def _coverage(selection: Selection) -> dict[str, str]:
+def _coverage(selection: Selection) -> dict[str, Number]:
     report, coverage = selection.report, selection.coverage
     numbers = {
-        "clusters lost": f"{report.clusters_lost}",
-        "divergence, bits": "none" if report.divergence is None else f"{report.divergence:.4f}",
+        "clusters lost": Number(report.clusters_lost, "{:,}", f"of {len(report.clusters)}"),
+        "divergence": Number(report.divergence, "{:.4f}", "bits"),
     }
-    if coverage.mmd is not None:  # there are embeddings, and rows are kept
-        numbers |= {"MMD": f"{coverage.mmd:.4f}", "coverage radius": f"{coverage.radius:.3f}"}
-        numbers["90 % within"] = f"{coverage.distance_90:.3f}"
-    if coverage.near_duplicates is not None:
-        numbers["near-duplicates"] = f"{coverage.near_duplicates:.1%}"
+    if selection.candidates.embedding is not None:
+        numbers |= {
+            "MMD": Number(coverage.mmd, "{:.4f}"),
+            "coverage radius": Number(coverage.radius, "{:.3f}"),
+            "90 % within": Number(coverage.distance_90, "{:.3f}"),
+            "near-duplicates": Number(coverage.near_duplicates, "{:.1%}"),
+        }
     return numbers
+
+
+def _training(plan: PackPlan | None, cost) -> dict[str, Number]:
+    """`cost` has `seconds` and `peak_bytes`."""
+    return {
+        "padding": Number(plan and plan.padding_rate, "{:.1%}", plan.strategy if plan else ""),
+        "steps an epoch": Number(plan and len(plan.samples_per_step), "{:,}"),
+        "predicted time": Number(cost and cost.seconds / 60, "{:,.1f}", "min" if cost else ""),
+        "predicted memory": Number(cost and cost.peak_bytes / 2**30, "{:,.1f}", "GiB" if cost else ""),
+    }

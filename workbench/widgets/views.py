@@ -1,86 +1,230 @@
-"""The dashboard's two figures, and how they follow a selection."""
+"""The dashboard's figures, and how they follow the state."""
 
-import datasets
+from collections.abc import Callable
+
+import ipywidgets as w
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .. import figures, tables
-from ..selection import Selection
-from .fit import responsive
+from .. import figures, packing, tables
+from ..figures import SVG_POINTS, to_svg
+from ..selection import ifd_cut
+from .controls import first_line
+from .state import State
 
-ON_MAP = 10_000  # points that a browser still moves easily; beyond, a sample is drawn
+ON_MAP, IN_FULL = 10_000, 20_000  # points of a sample; rows up to which all are drawn
+HISTOGRAM_KEPT, HISTOGRAM_LEFT, SHARES_ALL, SHARES_KEPT = range(4)  # traces of the bars
+DENSITY, MAP_ALL, MAP_KEPT = range(3)  # traces of the map
+_HEIGHT = 640
+_CUT = 1  # shape and annotation, after those of IFD 1
 
 
 class Bars:
-    """Complexity, consistency and padding side by side; `widget` is on the page."""
+    """Complexity with its cut, and below it the clusters' shares. `figure` is plotly's, or a widget."""
 
-    def __init__(self, selection: Selection, padding: dict[str, float]):
-        self._ifd = selection.candidates.ifd
-        titles = ("Complexity", "Consistency", "Padding")
+    def __init__(self, state: State):
+        self._state = state
+        ifd = state.candidates.ifd
+        self._edges = figures.ifd_bins(ifd)
+        # Which bin each row is in; -1 without a score.
+        self._bin = np.full(len(ifd), -1)
+        scored = np.isfinite(ifd)
+        at = np.searchsorted(self._edges, ifd[scored], side="right") - 1
+        self._bin[scored] = np.clip(at, 0, len(self._edges) - 2)
+        self.figure = self._drawn()
+
+    def _drawn(self) -> go.Figure:
+        selection = self._state.selection
         bars = make_subplots(
-            1, 3, subplot_titles=titles, column_widths=[0.38, 0.34, 0.28], horizontal_spacing=0.07
+            2,
+            1,
+            subplot_titles=("Complexity: rows by IFD", "Consistency: share of each cluster"),
+            row_heights=[0.45, 0.55],
+            vertical_spacing=0.2,
         )
-        for column, traces in enumerate(
-            (
-                figures.histogram_traces(self._ifd, selection.mask),
-                figures.share_traces(selection.report.clusters),
-                [figures.padding_trace(padding)],
-            ),
-            start=1,
-        ):
-            bars.add_traces(traces, rows=1, cols=column)
-        for trace in bars.data[:2]:  # kept rows stand in front of all rows, in the same place
-            trace.update(offset=-(trace.width or 0) / 2)
-        for trace in bars.data[2:]:  # same colours, same meaning as the first two
-            trace.update(showlegend=False)
-        figures.style(bars, height=340)
+        bars.add_traces(figures.histogram_traces(self._state.candidates.ifd, selection.mask), rows=1, cols=1)
+        bars.add_traces(figures.share_traces(selection.report.clusters, self._state.names), rows=2, cols=1)
+        bars.update_traces(showlegend=False, row=2, col=1)  # same colours, same meaning
+        figures.style(bars, height=_HEIGHT)
+        bars.update_annotations(x=0, xanchor="left", yshift=18, font_size=15)
         figures.limit_line(bars, row=1, col=1)
-        bars.update_layout(bargap=0.2, margin_t=80, legend={"y": 1.13, "itemclick": False})
+        cut = ifd_cut(selection)
+        bars.add_shape(figures.cut_shape(cut))
+        bars.add_annotation(figures.cut_note(cut))
+        bars.update_layout(barmode="stack", bargap=0, margin={"t": 64, "b": 46, "r": 12})
+        bars.update_layout(
+            legend={
+                "y": 1.05,
+                "x": 1,
+                "xanchor": "right",
+                "yanchor": "bottom",
+                "itemclick": False,
+                "traceorder": "normal",
+            }
+        )
         bars.update_xaxes(title="IFD", row=1, col=1)
-        bars.update_xaxes(title="cluster", type="category", row=1, col=2)
-        bars.update_xaxes(title="packing strategy", row=1, col=3)
         bars.update_yaxes(title="rows", row=1, col=1)
-        bars.update_yaxes(title="% of rows", row=1, col=2)
-        bars.update_yaxes(title="% of computed tokens", range=[0, 100], row=1, col=3)
-        self.widget: go.FigureWidget = responsive(bars)
+        bars.update_xaxes(title="% of rows", domain=[0.24, 1], row=2, col=1)
+        bars.update_yaxes(type="category", autorange="reversed", showgrid=False, row=2, col=1)
+        return bars
 
-    def show(self, selection: Selection) -> None:
-        with self.widget.batch_update():
-            edges = figures.ifd_bins(self._ifd)
-            self.widget.data[1].y = figures.binned(self._ifd[selection.mask], edges)
-            self.widget.data[3].y = 100 * selection.report.clusters["of_kept"].to_numpy()
+    def update(self) -> None:
+        """Show the selection of this moment."""
+        selection, figure = self._state.selection, self.figure
+        kept, left = (self._rows_in_bins(some) for some in (selection.mask, ~selection.mask))
+        cut = ifd_cut(selection)
+        with figure.batch_update():
+            figure.data[HISTOGRAM_KEPT].y, figure.data[HISTOGRAM_LEFT].y = kept, left
+            figure.data[SHARES_KEPT].x = 100 * selection.report.clusters["of_kept"].to_numpy()
+            figure.layout.shapes[_CUT].update(figures.cut_shape(cut))
+            figure.layout.annotations[-1].update(figures.cut_note(cut))
 
-    def show_padding(self, padding: dict[str, float]) -> None:
-        fresh = figures.padding_trace(padding)
-        with self.widget.batch_update():
-            self.widget.data[4].y, self.widget.data[4].text = fresh.y, fresh.text
+    def _rows_in_bins(self, mask: np.ndarray) -> np.ndarray:
+        return np.bincount(self._bin[mask] + 1, minlength=len(self._edges))[1:]
+
+    def recluster(self) -> None:
+        """Show other clusters."""
+        fresh = figures.share_traces(self._state.selection.report.clusters, self._state.names)
+        with self.figure.batch_update():
+            for place, trace in zip((SHARES_ALL, SHARES_KEPT), fresh, strict=True):
+                self.figure.data[place].update(x=trace.x, y=trace.y)
+
+    @property
+    def told(self) -> str:
+        """What the figure shows, in a sentence for screen readers."""
+        report, cut = self._state.selection.report, ifd_cut(self._state.selection)
+        where = f", cut from IFD {cut[0]:.3f} to {cut[1]:.3f}" if cut else ""
+        return f"Histogram of complexity: {report.n_kept:,} of {report.n_rows:,} rows kept{where}."
 
 
 class Map:
-    """Where the kept rows lie; `widget` is on the page."""
+    """Where the kept rows lie. Up to 20,000 rows all are drawn, of more a sample over the density of all.
 
-    def __init__(self, ds: datasets.Dataset, selection: Selection):
-        self._rows = _sample(len(ds))
-        columns = ds.select(self._rows).select_columns(["x", "y", "cluster", "instruction"])
-        self._table = columns.to_pandas()
-        drawn = figures.coverage_map(self._table, selection.mask[self._rows], tables.noted(ds, "projection"))
-        if len(self._rows) < len(ds):
-            title = drawn.layout.title.text
-            note = f" · {len(self._rows):,} of {len(ds):,} rows drawn, numbers are of all"
-            drawn.update_layout(title_text=title.replace("</sub>", f"{note}</sub>"))
-        self.widget: go.FigureWidget = responsive(drawn)
+    Without `webgl` a sample of 2,000 is drawn. `rows` are those drawn.
+    """
 
-    def show(self, selection: Selection) -> None:
-        kept = figures.map_traces(self._table, selection.mask[self._rows])[1]
-        with self.widget.batch_update():
-            shown = self.widget.data[1]
+    def __init__(self, state: State, webgl: bool = False):
+        self._state, self._picked = state, None
+        self.draw(webgl)
+
+    def draw(self, webgl: bool) -> None:
+        """Make `figure` anew, with or without WebGL."""
+        state, n = self._state, len(self._state.ds)
+        self.webgl = webgl and n > SVG_POINTS
+        most = (n if n <= IN_FULL else ON_MAP) if self.webgl else SVG_POINTS
+        self.rows = stratified(tables.array(state.ds, "cluster"), most)
+        columns = ["x", "y", "cluster", *(["instruction"] if "instruction" in state.ds.column_names else [])]
+        table = state.ds.select(self.rows).select_columns(columns).to_pandas()
+        self._table = table.assign(instruction=table.get("instruction", "")).set_index(self.rows)
+        self.figure = self._drawn()
+
+    def _drawn(self) -> go.Figure:
+        state, n = self._state, len(self._state.ds)
+        kept = state.selection.mask[self.rows]
+        drawn = figures.coverage_map(
+            self._table, kept, tables.noted(state.given, "projection"), state.names, self.webgl
+        )
+        points, legend = drawn.data[:2], drawn.data[2:]
+        sampled = len(self.rows) < n
+        x, y = (tables.array(state.ds, name) for name in "xy") if sampled else (np.zeros(0), np.zeros(0))
+        figure = go.Figure([figures.density(x, y), *points, *legend], drawn.layout)
+        note = f" · {len(self.rows):,} of {n:,} rows drawn over the density of all" if sampled else ""
+        figure.update_layout(
+            height=_HEIGHT,
+            title_text=figures.map_title(tables.noted(state.given, "projection"), note),
+            margin={"t": 64, "b": 120, "l": 20, "r": 10},
+            title_font_size=15,
+            dragmode="pan",
+        )
+        return figure
+
+    def redraw(self, webgl: bool | None = None) -> None:
+        """Draw everything anew in the same figure: after another clustering, or now that WebGL is there."""
+        shown = self.figure
+        self.draw(self.webgl if webgl is None else webgl)
+        fresh, self.figure = self.figure, shown
+        with shown.batch_update():
+            shown.data = ()
+            shown.add_traces(list(fresh.data))
+            shown.layout.title.text = fresh.layout.title.text
+        self._listen()
+
+    def on_pick(self, listener: Callable[[list[int]], None]) -> None:
+        """Call `listener` with the rows of points that are clicked or selected with a box or lasso."""
+        self._picked = listener
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._picked and isinstance(self.figure, go.FigureWidget):
+            everything, kept = self.figure.data[MAP_ALL], self.figure.data[MAP_KEPT]
+            everything.on_selection(self._pick)  # the kept are among them
+            everything.on_click(self._pick)
+            kept.on_click(self._pick)
+
+    def _pick(self, trace, points, how) -> None:
+        rows = [int(trace.customdata[i]) for i in points.point_inds]
+        if rows:
+            self._picked(rows)
+
+    def update(self) -> None:
+        """Show which points are kept."""
+        kept = figures.map_traces(
+            self._table, self._state.selection.mask[self.rows], self._state.names, self.webgl
+        )[1]
+        with self.figure.batch_update():
+            shown = self.figure.data[MAP_KEPT]
             shown.x, shown.y, shown.text, shown.customdata = kept.x, kept.y, kept.text, kept.customdata
             shown.marker.color, shown.marker.symbol = kept.marker.color, kept.marker.symbol
 
+    @property
+    def told(self) -> str:
+        """What the figure shows, in a sentence for screen readers."""
+        report = self._state.selection.report
+        clusters = f"{len(report.clusters)} clusters"
+        return f"Map of {report.n_rows:,} instructions in {clusters}, {report.n_kept:,} kept."
 
-def _sample(n: int) -> np.ndarray:
-    """Rows to draw: all, or an even sample, in the order of the table."""
-    if n <= ON_MAP:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, ON_MAP, replace=False))
+
+class PackingPreview(w.VBox):
+    """The first batch as each of the chosen strategies packs it; `shown` are the buttons that choose."""
+
+    def __init__(self, state: State, strategies: tuple[str, ...] = ("pad", "dynamic")):
+        self._state = state
+        chosen = dict.fromkeys((*strategies, state.now.packing))
+        self.shown = {
+            name: w.ToggleButton(
+                name in chosen,
+                description=name,
+                tooltip=first_line(how.pack),
+                layout=w.Layout(width="6.5em"),
+            )
+            for name, how in packing.STRATEGIES.items()
+        }
+        for button in self.shown.values():
+            button.observe(state.errors.guard(lambda change: self.refresh()), "value")
+        self.picture = w.HTML().add_class("workbench-packing")
+        title = w.HTML('<b style="font-size:1.1em">Packing: the first batch</b>')
+        buttons = w.HBox([title, *self.shown.values()], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([buttons, self.picture])
+        state.on_settle(self.refresh)
+
+    def refresh(self) -> None:
+        """Draw the plans of this moment."""
+        state = self._state
+        names = [name for name, button in self.shown.items() if button.value or name == state.now.packing]
+        plans = [state.plan_of(name) for name in names]
+        told = "Packing of the first batch. " + ", ".join(
+            f"{plan.strategy}: {plan.padding_rate:.1%} padding" for plan in plans
+        )
+        self.picture.value = to_svg(figures.packing_preview(plans), 1200, told)
+
+
+def stratified(labels: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` rows, ascending: of each cluster its share, and at least one where there is room."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    rng, chosen = np.random.default_rng(0), []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        chosen.append(rng.choice(rows, max(1, int(most * len(rows) / len(labels))), replace=False))
+    return np.sort(np.concatenate(chosen))[:most]

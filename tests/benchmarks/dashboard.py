@@ -1,0 +1,140 @@
+"""How fast the dashboard follows a slider, in a real JupyterLab and a real Chromium.
+
+    python tests/benchmarks/dashboard.py [--rows 75000] [--keys 20]
+
+Prints the time from key press to updated numbers and histogram (median and worst), the time from the last key
+of a 30-step drag to the state that it must end in, and the time from Run All to the first picture of the
+bundled data. The peer is what a notebook does without this package's care, on the same rows in the same
+browser: each move selects anew, hands the histogram its raw values and recolours every point of the map.
+The synthetic table has embeddings of 384 dimensions, clusters, scores, lengths and coordinates.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from browsing import RUN_ALL, jupyter, no_error_in, until
+
+TABLE = """
+import datasets, numpy as np, workbench as wb
+from workbench import tables
+rng, n, d, k = np.random.default_rng(0), {rows}, 384, 10
+cluster = rng.integers(0, k, n)
+vectors = (rng.standard_normal((k, d))[cluster] + 1.2 * rng.standard_normal((n, d))).astype(np.float32)
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+place = 6 * rng.standard_normal((k, 2))[cluster] + rng.standard_normal((n, 2))
+words = np.array("sort list merge parse json tree graph matrix sum file regex class cache queue".split())
+texts = [" ".join(words[rng.integers(0, len(words), 12)]) for _ in range(n)]
+ds = datasets.Dataset.from_dict(dict(
+    instruction=texts, response=texts, ifd=1.15 * rng.beta(6, 2, n), cluster=cluster,
+    n_tokens=np.clip(rng.lognormal(6.1, 0.3, n), 16, 2048).astype(int),
+    x=place[:, 0].astype(np.float32), y=place[:, 1].astype(np.float32),
+))
+ds = tables.with_columns(ds, dict(embedding=vectors), dict(embedding=tables.vector(d)))
+"""
+OURS = "wb.Workbench(ds)"
+PEER = """
+import ipywidgets as w, plotly.graph_objects as go
+ifd, x, y = (tables.array(ds, name) for name in ("ifd", "x", "y"))
+bars, points = go.FigureWidget(go.Histogram()), go.FigureWidget(go.Scattergl(x=x, y=y, mode="markers"))
+numbers, ratio = w.HTML().add_class("workbench-numbers"), w.IntSlider(40, 1, 100)
+def follow(change):
+    kept = wb.select(ds, ratio.value / 100)
+    numbers.value = f"<div>{len(kept.indices)} rows, divergence {kept.report.divergence}</div>"
+    bars.data[0].x = ifd[kept.indices]
+    points.data[0].marker.color = np.where(kept.mask, "#0072B2", "#BBBBBB")
+ratio.observe(follow, "value")
+follow(None)
+w.VBox([ratio, numbers, bars, points]).add_class("workbench-dashboard")
+"""
+READY = """() => {
+    const plots = document.querySelectorAll(".workbench-dashboard .js-plotly-plot .main-svg");
+    const numbers = document.querySelector(".workbench-numbers div");
+    return plots.length > 1 && Boolean(numbers?.innerText);
+}"""
+WATCH = """() => {
+    const numbers = document.querySelector(".workbench-numbers");
+    const bars = document.querySelector(".workbench-dashboard .js-plotly-plot");
+    window.took = [];
+    window.last = 0;  // when anything was drawn
+    let pressed = null, told = false, drawn = false;
+    const check = () => requestAnimationFrame(() => {
+        window.last = performance.now();
+        if (pressed === null || !told || !drawn) return;
+        window.took.push(performance.now() - pressed);
+        pressed = null;
+    });
+    document.addEventListener("keydown", () => {
+        [pressed, told, drawn] = [performance.now(), false, false];
+        window.pressed = pressed;
+    }, true);
+    const observer = new MutationObserver(() => { told = true; check(); });
+    observer.observe(numbers, { childList: true, subtree: true, characterData: true });
+    for (const event of ["plotly_afterplot", "plotly_update", "plotly_restyle"]) {
+        bars.on(event, () => { drawn = true; check(); });
+    }
+}"""
+
+
+def write(lab, name: str, *cells: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.folder / f"{name}.ipynb")
+
+
+def follow(page, keys: int) -> tuple[list[float], float]:
+    """Milliseconds of each single key, and seconds from the last of 30 quick ones until nothing moves."""
+    page.evaluate(WATCH)
+    page.locator(".workbench-dashboard .noUi-handle").first.focus()
+    for i in range(keys):
+        page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
+        until(lambda done=i + 1: page.evaluate("window.took.length") >= done)
+        time.sleep(0.6)  # at rest again: what settles is not counted
+    took = page.evaluate("window.took")
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    before = None
+    while (now := page.evaluate("window.last")) != before:
+        before = now
+        time.sleep(1.5)
+    return took, page.evaluate("(window.last - window.pressed) / 1000")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--rows", type=int, default=75_000)
+    options.add_argument("--keys", type=int, default=20)
+    options = options.parse_args()
+    table = TABLE.format(rows=options.rows)
+    with tempfile.TemporaryDirectory() as folder, jupyter(Path(folder), []) as lab:
+        write(lab, "first", "import workbench as wb\nwb.load, wb.Workbench", "wb.Workbench(wb.first_look())")
+        write(lab, "ours", table, OURS)
+        write(lab, "peer", table, PEER)
+        with lab.opened("first") as page:
+            start = time.monotonic()
+            page.evaluate(RUN_ALL)
+            until(lambda: no_error_in(page) and page.evaluate(READY))
+            print(f"Run All to first picture, imports included: {time.monotonic() - start:.1f} s")
+        medians = {}
+        for name in ("ours", "peer"):
+            with lab.opened(name) as page:
+                page.evaluate(RUN_ALL)
+                until(lambda page=page: no_error_in(page) and page.evaluate(READY))
+                time.sleep(5)
+                took, drag = follow(page, options.keys)
+            medians[name] = statistics.median(took)
+            print(
+                f"{name}, {options.rows:,} rows: key to numbers and histogram {medians[name]:.0f} ms "
+                f"(worst {max(took):.0f}), after a 30-step drag at rest in {drag:.2f} s"
+            )
+        print(f"ratio {medians['peer'] / medians['ours']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
