@@ -31,6 +31,10 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
         coalesce_streams=True,  # of a progress bar the last state only
     )
     client.execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(WIDGET, None)  # where no kernel runs, what the widget showed stands for it
     return notebook
 
 
@@ -43,7 +47,7 @@ def with_picture(notebook: nbformat.NotebookNode, picture: bytes) -> nbformat.No
     """`notebook` with a picture (PNG) in place of the dashboard, which shows nothing where no kernel runs."""
     for cell in dashboards(notebook):
         data = cell.outputs[-1].data
-        del data[WIDGET]
+        data.pop(WIDGET, None)
         data["image/png"] = base64.b64encode(picture).decode()
     return notebook
 
