@@ -1,9 +1,11 @@
-"""Execute notebooks. As a program, renew the committed ones (needs kaleido for their pictures):
+"""Execute notebooks. As a program, renew committed ones, all or those named (needs kaleido for their figures,
+and Chromium for those of dashboards):
 
-PLOTLY_RENDERER=plotly_mimetype+png python tests/execution.py
+PLOTLY_RENDERER=plotly_mimetype+png python tests/execution.py [NAME ...]
 """
 
 import base64
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
+README_PICTURE = {"00_quickstart": FOLDER / "workbench.png"}
 
 
 def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
@@ -35,20 +38,52 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def with_picture(notebook: nbformat.NotebookNode, picture: Path) -> nbformat.NotebookNode:
-    """`notebook` with a picture in place of the dashboard, which shows nothing where no kernel runs."""
-    for cell in notebook.cells:
-        if "dashboard" in cell.metadata.get("tags", ()):
-            data = cell.outputs[-1].data
-            del data[WIDGET]
-            data["image/png"] = base64.b64encode(picture.read_bytes()).decode()
+def dashboards(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The cells that show a dashboard."""
+    return [cell for cell in notebook.cells if "dashboard" in cell.metadata.get("tags", ())]
+
+
+def with_picture(notebook: nbformat.NotebookNode, picture: bytes) -> nbformat.NotebookNode:
+    """`notebook` with a picture (PNG) in place of the dashboard and of its twin, whose SVG not every page
+    shows."""
+    for cell in dashboards(notebook):
+        shown = cell.outputs[-1]
+        shown.data.pop(WIDGET, None)
+        shown.data["image/png"] = base64.b64encode(picture).decode()
+        cell.outputs = [shown]
     return notebook
 
 
-def main() -> None:
-    for path in NOTEBOOKS:
+def photographed(name: str, folder: Path) -> bytes:
+    """PNG of notebook `name`'s dashboard, run down to there in a real browser."""
+    from browsing import RUN_TO_TAGGED, jupyter, no_error_in, until
+
+    drawn = "() => document.querySelectorAll('.workbench-dashboard .js-plotly-plot .main-svg').length > 0"
+    with jupyter(folder, [name]) as lab, lab.opened(name) as page:
+        page.evaluate(RUN_TO_TAGGED, "dashboard")
+        until(lambda: no_error_in(page) and page.evaluate(drawn))
+        page.wait_for_timeout(3000)  # the figures take their width from the page, then draw their points
+        return page.locator(".workbench-dashboard").screenshot()
+
+
+def renew(path: Path) -> None:
+    """Execute the notebook at `path` and write it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = execute(path, Path(folder))
+    if dashboards(notebook):
         with tempfile.TemporaryDirectory() as folder:
-            nbformat.write(with_picture(execute(path, Path(folder)), FOLDER / "workbench.png"), path)
+            picture = photographed(path.stem, Path(folder))
+        with_picture(notebook, picture)
+        if path.stem in README_PICTURE:
+            README_PICTURE[path.stem].write_bytes(picture)
+    nbformat.write(notebook, path)
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or [path.stem for path in NOTEBOOKS]
+    for name in wanted:
+        renew(FOLDER / f"{name}.ipynb")
+        print(name)
 
 
 if __name__ == "__main__":

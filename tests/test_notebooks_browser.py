@@ -1,0 +1,47 @@
+"""Each notebook in a real JupyterLab and a real browser: Run All, and nothing complains.
+
+Screenshots are kept in the folder that the environment variable WORKBENCH_SCREENSHOTS names.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from browsing import ERRORS_OF_CELLS, jupyter, until
+from execution import NOTEBOOKS
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+MINUTES = 20  # that one notebook may take on a slow machine
+RUN_ALL = """() => {
+    window.ran = false;
+    jupyterapp.commands.execute("notebook:run-all-cells").finally(() => { window.ran = true; });
+}"""
+NOT_RUN = """() => jupyterapp.shell.currentWidget.content.widgets
+    .filter((cell) => cell.model.type === "code" && cell.model.executionCount === null)
+    .map((cell) => cell.model.sharedModel.getSource())
+"""
+# The notebook as wide as the page, and as high as its cells.
+SPREAD_OUT = """() => {
+    jupyterapp.shell.collapseLeft();
+    const cells = jupyterapp.shell.currentWidget.content;
+    return cells.node.querySelector(".jp-WindowedPanel-inner, .jp-WindowedPanel-viewport").scrollHeight;
+}"""
+
+
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_notebook_runs_in_a_browser(name, tmp_path):
+    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    with jupyter(tmp_path, [name]) as lab, lab.opened(name) as page:
+        page.evaluate(RUN_ALL)
+        page.wait_for_function("() => window.ran", timeout=MINUTES * 60_000)
+        errors = page.evaluate(ERRORS_OF_CELLS)
+        height = page.evaluate(SPREAD_OUT)
+        page.set_viewport_size({"width": 1280, "height": min(height + 120, 16_000)})
+        until(lambda: page.locator(".js-plotly-plot .main-svg").count() or errors)
+        page.wait_for_timeout(2000)  # figures take the new width
+        page.screenshot(path=folder / f"{name}.png")
+        assert errors == []
+        assert page.evaluate(NOT_RUN) == []
+        assert page.complaints == []
