@@ -1,6 +1,5 @@
 """The map of the instructions."""
 
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

@@ -8,7 +8,7 @@ from html import escape
 
 import ipywidgets as w
 
-from ..cost import Calibration, calibrate, stored
+from ..cost import Calibration, Cost, calibrate, stored
 from ..errors import UserError
 from ..packing import PackPlan
 from .events import ErrorPanel
@@ -21,11 +21,18 @@ class CostPanel(w.HBox):
     """A button, and beside it steps, time and peak memory of training on `plan()` with `settings()`.
 
     `settings()` gives `model` and any settings of `finetune`. Where these were measured before, the
-    prediction stands there without a click. Call `refresh` when the plan or the settings change.
+    prediction stands there without a click. Call `refresh` when the plan or the settings change; `tell` gets
+    each new prediction, and null where there is none.
     """
 
-    def __init__(self, plan: Callable[[], PackPlan], settings: Callable[[], dict], errors: ErrorPanel):
-        self._plan, self._settings, self._errors = plan, settings, errors
+    def __init__(
+        self,
+        plan: Callable[[], PackPlan | None],
+        settings: Callable[[], dict],
+        errors: ErrorPanel,
+        tell: Callable[[Cost | None], None] = lambda cost: None,
+    ):
+        self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
         self._known: dict[str, Calibration | None] = {}
         self._tasks: set[asyncio.Task] = set()  # a loop holds its tasks only weakly
         self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="22em"))
@@ -50,13 +57,16 @@ class CostPanel(w.HBox):
         return json.dumps(chosen, sort_keys=True, default=str)
 
     def _show(self) -> None:
-        settings, known = self._settings(), self._known.get(self._key())
+        settings, known, plan = self._settings(), self._known.get(self._key()), self._plan()
         self.button.layout.display = "none" if known else ""
-        if known:
+        cost = None
+        if known and plan is not None:
             counts = {name: settings[name] for name in _PREDICTED if name in settings}
-            self._say(f"Training on this: {known.predict(self._plan(), **counts)}")
+            cost = known.predict(plan, **counts)
+            self._say(f"Training on this: {cost}")
         else:
             self._say("measuring some steps ..." if self.button.disabled else "")
+        self._tell(cost)
 
     def _say(self, text: str) -> None:
         self.line.value = f"<span>{escape(text)}</span>"

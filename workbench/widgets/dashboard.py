@@ -8,13 +8,17 @@ import ipywidgets as w
 from IPython.display import display
 
 from .. import progress
+from ..cost import Cost
 from ..errors import one_of
 from ..figures import to_svg
 from ..selection import Selection
 from . import numbers
 from .controls import Controls
+from .cost import CostPanel
 from .events import ErrorPanel
+from .export import ExportPanel
 from .fit import MODES, Fit, Picture, responsive
+from .inspector import Inspector
 from .numbers import Numbers
 from .offer import Offer, missing
 from .state import State
@@ -23,6 +27,7 @@ from .twin import Twin
 from .views import Bars, Map, PackingPreview
 
 _HALF = 620  # pixels of a figure as a picture
+_TABS = ("Packing", "Rows", "Fine-tune", "Export")
 
 
 class Workbench(w.VBox):
@@ -78,10 +83,7 @@ class Workbench(w.VBox):
             self.bars, self.map = self._bars.figure, self._map.figure
         else:
             self.bars, self.map = Picture(self._bars, _HALF), Picture(self._map, _HALF)
-        self.packing = PackingPreview(state)
-        self.training = TrainingPanel(
-            lambda: self.selection, self.errors, self._model, self._output_dir, state.now.max_length
-        )
+        self._build_panels(state)
         self._drawn_k = None
         state.on_change(self._follow_live)
         state.on_settle(self._follow_at_rest)
@@ -90,9 +92,50 @@ class Workbench(w.VBox):
             layout=w.Layout(width="100%", flex_flow="row wrap"),
         )
         self.fit = self._fitted()
-        children = [self.controls, self.errors, self.numbers, *self.fit, halves, self.packing, self.training]
-        self.children = children
+        shown = [self.controls, self.errors, self.numbers, self.cost, *self.fit, halves, self.tabs]
+        self.children = shown
         state.touch()  # packing compiles when it is first used: after the first picture
+
+    def _build_panels(self, state: State) -> None:
+        """What acts on the selection, a tab each, and what training on it would take."""
+        self.packing = PackingPreview(state)
+        self.inspector = Inspector(state.ds, model=self._model, errors=self.errors)
+        self.training = TrainingPanel(
+            lambda: self.selection,
+            self.errors,
+            self._model,
+            self._output_dir,
+            state.now.max_length,
+            strategy=state.now.packing,
+            batch_size=state.now.batch_size,
+        )
+        self.export = ExportPanel(lambda: self.selection, state.settings, self.errors)
+        self.cost = CostPanel(lambda: state.plan, self._training_settings, self.errors, self._tell_cost)
+        form = self.training.form
+        for above, below in (
+            (self.controls.packing, form.strategy),
+            (self.controls.max_length, form.max_length),
+            (self.controls.batch_size, form.batch_size),
+        ):
+            w.link((above, "value"), (below, "value"))  # what is previewed is what is trained
+        for control in (form.model, form.method, form.epochs, form.accumulation, form.checkpointing):
+            control.observe(self.errors.guard(lambda change: self.cost.refresh()), "value")
+        self._map.on_pick(self.errors.guard(self._inspect))
+        self.tabs = w.Tab([self.packing, self.inspector, self.training, self.export])
+        for at, title in enumerate(_TABS):
+            self.tabs.set_title(at, title)
+
+    def _training_settings(self) -> dict:
+        return {"model": self.training.form.model.value, **self.training.settings()}
+
+    def _tell_cost(self, cost: Cost | None) -> None:
+        self.state.cost = cost
+        self.numbers.refresh()
+
+    def _inspect(self, rows: list[int]) -> None:
+        """Open the rows of points that were clicked or boxed."""
+        self.inspector.show_many(rows, self.selection)
+        self.tabs.selected_index = _TABS.index("Rows")
 
     def _fitted(self) -> list[Fit]:
         """What needs code of its own in the browser."""
@@ -128,6 +171,9 @@ class Workbench(w.VBox):
         self._map.update()
         if self._mode == "core":
             self.map.redraw()
+        self.inspector.show(self.inspector.row, self.selection)
+        self.export.refresh()
+        self.cost.refresh()
         for fit in self.fit:
             self._label(fit)
 
