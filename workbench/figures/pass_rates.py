@@ -42,7 +42,11 @@ def evaluation(reports=None, *, paper: bool = True) -> go.Figure:
     figure.update_layout(title=f"pass@1 with 95 % intervals<br><sub>{_versions(table)}</sub>", margin_t=130)
     figure.update_xaxes(showgrid=True, range=[0, 100])
     figure.update_yaxes(
-        categoryorder="array", categoryarray=names, autorange="reversed", automargin=True, showgrid=True
+        categoryorder="array",
+        categoryarray=names,
+        range=[len(names) - 0.5, -0.5],  # the first on top
+        automargin=True,
+        showgrid=True,
     )
     return figure
 
