@@ -179,6 +179,7 @@ def _ask_instructions(
 
 
 def _evaluate_samples(path: Path, tasks: Suites | Programs, sanitize: bool) -> EvalReport:
+    tasks.check(sanitize)
     found = read_samples(path, tasks.prompts)
     judged = tasks.judge(found.samples, sanitize)
     versions = judged.pop("versions", {}) | _versions()
