@@ -343,6 +343,22 @@ class TestEvaluate:
         with pytest.raises(UserError, match=message):
             evaluate(str(toy_model_dir("llama")), tasks_file, **arguments)
 
+    def test_answers_to_instructions_are_written_too(self, toy_model_dir, knows, tmp_path):
+        rows = table(["One."], ["x = 1"]).add_column("id", ["a"]).add_column("check", ["assert x == 1"])
+        knows(["```python\nx = 1\n```\nDone."])
+        report = evaluate(str(toy_model_dir("llama")), rows, samples_to=tmp_path / "s.jsonl", dtype="float32")
+        assert report.pass_at_1 == 1
+        assert json.loads((tmp_path / "s.jsonl").read_text()) == {"task_id": "a", "solution": "x = 1"}
+        assert evaluate(samples=tmp_path / "s.jsonl", benchmark=rows).pass_at_1 == 1
+        with pytest.raises(UserError, match="sanitize=True needs the tasks of HumanEval or MBPP"):
+            evaluate(str(toy_model_dir("llama")), rows, sanitize=True)
+
+    @pytest.mark.parametrize("value", [5, None, ["x"]])
+    def test_a_task_that_is_no_text(self, toy_model_dir, tmp_path, value):
+        (tmp_path / "t.jsonl").write_text(json.dumps({"task_id": "a", "test": "", "prompt": value}))
+        with pytest.raises(UserError, match=r"t.jsonl, line 1: task_id, test and prompt must be texts"):
+            evaluate(str(toy_model_dir("llama")), str(tmp_path / "t.jsonl"))
+
     def test_tasks_without_prompts(self, toy_model_dir, tmp_path):
         (tmp_path / "t.jsonl").write_text('{"task_id": "a", "test": ""}\n')
         with pytest.raises(UserError, match=r"t.jsonl' has tasks without a prompt, which a model needs"):

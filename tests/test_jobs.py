@@ -179,7 +179,7 @@ def test_checkpoints_come_by_the_clock(tune):
 
 
 def test_checkpoints_take_no_more_than_a_twentieth_of_the_time():
-    reporter = loop._Reporter(None, TrainingSettings(save_minutes=1), None, None, None)
+    reporter = loop._Reporter(None, TrainingSettings(save_minutes=1), None, None, None, None)
     reporter.saved, reporter.save_seconds = 0.0, 2.0
     due = {}
     for reporter.step_ended in (59.0, 60.0):

@@ -487,7 +487,6 @@ class TestOwnTasks:
             ({"samples": "absent"}, "there is no such file"),
             ({"samples": "s", "benchmark": "absent"}, "neither a file of tasks nor one of"),
             ({"samples": "s", "sanitize": True}, "sanitize=True needs the tasks of HumanEval or MBPP"),
-            ({"model": "m", "benchmark": "mbpp"}, "give them as samples=FILE"),
         ],
     )
     def test_what_cannot_be_evaluated(self, arguments, message):

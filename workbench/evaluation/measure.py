@@ -15,12 +15,13 @@ from ..errors import UserError, positive
 from . import sandbox
 from .asking import Asking, asking
 from .decoding import Decoding
+from .extraction import extract_code
 from .generation import Writer
 from .heldout import heldout_loss
 from .programs import judge, program_table
 from .report import EvalReport
 from .samples import Sample, read_samples, writable
-from .tasks import TITLES, Programs, Suites, code_tasks, instruction_tasks
+from .tasks import NO_NAMES, TITLES, Programs, Suites, code_tasks, instruction_tasks
 
 
 class TunedRun(Protocol):
@@ -94,9 +95,10 @@ def evaluate(
     name, trained_with = _model_of(model)
     writer = Writer(name, dtype, device, batch_size, backend, cache)
     sandbox.level()  # before the time that generating takes
+    samples_to = _writable_place(samples_to)
     exam = _Exam(writer, how, template, trained_with, n_samples, limit)
     if not isinstance(benchmark, str) or not (benchmark in TITLES or Path(benchmark).expanduser().is_file()):
-        return _ask_instructions(exam, *instruction_tasks(benchmark))
+        return _ask_instructions(exam, *instruction_tasks(benchmark), sanitize, samples_to)
     return _ask_code(exam, code_tasks(benchmark), sanitize, samples_to)
 
 
@@ -109,10 +111,18 @@ def _model_of(model: TunedRun | str | os.PathLike) -> tuple[str, str | None]:
     return str(model.model_dir), model.settings.template
 
 
-def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samples_to) -> EvalReport:
-    tasks.check(bool(sanitize))
-    if samples_to and not Path(samples_to).expanduser().resolve().parent.is_dir():
+def _writable_place(samples_to: str | os.PathLike | None) -> Path | None:
+    if samples_to is None:
+        return None
+    if not (path := Path(samples_to).expanduser()).resolve().parent.is_dir():
         raise UserError(f"samples_to={str(samples_to)!r}: its folder does not exist; make it first.")
+    return path
+
+
+def _ask_code(
+    exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samples_to: Path | None
+) -> EvalReport:
+    tasks.check(bool(sanitize))
     if not all(prompt.strip() for prompt in tasks.prompts.values()):
         raise UserError(f"benchmark={tasks.name!r} has tasks without a prompt, which a model needs.")
     asked = list(tasks.prompts)[: exam.limit]
@@ -127,7 +137,7 @@ def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samp
         for answer in some
     ]
     if samples_to:
-        _write_samples(samples, Path(samples_to).expanduser())
+        _write_samples(samples, samples_to)
     judged = tasks.judge(samples, isinstance(tasks, Suites) if sanitize is None else sanitize)
     versions = judged.pop("versions", {}) | _decoded(exam, way) | _versions()
     return EvalReport(
@@ -138,7 +148,11 @@ def _ask_code(exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samp
     )
 
 
-def _ask_instructions(exam: _Exam, tasks: datasets.Dataset, name: str) -> EvalReport:
+def _ask_instructions(
+    exam: _Exam, tasks: datasets.Dataset, name: str, sanitize: bool | None, samples_to: Path | None
+) -> EvalReport:
+    if sanitize:
+        raise UserError(NO_NAMES)
     tables.require(tasks, ["id", "instruction", "response", "check"], "assertions for each row")
     tasks = tasks.select(range(min(exam.limit or len(tasks), len(tasks))))
     if not len(tasks):
@@ -155,12 +169,17 @@ def _ask_instructions(exam: _Exam, tasks: datasets.Dataset, name: str) -> EvalRe
     ids, checks = (
         [value for value in tasks[column][:] for _ in range(exam.n_samples)] for column in ("id", "check")
     )
+    if samples_to:
+        _write_samples(
+            [Sample(*pair, 0) for pair in zip(ids, map(extract_code, texts), strict=True)], samples_to
+        )
     table = program_table(ids, judge(texts, checks), texts)
     versions = _decoded(exam, Asking(template, ())) | _versions()
     return EvalReport(writer.name, name, table, loss, versions=versions)
 
 
 def _evaluate_samples(path: Path, tasks: Suites | Programs, sanitize: bool) -> EvalReport:
+    tasks.check(sanitize)
     found = read_samples(path, tasks.prompts)
     judged = tasks.judge(found.samples, sanitize)
     versions = judged.pop("versions", {}) | _versions()

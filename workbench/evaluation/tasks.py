@@ -15,6 +15,7 @@ from .samples import Sample
 
 TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
 BENCHMARKS = ("bundled", *TITLES)
+NO_NAMES = "sanitize=True needs the tasks of HumanEval or MBPP, which name their function."
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,10 @@ class Programs:
     def check(self, sanitize: bool) -> None:
         """Raise if these tasks cannot be judged so."""
         if sanitize:
-            raise UserError("sanitize=True needs the tasks of HumanEval or MBPP, which name their function.")
+            raise UserError(NO_NAMES)
 
     def judge(self, samples: list[Sample], sanitize: bool) -> dict:
         """Fields of an `EvalReport`."""
-        self.check(sanitize)
         ids, codes = [sample.task_id for sample in samples], [sample.code for sample in samples]
         outcomes = run_all(codes, [self.tests[task_id] for task_id in ids])
         return {"benchmark": self.name, "tasks": program_table(ids, outcomes, codes)}
@@ -106,10 +106,12 @@ def _own(benchmark: str) -> Programs:
             continue
         try:
             task = json.loads(line)
-            task_id, test = task["task_id"], task["test"]
+            task_id, test, prompt = task["task_id"], task["test"], task.get("prompt", "")
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{path}, line {number}: a task is a JSON object with task_id and test ({error!r})."
             ) from error
-        tests[task_id], prompts[task_id] = test, task.get("prompt", "")
+        if not all(isinstance(value, str) for value in (task_id, test, prompt)):
+            raise UserError(f"{path}, line {number}: task_id, test and prompt must be texts.")
+        tests[task_id], prompts[task_id] = test, prompt
     return Programs(benchmark, prompts, tests)
