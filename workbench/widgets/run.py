@@ -23,6 +23,7 @@ class RunPanel(w.VBox):
     """
 
     active = traitlets.Bool(False)
+    _following: asyncio.Task | None = None
 
     def __init__(self, run: Run | str | Path, errors: ErrorPanel | None = None):
         self.run = run if isinstance(run, Run) else attach(run)
@@ -39,7 +40,6 @@ class RunPanel(w.VBox):
         parts = self._laid_out()
         super().__init__(parts if errors else [self.errors, *parts])
         self.add_class("workbench-run")
-        self._following: asyncio.Task | None = None
         self.follow()
 
     def __repr__(self) -> str:
