@@ -45,7 +45,9 @@ COMMAND = """(name) => { jupyterapp.commands.execute(name); }"""
 def page(tmp_path, toy_model_dir):
     with jupyter(tmp_path, []) as lab:
         cell = nbformat.v4.new_code_cell(CELL.format(model=str(toy_model_dir("llama")), steps=STEPS))
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lab.folder / "scratch.ipynb")
+        python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        notebook = nbformat.v4.new_notebook(cells=[cell], metadata=python)
+        nbformat.write(notebook, lab.folder / "scratch.ipynb")
         with lab.opened("scratch", size=(1280, 900)) as page:
             page.run_folder = lab.folder / "runs" / "mine"
             page.shots = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
