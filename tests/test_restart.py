@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ from browsing import DARK, KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
-STEPS = 240  # of a toy: some 40 seconds, several times what the kernel needs to come back
+STEPS = 60  # of a toy: several times as long as the kernel needs to come back
 CELL = """import workbench as wb
 
 panel = wb.widgets.TrainingPanel(
@@ -45,11 +46,15 @@ COMMAND = """(name) => { jupyterapp.commands.execute(name); }"""
 def page(tmp_path, toy_model_dir):
     with jupyter(tmp_path, []) as lab:
         cell = nbformat.v4.new_code_cell(CELL.format(model=str(toy_model_dir("llama")), steps=STEPS))
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lab.folder / "scratch.ipynb")
+        python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        notebook = nbformat.v4.new_notebook(cells=[cell], metadata=python)
+        nbformat.write(notebook, lab.folder / "scratch.ipynb")
         with lab.opened("scratch", size=(1280, 900)) as page:
             page.run_folder = lab.folder / "runs" / "mine"
             page.shots = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
             yield page
+        with suppress(FileNotFoundError):
+            (page.run_folder / "stop").touch()  # nothing goes on where the test failed
 
 
 def click(page, name: str) -> None:

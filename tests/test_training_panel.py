@@ -148,13 +148,13 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
     async def clicks():
         panel.start.click()
         await until(there.is_set)
-        await until(lambda: f"step 2 of {STEPS}" in panel.shown.bar.description or panel.shown.bar.value == 2)
+        await until(lambda: panel.shown and panel.shown.bar.value == 2)
         assert status_of(panel).startswith("running")
         assert panel.start.disabled
         panel.shown.stop.click()
         await until(lambda: "stopped" in status_of(panel))
-        assert status_of(panel) == f"stopped after step 2 of {STEPS}; Resume goes on from there"
-        assert (panel.run.output_dir / "checkpoints" / "checkpoint-2").exists()
+        assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume goes on from there"
+        assert (panel.run.output_dir / "checkpoints" / "checkpoint-3").exists()
         assert visible(panel.shown.resume)
         monkeypatch.undo()
         panel.shown.resume.click()

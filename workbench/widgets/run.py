@@ -23,6 +23,7 @@ class RunPanel(w.VBox):
     """
 
     active = traitlets.Bool(False)
+    _following: asyncio.Task | None = None
 
     def __init__(self, run: Run | str | Path, errors: ErrorPanel | None = None):
         self.run = run if isinstance(run, Run) else attach(run)
@@ -30,16 +31,13 @@ class RunPanel(w.VBox):
         self.about, self.status, self.meaning = w.HTML(), w.HTML(), w.Label()
         self.bar = w.IntProgress(layout=w.Layout(width="100%"))
         self.numbers, self.chart, self.outcome, self.lines = w.HTML(), w.HTML(), w.HTML(), w.HTML()
-        self.stop = w.Button(
-            description="Stop", icon="stop", tooltip="End after this step, with a checkpoint"
-        )
-        self.resume = w.Button(description="Resume", icon="play", tooltip="Go on from the last checkpoint")
+        self.stop = _button("Stop", "stop", "End after this step, with a checkpoint")
+        self.resume = _button("Resume", "play", "Go on from the last checkpoint")
         self.stop.on_click(self.errors.guard(self._stop))
         self.resume.on_click(self.errors.guard(self._resume))
         parts = self._laid_out()
         super().__init__(parts if errors else [self.errors, *parts])
         self.add_class("workbench-run")
-        self._following: asyncio.Task | None = None
         self.follow()
 
     def __repr__(self) -> str:
@@ -57,13 +55,12 @@ class RunPanel(w.VBox):
         return "".join(part.value for part in shown)
 
     def _laid_out(self) -> list[w.Widget]:
-        buttons = w.HBox([self.stop, self.resume], layout=w.Layout(flex="0 0 auto"))
-        head = w.HBox([self.about, buttons])
-        head.layout = w.Layout(justify_content="space-between", flex_flow="row wrap")
         log = w.Accordion([self.lines], selected_index=None)
         log.set_title(0, "Log")
-        status = w.HBox([self.status, self.meaning])
-        return [head, status, self.bar, self.numbers, self.chart, self.outcome, log]
+        words = w.HBox([self.status, self.meaning])
+        status = w.HBox([words, self.stop, self.resume])
+        status.layout = w.Layout(justify_content="space-between", flex_flow="row wrap")
+        return [self.about, status, self.bar, self.numbers, self.chart, self.outcome, log]
 
     def follow(self) -> None:
         """Show how the run stands, now and, where an event loop runs, until it ends."""
@@ -115,3 +112,7 @@ class RunPanel(w.VBox):
 
 def _set_shown(widget: w.DOMWidget, shown: bool) -> None:
     widget.layout.display = "" if shown else "none"
+
+
+def _button(name: str, icon: str, meaning: str) -> w.Button:
+    return w.Button(description=name, icon=icon, tooltip=meaning, layout=w.Layout(width="8em"))

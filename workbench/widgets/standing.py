@@ -8,7 +8,7 @@ from ..training import Run, TrainingSettings
 
 _LINES = 30  # of the log
 _CELL = (
-    '<div style="min-width:6.5em" title="{meaning}">'
+    '<div style="min-width:5em" title="{meaning}">'
     '<div style="font-size:1.3em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
     '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
 )
@@ -121,7 +121,7 @@ def duration(seconds: float) -> str:
 def numbers(now: Standing) -> str:
     """HTML of the numbers of the last step."""
     cells = [_CELL.format(name=name, value=value, meaning=meaning) for name, value, meaning in _numbers(now)]
-    style = "display:flex;flex-wrap:wrap;column-gap:1.2em;row-gap:.3em;margin:.4em 0"
+    style = "display:flex;flex-wrap:wrap;column-gap:1.1em;row-gap:.3em;margin:.4em 0"
     return f'<div style="{style}">{"".join(cells)}</div>' if cells else ""
 
 
