@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import datasets
 import numpy as np
@@ -19,6 +20,13 @@ _MADE_BY = {
     ("cluster",): "wb.embed and wb.cluster",
     ("x", "y"): "wb.project",
 }
+
+
+class Cost(Protocol):
+    """What a training takes."""
+
+    seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class State:
         self.given = self.ds = ds
         self.given_k = len(np.unique(tables.array(ds, "cluster")))
         self.now = _checked(Settings(), ds, settings)
-        self.cost = None  # what a training on `selection` takes, once somebody has predicted it
+        self.predict: Callable[[PackPlan], Cost] | None = None
         self._changed: list[Callable[[], None]] = []
         self._settled: list[Callable[[], None]] = []
         self._busy: list[Callable[[str], None]] = []
@@ -92,6 +100,11 @@ class State:
     def on_busy(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with what takes a while, and with "" when it is done."""
         self._busy.append(listener)
+
+    def price(self, predict: Callable[[PackPlan], Cost]) -> None:
+        """From now on `predict` tells what training on a plan takes."""
+        self.predict = predict
+        self._tell()
 
     def touch(self) -> None:
         """Compute and tell what was put off until after the first picture."""
@@ -157,6 +170,9 @@ class State:
     def _choose(self) -> None:
         self.selection = self._select()
         self._plans.clear()
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in self._changed:
             listener()
 
