@@ -81,11 +81,12 @@ class State:
 
     def set(self, **changes) -> None:
         """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`."""
+        old, new = self.now, _checked(self.now, self.given, changes)
         if self._resting:
             self._resting, self.before, self.plan_before = False, self.selection, self.plan
-        old, self.now = self.now, _checked(self.now, self.given, changes)
-        slow = self.now.k != old.k or self.now.strategy != old.strategy
-        if STRATEGIES[self.now.strategy].nested and not slow:
+        self.now = new
+        as_before = (new.strategy, new.k) == (old.strategy, old.k)
+        if as_before and new.budget != old.budget and STRATEGIES[new.strategy].nested:
             self._choose()
         self._rest()
 
