@@ -12,6 +12,7 @@ from ..clustering import cluster
 from ..errors import UserError, one_of, positive
 from ..packing import PackPlan
 from ..selection import STRATEGIES, Explorer, Selection, candidates_of
+from ..selection.choose import find
 from .events import ErrorPanel, WhenSettled
 
 UNITS = ("ratio", "rows", "tokens")
@@ -211,7 +212,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
             changes.pop(unit)
     new = replace(old, **changes)
     selection.budget_of(**dict.fromkeys(UNITS) | new.budget)
-    one_of("strategy", new.strategy, selection.usable(ds))
+    find(ds, new.strategy)
     one_of("packing", new.packing, packing.STRATEGIES)
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)
