@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from plotly.callbacks import Points
 
 import workbench as wb
 from workbench import packing, selection, tables
@@ -298,3 +299,15 @@ def test_a_refused_training_is_shown_as_an_error(dashboard):
     dashboard.training.start.click()
     assert "learning_rate=-1.0 must be above 0" in dashboard.errors.value
     assert not dashboard.training.start.disabled
+
+
+def test_picked_points_are_told_as_rows_of_the_table(dashboard):
+    picked = []
+    dashboard._map.on_pick(picked.append)
+    everything, kept = dashboard.map.data[MAP_ALL], dashboard.map.data[MAP_KEPT]
+    kept._dispatch_on_click(Points(point_inds=[2]), None)
+    assert picked == [[int(dashboard.selection.indices[2])]]
+    everything._dispatch_on_selection(Points(point_inds=[0, 5]), None)
+    assert picked[1] == [0, 5]
+    everything._dispatch_on_selection(Points(point_inds=[]), None)  # a click beside all points
+    assert len(picked) == 2
