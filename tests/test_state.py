@@ -1,6 +1,7 @@
 """The dashboard's state and controls: every way to set something leads to the same numbers."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import workbench as wb
 from workbench import tables
 from workbench.errors import UserError
 from workbench.selection import ifd_cut
-from workbench.widgets import Controls, ErrorPanel, State
+from workbench.widgets import Controls, ErrorPanel, Numbers, State
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +157,15 @@ def test_an_async_callback_shows_its_exception():
     errors.show(KeyError("x"))
     assert "KeyError" in errors.value
     assert "change a setting to go on" in errors.value
+
+
+def test_a_price_fills_its_place_and_follows(state):
+    numbers = Numbers(state)
+    assert "min</span>" not in numbers.value
+    state.touch()
+    state.price(lambda plan: SimpleNamespace(seconds=60.0 * plan.n_rows, peak_bytes=3 * 2**30))
+    assert f">{state.plan.n_rows:,}.0<span" in numbers.value
+    assert ">3.0<span" in numbers.value
+    before = state.plan.n_rows
+    state.set(ratio=0.6)
+    assert f"\u25b2 {state.plan.n_rows - before}.0" in numbers.value

@@ -5,10 +5,13 @@ import re
 
 import numpy as np
 import pytest
+from plotly.callbacks import Points
 
 import workbench as wb
 from workbench import packing, selection, tables
+from workbench.cost import Calibration
 from workbench.errors import UserError
+from workbench.widgets import cost
 from workbench.widgets.views import (
     HISTOGRAM_KEPT,
     HISTOGRAM_LEFT,
@@ -227,3 +230,47 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)
     assert numbers_of(dashboard)["rows kept"] == f"{len(kept):,}"
     assert sum(dashboard.bars.data[HISTOGRAM_KEPT].y) == len(kept)
+
+
+def test_picked_points_are_told_as_rows_of_the_table(dashboard):
+    picked = []
+    dashboard._map.on_pick(picked.append)
+    everything, kept = dashboard.map.data[MAP_ALL], dashboard.map.data[MAP_KEPT]
+    kept._dispatch_on_click(Points(point_inds=[2]), None)
+    assert picked == [[int(dashboard.selection.indices[2])]]
+    everything._dispatch_on_selection(Points(point_inds=[0, 5]), None)
+    assert picked[1] == [0, 5]
+    everything._dispatch_on_selection(Points(point_inds=[]), None)  # a click beside all points
+    assert len(picked) == 2
+
+
+def test_a_picked_point_opens_its_row(dashboard):
+    kept = dashboard.map.data[MAP_KEPT]
+    kept._dispatch_on_click(Points(point_inds=[2]), None)
+    row = int(dashboard.selection.indices[2])
+    assert dashboard.inspector.row == row
+    assert dashboard.tabs.get_title(dashboard.tabs.selected_index) == "Rows"
+    assert "kept" in dashboard.inspector.verdict.value
+    dashboard.ratio.value = 1  # what is open follows the selection
+    dashboard.state.touch()
+    assert (row in dashboard.selection.indices) == (
+        "not kept" not in dashboard.inspector.verdict.value.lower()
+    )
+
+
+def test_what_is_previewed_is_what_is_trained(dashboard):
+    form = dashboard.training.form
+    dashboard.controls.packing.value, form.batch_size.value = "balanced", 3
+    assert form.strategy.value == dashboard.state.now.packing == dashboard.state.plan.strategy == "balanced"
+    assert dashboard.state.now.batch_size == 3
+
+
+def test_a_prediction_stands_among_the_numbers(dashboard, monkeypatch):
+    known = Calibration(0.0, 0.0, 1e-2, 0.0, 2.0**30, 0.0, 0.0)
+    monkeypatch.setattr(cost, "calibrate", lambda *args, **settings: known)
+    monkeypatch.setattr(cost, "stored", lambda *args, **settings: None)
+    assert numbers_of(dashboard)["predicted time"].startswith("\u2013")
+    dashboard.cost.button.click()
+    minutes = known.predict(dashboard.state.plan).seconds / 60
+    assert numbers_of(dashboard)["predicted time"].startswith(f"{minutes:.1f}")
+    assert numbers_of(dashboard)["predicted memory"].startswith("1.0")

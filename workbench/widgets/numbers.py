@@ -1,5 +1,6 @@
 """The answer to "what does this ratio buy?": what is kept, how it covers the whole, and what it costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -7,7 +8,7 @@ import ipywidgets as w
 
 from ..packing import PackPlan
 from ..selection import Selection
-from .state import State
+from .state import Cost, State
 
 _MEANING = {
     "rows kept": "rows to train on, and their share of all rows, also of those without a score",
@@ -74,7 +75,7 @@ class Numbers(w.HTML):
     def refresh(self) -> None:
         """Show the numbers of this moment."""
         state = self._state
-        self.value = shown(state.selection, state.before, state.plan, state.plan_before, state.cost)
+        self.value = shown(state.selection, state.before, state.plan, state.plan_before, state.predict)
 
 
 def shown(
@@ -82,18 +83,18 @@ def shown(
     before: Selection | None = None,
     plan: PackPlan | None = None,
     plan_before: PackPlan | None = None,
-    cost=None,
+    predict: Callable[[PackPlan], Cost] | None = None,
 ) -> str:
     """HTML of three groups of numbers, each with its change since `before`."""
-    old = _groups(before, plan_before, None) if before else {}
+    old = _groups(before, plan_before, predict) if before else {}
     return "".join(
         _group(title, numbers, old.get(title, {}))
-        for title, numbers in _groups(selection, plan, cost).items()
+        for title, numbers in _groups(selection, plan, predict).items()
     )
 
 
-def _groups(selection: Selection, plan: PackPlan | None, cost) -> dict[str, dict[str, Number]]:
-    return {"Kept": _kept(selection), "Coverage": _coverage(selection), "Training": _training(plan, cost)}
+def _groups(selection: Selection, plan: PackPlan | None, predict) -> dict[str, dict[str, Number]]:
+    return {"Kept": _kept(selection), "Coverage": _coverage(selection), "Training": _training(plan, predict)}
 
 
 def _group(title: str, numbers: dict[str, Number], old: dict[str, Number]) -> str:
@@ -136,8 +137,8 @@ def _coverage(selection: Selection) -> dict[str, Number]:
     return numbers
 
 
-def _training(plan: PackPlan | None, cost) -> dict[str, Number]:
-    """`cost` has `seconds` and `peak_bytes`."""
+def _training(plan: PackPlan | None, predict) -> dict[str, Number]:
+    cost = predict(plan) if predict and plan and plan.n_rows else None
     return {
         "padding": Number(plan and plan.padding_rate, "{:.1%}", plan.strategy if plan else ""),
         "steps an epoch": Number(plan and len(plan.samples_per_step), "{:,}"),

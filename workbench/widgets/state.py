@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import datasets
 import numpy as np
@@ -11,6 +12,7 @@ from ..clustering import cluster
 from ..errors import UserError, one_of, positive
 from ..packing import PackPlan
 from ..selection import STRATEGIES, Explorer, Selection, candidates_of
+from ..selection.choose import find
 from .events import ErrorPanel, WhenSettled
 
 UNITS = ("ratio", "rows", "tokens")
@@ -19,6 +21,13 @@ _MADE_BY = {
     ("cluster",): "wb.embed and wb.cluster",
     ("x", "y"): "wb.project",
 }
+
+
+class Cost(Protocol):
+    """What a training takes."""
+
+    seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class State:
         self.given = self.ds = ds
         self.given_k = len(np.unique(tables.array(ds, "cluster")))
         self.now = _checked(Settings(), ds, settings)
-        self.cost = None  # what a training on `selection` takes, once somebody has predicted it
+        self.predict: Callable[[PackPlan], Cost] | None = None
         self._changed: list[Callable[[], None]] = []
         self._settled: list[Callable[[], None]] = []
         self._busy: list[Callable[[str], None]] = []
@@ -73,11 +82,12 @@ class State:
 
     def set(self, **changes) -> None:
         """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`."""
+        old, new = self.now, _checked(self.now, self.given, changes)
         if self._resting:
             self._resting, self.before, self.plan_before = False, self.selection, self.plan
-        old, self.now = self.now, _checked(self.now, self.given, changes)
-        slow = self.now.k != old.k or self.now.strategy != old.strategy
-        if STRATEGIES[self.now.strategy].nested and not slow:
+        self.now = new
+        as_before = (new.strategy, new.k) == (old.strategy, old.k)
+        if as_before and new.budget != old.budget and STRATEGIES[new.strategy].nested:
             self._choose()
         self._rest()
 
@@ -92,6 +102,11 @@ class State:
     def on_busy(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with what takes a while, and with "" when it is done."""
         self._busy.append(listener)
+
+    def price(self, predict: Callable[[PackPlan], Cost]) -> None:
+        """From now on `predict` tells what training on a plan takes."""
+        self.predict = predict
+        self._tell()
 
     def touch(self) -> None:
         """Compute and tell what was put off until after the first picture."""
@@ -157,6 +172,9 @@ class State:
     def _choose(self) -> None:
         self.selection = self._select()
         self._plans.clear()
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in self._changed:
             listener()
 
@@ -194,7 +212,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
             changes.pop(unit)
     new = replace(old, **changes)
     selection.budget_of(**dict.fromkeys(UNITS) | new.budget)
-    one_of("strategy", new.strategy, selection.usable(ds))
+    find(ds, new.strategy)
     one_of("packing", new.packing, packing.STRATEGIES)
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)
