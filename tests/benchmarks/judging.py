@@ -164,7 +164,7 @@ def main() -> None:
     options = options.parse_args()
     os.environ["HUMANEVAL_OVERRIDE_PATH"] = str(options.folder / "HumanEvalPlus-v0.1.10.jsonl.gz")
     os.environ["MBPP_OVERRIDE_PATH"] = str(options.folder / "MbppPlus-v0.2.0.jsonl.gz")
-    paths = sorted((options.folder / "samples").glob("*.jsonl.gz"), key=lambda p: p.name.partition("-")[2])
+    paths = sorted((options.folder / "samples").glob("*.jsonl.gz"), key=lambda p: p.name.partition("-")[::-1])
     models = dict.fromkeys(path.name.partition("-")[2].removesuffix(".jsonl.gz") for path in paths)
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["WORKBENCH_CACHE"] = f"{scratch}/workbench"
