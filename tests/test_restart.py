@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browsing import DARK, KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
+from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -102,9 +102,6 @@ def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
     assert process_of(page) == process
     done = until(lambda: shown(page, "done"))
     page.screenshot(path=page.shots / "training_done.png")
-    page.evaluate(DARK)
-    page.wait_for_selector('body[data-jp-theme-light="false"]')
-    page.screenshot(path=page.shots / "training_done_dark.png")
     assert done["step"] == STEPS
     assert done["curve"] == 1
     assert "The model is in runs/mine/model" in done["outcome"]
