@@ -13,7 +13,6 @@ from browsing import CHROMIUM
 from execution import FOLDER, NOTEBOOKS, WIDGET, dashboards, execute
 
 ONE_MB = 1_000_000
-LESSONS = ("00_quickstart", "01_explore", "02_select", "03_pack", "04_finetune")
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/github/codetune-workbench/workbench/blob/v0.1.0/notebooks/{}.ipynb)"
@@ -43,8 +42,12 @@ def assert_fit_to_keep(notebook) -> None:
     assert not [output for output in outputs_of(notebook) if output.output_type == "error"]
 
 
-def test_there_are_notebooks():
-    assert set(LESSONS) <= {path.stem for path in NOTEBOOKS}
+def test_readme_lists_each_notebook():
+    table = (FOLDER.parent / "README.md").read_text("utf-8")
+    assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        assert f"| [{path.stem}](notebooks/{path.name}) | " in table
+        assert table.count(BADGE.format(path.stem)) == 1
 
 
 @each_notebook

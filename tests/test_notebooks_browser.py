@@ -6,9 +6,10 @@ Screenshots are kept in the folder that the environment variable WORKBENCH_SCREE
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
 from browsing import ERRORS_OF_CELLS, jupyter, until
-from execution import NOTEBOOKS
+from execution import FOLDER, NOTEBOOKS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -17,9 +18,9 @@ RUN_ALL = """() => {
     window.ran = false;
     jupyterapp.commands.execute("notebook:run-all-cells").finally(() => { window.ran = true; });
 }"""
-NOT_RUN = """() => jupyterapp.shell.currentWidget.content.widgets
-    .filter((cell) => cell.model.type === "code" && cell.model.executionCount === null)
-    .map((cell) => cell.model.sharedModel.getSource())
+CODE_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
+    .filter((cell) => cell.model.type === "code")
+    .map((cell) => cell.model.toJSON())
 """
 # The notebook as wide as the page, and as high as its cells.
 SPREAD_OUT = """() => {
@@ -27,6 +28,12 @@ SPREAD_OUT = """() => {
     const cells = jupyterapp.shell.currentWidget.content;
     return cells.node.querySelector(".jp-WindowedPanel-inner, .jp-WindowedPanel-viewport").scrollHeight;
 }"""
+
+
+def kinds(cells: list[dict]) -> list[set[str]]:
+    """What each code cell shows, beside the text that it prints."""
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [{output["output_type"] for output in cell["outputs"]} - {"stream"} for cell in code]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
@@ -43,5 +50,8 @@ def test_notebook_runs_in_a_browser(name, tmp_path):
         page.wait_for_timeout(2000)  # figures take the new width
         page.screenshot(path=folder / f"{name}.png")
         assert errors == []
-        assert page.evaluate(NOT_RUN) == []
+        cells = page.evaluate(CODE_CELLS)
+        assert None not in [cell["execution_count"] for cell in cells]
+        committed = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+        assert kinds(cells) == kinds(committed.cells)
         assert page.complaints == []
