@@ -45,7 +45,7 @@ RUN_TO_TAGGED = """(tag) => {
     jupyterapp.commands.execute("notebook:run-all-above")
         .then(() => jupyterapp.commands.execute("notebook:run-cell"));
 }"""
-DARK = """() => jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"})"""
+DARK = """() => { jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"}); }"""
 ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
     .filter((output) => output.output_type === "error")

@@ -195,7 +195,8 @@ def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, mo
     packed, pack = [], packing.pack
     monkeypatch.setattr(packing, "pack", lambda *args, **more: packed.append(args) or pack(*args, **more))
     asyncio.run(_drag(dashboard, 50, 60, 70))
-    assert len(packed) == len(PACKINGS)  # once for all three
+    # The numbers need the chosen strategy's plan at each step, the preview all others' once.
+    assert [strategy for _, _, strategy in packed] == ["dynamic"] * 3 + ["pad"]
     monkeypatch.undo()
     assert_shows(dashboard, 0.7)
 
@@ -219,7 +220,7 @@ def test_a_wrong_ratio_is_refused(ds):
 
 
 def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
-    few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction"])
+    few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction", "response"])
     many = few.select(np.arange(IN_FULL + 2_000) % len(few))
     dashboard = wb.Workbench(many)
     assert len(dashboard.map.data[MAP_ALL].x) <= SVG_POINTS
@@ -250,12 +251,11 @@ def test_a_picked_point_opens_its_row(dashboard):
     row = int(dashboard.selection.indices[2])
     assert dashboard.inspector.row == row
     assert dashboard.tabs.get_title(dashboard.tabs.selected_index) == "Rows"
-    assert "kept" in dashboard.inspector.verdict.value
+    assert dashboard.inspector.verdict.value.startswith("<b>Kept")
     dashboard.ratio.value = 1  # what is open follows the selection
     dashboard.state.touch()
-    assert (row in dashboard.selection.indices) == (
-        "not kept" not in dashboard.inspector.verdict.value.lower()
-    )
+    kept = row in dashboard.selection.indices
+    assert kept == dashboard.inspector.verdict.value.startswith("<b>Kept")
 
 
 def test_what_is_previewed_is_what_is_trained(dashboard):

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from html import escape
 
 import ipywidgets as w
@@ -22,7 +23,7 @@ class CostPanel(w.HBox):
 
     `settings()` gives `model` and any settings of `finetune`. Where these were measured before, the
     prediction stands there without a click. Call `refresh` when the plan or the settings change; `tell` gets
-    each new prediction, and null where there is none.
+    what predicts the cost of a plan, whenever that is another one, and null where nothing does.
     """
 
     def __init__(
@@ -30,10 +31,11 @@ class CostPanel(w.HBox):
         plan: Callable[[], PackPlan | None],
         settings: Callable[[], dict],
         errors: ErrorPanel,
-        tell: Callable[[Cost | None], None] = lambda cost: None,
+        tell: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
     ):
         self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
         self._known: dict[str, Calibration | None] = {}
+        self._told: tuple[Calibration, dict] | None = None
         self._tasks: set[asyncio.Task] = set()  # a loop holds its tasks only weakly
         self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="22em"))
         self.button.on_click(errors.guard(self._measure))
@@ -59,14 +61,14 @@ class CostPanel(w.HBox):
     def _show(self) -> None:
         settings, known, plan = self._settings(), self._known.get(self._key()), self._plan()
         self.button.layout.display = "none" if known else ""
-        cost = None
+        counts = {name: settings[name] for name in _PREDICTED if name in settings}
         if known and plan is not None:
-            counts = {name: settings[name] for name in _PREDICTED if name in settings}
-            cost = known.predict(plan, **counts)
-            self._say(f"Training on this: {cost}")
+            self._say(f"Training on this: {known.predict(plan, **counts)}")
         else:
             self._say("measuring some steps ..." if self.button.disabled else "")
-        self._tell(cost)
+        if self._told != (told := known and (known, counts)):
+            self._told = told
+            self._tell(partial(known.predict, **counts) if known else None)
 
     def _say(self, text: str) -> None:
         self.line.value = f"<span>{escape(text)}</span>"

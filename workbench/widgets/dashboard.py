@@ -8,7 +8,6 @@ import ipywidgets as w
 from IPython.display import display
 
 from .. import progress
-from ..cost import Cost
 from ..errors import one_of
 from ..figures import to_svg
 from ..selection import Selection
@@ -110,7 +109,7 @@ class Workbench(w.VBox):
             batch_size=state.now.batch_size,
         )
         self.export = ExportPanel(lambda: self.selection, state.settings, self.errors)
-        self.cost = CostPanel(lambda: state.plan, self._training_settings, self.errors, self._tell_cost)
+        self.cost = CostPanel(lambda: state.plan, self._training_settings, self.errors, state.price)
         form = self.training.form
         for above, below in (
             (self.controls.packing, form.strategy),
@@ -127,10 +126,6 @@ class Workbench(w.VBox):
 
     def _training_settings(self) -> dict:
         return {"model": self.training.form.model.value, **self.training.settings()}
-
-    def _tell_cost(self, cost: Cost | None) -> None:
-        self.state.cost = cost
-        self.numbers.refresh()
 
     def _inspect(self, rows: list[int]) -> None:
         """Open the rows of points that were clicked or boxed."""

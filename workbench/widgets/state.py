@@ -103,8 +103,8 @@ class State:
         """Call `listener` with what takes a while, and with "" when it is done."""
         self._busy.append(listener)
 
-    def price(self, predict: Callable[[PackPlan], Cost]) -> None:
-        """From now on `predict` tells what training on a plan takes."""
+    def price(self, predict: Callable[[PackPlan], Cost] | None) -> None:
+        """From now on `predict` tells what training on a plan takes; null: nobody does."""
         self.predict = predict
         self._tell()
 
