@@ -33,6 +33,16 @@ def test_bars_are_as_high_as_their_numbers():
     assert tall["x"] + tall["width"] < short["x"]
 
 
+def test_two_pictures_on_a_page_hatch_by_patterns_of_their_own():
+    """A page takes the first pattern of a name, also one inside a picture that it does not show."""
+    figure = figures.packing_preview([wb.pack([4, 3, 5], max_length=6, strategy="pad", batch_size=3)])
+    found = [re.findall(r'id="(hatch\d+)"|url\(#(hatch\d+)\)', figures.to_svg(figure)) for _ in range(2)]
+    names = [{name for pair in each for name in pair if name} for each in found]
+    assert [len(each) for each in names] == [1, 1]
+    assert names[0] != names[1]
+    assert "hatch" not in figures.to_svg(figures.style(go.Figure(go.Bar(x=["a"], y=[1]))))
+
+
 def test_stacked_bars_stand_on_each_other():
     figure = go.Figure([go.Bar(x=[1], y=[4], width=1), go.Bar(x=[1], y=[2], width=1)])
     lower, upper = boxes(drawn(figures.style(figure).update_layout(barmode="stack")))

@@ -5,6 +5,7 @@ straight shapes, annotations, titles, linear and category axes, and a legend. No
 """
 
 from html import escape
+from itertools import count
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,10 +14,12 @@ from . import marks
 from .axes import Axis, axes_of, long_name
 from .look import KEPT, TEXT
 
+_HATCHED = "url(#hatch)"
 _HATCH = (
-    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+    '<defs><pattern id="hatch{}" width="6" height="6" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><rect width="1.6" height="6" fill="#BBBBBB"/></pattern></defs>'
 )
+_numbers = count()
 
 
 def to_svg(figure: go.Figure, width: int = 900, label: str | None = None) -> str:
@@ -27,15 +30,20 @@ def to_svg(figure: go.Figure, width: int = 900, label: str | None = None) -> str
     layout = figure.layout
     height = layout.height or 360
     title = marks.plain(layout.title.text or "")
-    parts = [_HATCH, marks.text(4, 22, layout.title.text or "", 16, "start")]
+    parts = [marks.text(4, 22, layout.title.text or "", 16, "start")]
     for name in sorted({(trace.xaxis or "x", trace.yaxis or "y") for trace in figure.data}):
         parts += _panel(figure, *name, width, height)
     parts += _annotations(figure, width, height)
     parts += _legend(figure, width, height)
+    drawn = "".join(parts)
+    if _HATCHED in drawn:
+        # A name of its own: a page takes the first pattern of a name, also one in a picture that is hidden.
+        number = next(_numbers)
+        drawn = _HATCH.format(number) + drawn.replace(_HATCHED, f"url(#hatch{number})")
     return (
         f'<svg role="img" aria-label="{escape(label or title, quote=True)}" viewBox="0 0 {width} {height}" '
         f'style="max-width:{width}px;width:100%;height:auto;font-family:system-ui,sans-serif" fill="{TEXT}">'
-        f"{''.join(parts)}</svg>"
+        f"{drawn}</svg>"
     )
 
 
@@ -123,7 +131,7 @@ def _is_number(value) -> bool:
 
 def _fills(trace: go.Bar) -> list[str]:
     if trace.marker.pattern.shape:
-        return ["url(#hatch)"] * len(trace.x)
+        return [_HATCHED] * len(trace.x)
     return [color or KEPT for color in _each(trace.marker.color, len(trace.x))]
 
 

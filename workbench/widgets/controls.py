@@ -43,8 +43,8 @@ class Controls(w.VBox):
         wrap = w.Layout(flex_flow="row wrap", align_items="center")
         super().__init__(
             [
-                w.HBox([self.ratio, self.ratio_field, self.unit, self.strategy, self.k], layout=wrap),
-                w.HBox([self.packing, self.max_length, self.batch_size, self.busy], layout=wrap),
+                w.HBox([self.ratio, self.ratio_field, self.unit, self.strategy], layout=wrap),
+                w.HBox([self.k, self.packing, self.max_length, self.batch_size, self.busy], layout=wrap),
             ]
         )
         self.add_class("workbench-controls")

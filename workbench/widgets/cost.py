@@ -37,7 +37,7 @@ class CostPanel(w.HBox):
         self._known: dict[str, Calibration | None] = {}
         self._told: tuple[Calibration, dict] | None = None
         self._tasks: set[asyncio.Task] = set()  # a loop holds its tasks only weakly
-        self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="22em"))
+        self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="auto"))
         self.button.on_click(errors.guard(self._measure))
         self.line = w.HTML()
         super().__init__([self.button, self.line], layout=w.Layout(flex_flow="row wrap"))

@@ -220,4 +220,5 @@ class Workbench(w.VBox):
 def _half(figure: w.Widget, name: str) -> w.Box:
     """A place that takes half of a wide page and all of a narrow one."""
     layout = w.Layout(flex="1 1 460px", min_width="0", overflow="hidden")
-    return w.Box([figure], layout=layout).add_class(f"workbench-{name}")
+    # A column: it gives the figure its own width, where a row would take the figure's.
+    return w.VBox([figure], layout=layout).add_class(f"workbench-{name}")
