@@ -1,11 +1,10 @@
 """What a selection keeps: bars of complexity, clusters and padding."""
 
-from html import escape
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..texts import for_hover
 from .look import ACCENT, KEPT, LEFT_OUT, style
 
 _FEWEST_BINS, _MOST_BINS = 20, 50
@@ -123,7 +122,7 @@ def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) ->
 
 def cluster_labels(labels: list[int], names: dict[int, str] | None) -> list[str]:
     """What a legend or an axis calls the clusters: the label and, where there are names, the name."""
-    return [f"{label} · {escape(names[label])}" if names else str(label) for label in labels]
+    return [f"{label} · {for_hover(names[label], 60)}" if names else str(label) for label in labels]
 
 
 def cluster_coverage(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> go.Figure:

@@ -32,7 +32,7 @@ def map_traces(
     called = dict(
         zip(np.unique(label).tolist(), cluster_labels(np.unique(label).tolist(), names), strict=True)
     )
-    texts = table["instruction"].map(lambda text: for_hover(text or "", _SHOWN))
+    texts = table["instruction"].fillna("").map(lambda text: for_hover(text, _SHOWN))
     label_and_text = pd.Series([called[of] for of in label.tolist()], texts.index, str) + "<br>" + texts
     looks = [_look(of) for of in label.tolist()]
     colors, symbols = (np.array([look[i] for look in looks], str) for i in (0, 1))

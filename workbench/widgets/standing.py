@@ -1,9 +1,9 @@
 """How a run stands, read from its folder at once, and said in words."""
 
 from dataclasses import dataclass
-from html import escape
 
 from ..errors import UserError
+from ..texts import escaped
 from ..training import Run, TrainingSettings
 
 _LINES = 30  # of the log
@@ -157,26 +157,26 @@ def about(now: Standing, folder: str) -> str:
     words = [now.model, settings.method, f"{samples:,} samples", f"{settings.strategy} packing"]
     words += [f"learning rate {settings.learning_rate:g}", f"batch {settings.batch_size}"]
     return (
-        f'<div style="line-height:1.5"><b>Run in {escape(folder)}</b><br>'
-        f'<span style="opacity:.75">{escape(" · ".join(words))}</span></div>'
+        f'<div style="line-height:1.5"><b>Run in {escaped(folder)}</b><br>'
+        f'<span style="opacity:.75">{escaped(" · ".join(words))}</span></div>'
     )
 
 
 def log(now: Standing) -> str:
     """HTML of the last lines of the log."""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4;margin:0"
-    return f'<pre style="{style}">{escape(now.log)}</pre>'
+    return f'<pre style="{style}">{escaped(now.log)}</pre>'
 
 
 def outcome(now: Standing, folder: str) -> str:
     """HTML of the cause of a failure with the next step, or of where the model is; else nothing."""
     if now.error:
         cause, _, log = now.error.partition("\n")
-        lines = f'<pre style="white-space:pre-wrap;margin:.4em 0 0">{escape(log)}</pre>' if log else ""
-        return _boxed("failed", 'role="alert"', escape(cause) + lines)
+        lines = f'<pre style="white-space:pre-wrap;margin:.4em 0 0">{escaped(log)}</pre>' if log else ""
+        return _boxed("failed", 'role="alert"', escaped(cause) + lines)
     if now.status == "done":
-        code = f"<code>{escape(f'wb.attach({folder!r})')}</code>"
-        where = f"The model is in {escape(folder)}/model."
+        code = f"<code>{escaped(f'wb.attach({folder!r})')}</code>"
+        where = f"The model is in {escaped(folder)}/model."
         return _boxed("done", "", f"{where} In a cell, {code} is this run, for wb.evaluate and wb.export.")
     return ""
 

@@ -1,10 +1,9 @@
 """What an evaluation's panel says, as HTML. Models and attackers wrote these texts: every one is escaped."""
 
-from html import escape
-
 import pandas as pd
 
 from ..evaluation import Comparison, EvalReport
+from ..texts import escaped
 
 # Told apart without colour.
 SIGNS = {"pass": "\u2713", "fail": "\u2717", "timeout": "\u2026", "error": "!", "blocked": "\u2298"}
@@ -39,8 +38,8 @@ def summary(report: EvalReport, against: EvalReport | None, compared: Comparison
     """Title, pass@1 with intervals, how two reports compare, and what to know beside the figures."""
     parts = [_scores(report)]
     if compared is not None:
-        parts += [_scores(against), f"<div>{escape(_sentence(compared))}</div>"]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes if note)
+        parts += [_scores(against), f"<div>{escaped(_sentence(compared))}</div>"]
+    notes = "".join(f"<li>{escaped(note)}</li>" for note in report.notes if note)
     parts.append(
         f'<details style="opacity:.8"><summary>versions and notes</summary><ul>{notes}</ul></details>'
     )
@@ -52,7 +51,7 @@ def _scores(report: EvalReport) -> str:
         f"{suite} <b>{of['pass@1']:.1%}</b> ({of['low']:.1%} to {of['high']:.1%}, {of['tasks']:.0f} tasks)"
         for suite, of in report.scores.iterrows()
     ]
-    name = escape(f"{report.model} on {report.benchmark}")
+    name = escaped(f"{report.model} on {report.benchmark}")
     return f"<div><b>{name}</b>: pass@1 {', '.join(told)}</div>"
 
 
@@ -66,10 +65,10 @@ def _sentence(compared: Comparison) -> str:
 def detail(task_id: str, prompt: str | None, found: dict[str, dict | None]) -> str:
     """A task: what was asked, and for each report (by name) the verdicts and the program."""
     asked = "the report does not hold it; give prompts={task_id: text}" if prompt is None else prompt
-    parts = [f'<h4 style="margin:0 0 .3em">{escape(task_id)}</h4>', _titled("Prompt", asked)]
+    parts = [f'<h4 style="margin:0 0 .3em">{escaped(task_id)}</h4>', _titled("Prompt", asked)]
     for name, row in found.items():
         if len(found) > 1:
-            parts.append(f'<h4 style="margin:.3em 0">{escape(name)}</h4>')
+            parts.append(f'<h4 style="margin:.3em 0">{escaped(name)}</h4>')
         parts.append("<p>no sample of this task</p>" if row is None else _judged(row))
     return f'<div role="region" aria-label="task" style="line-height:1.4">{"".join(parts)}</div>'
 
@@ -77,7 +76,7 @@ def detail(task_id: str, prompt: str | None, found: dict[str, dict | None]) -> s
 def _judged(row: dict) -> str:
     parts = []
     for suite, verdict in _found(row).items():
-        parts.append(f"<div>{suite}: <b>{SIGNS.get(verdict, '?')} {escape(verdict)}</b></div>")
+        parts.append(f"<div>{suite}: <b>{SIGNS.get(verdict, '?')} {escaped(verdict)}</b></div>")
         before = f"{suite}_" if f"{suite}_detail" in row else ""
         for title, column in (("why", "detail"), ("fails on input", "input")):
             if isinstance(said := row.get(before + column), str) and said:
@@ -87,7 +86,7 @@ def _judged(row: dict) -> str:
 
 
 def _titled(title: str, text: str) -> str:
-    return f'<div style="opacity:.75">{title}</div>' + _CODE.format(escape(_cut(text)))
+    return f'<div style="opacity:.75">{title}</div>' + _CODE.format(escaped(_cut(text)))
 
 
 def _cut(text: str) -> str:
