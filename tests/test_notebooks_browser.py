@@ -28,6 +28,11 @@ SPREAD_OUT = """() => {
     const cells = jupyterapp.shell.currentWidget.content;
     return cells.node.querySelector(".jp-WindowedPanel-inner, .jp-WindowedPanel-viewport").scrollHeight;
 }"""
+TO_TOP = """() => {
+    const cells = jupyterapp.shell.currentWidget.content;
+    cells.activeCellIndex = 0;
+    return cells.scrollToItem(0, "start");
+}"""
 
 
 def kinds(cells: list[dict]) -> list[set[str]]:
@@ -47,7 +52,8 @@ def test_notebook_runs_in_a_browser(name, tmp_path):
         height = page.evaluate(SPREAD_OUT)
         page.set_viewport_size({"width": 1280, "height": min(height + 120, 16_000)})
         until(lambda: page.locator(".js-plotly-plot .main-svg").count() or errors)
-        page.wait_for_timeout(2000)  # figures take the new width
+        page.evaluate(TO_TOP)
+        page.wait_for_timeout(3000)  # cells that were out of sight are drawn, figures take the new width
         page.screenshot(path=folder / f"{name}.png")
         assert errors == []
         cells = page.evaluate(CODE_CELLS)
