@@ -93,7 +93,7 @@ class Lab:
             page.wait_for_function(KERNEL_IS_IDLE)
             if dark:
                 page.evaluate(DARK)
-                page.wait_for_selector('body[data-jp-theme-light="false"]')
+                page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
             yield page
             browser.close()
 
