@@ -78,12 +78,12 @@ SHOWN = """() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => {
         typeset: area.querySelectorAll("mjx-container, .MathJax").length,
     };
 })"""
-# Where on the page the first point of the figure's first trace lies.
+# Where on the page the figure's first point lies.
 POINT = """(plot) => {
     plot.scrollIntoView({block: "center"});
     const {xaxis, yaxis} = plot._fullLayout;
     const box = plot.getBoundingClientRect();
-    const {x, y} = plot._fullData[0];
+    const {x, y} = plot._fullData.find((trace) => trace.mode === "markers" && trace.x?.[0] != null);
     return [box.x + xaxis._offset + xaxis.d2p(x[0]), box.y + yaxis._offset + yaxis.d2p(y[0])];
 }"""
 CLEAN = {"images": 0, "links": 0, "bold": 0, "scripts": 0, "typeset": 0}
