@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pytest
 from execution import FOLDER
 from huggingface_hub import constants
@@ -74,6 +75,17 @@ class Lab:
 
     address: str
     folder: Path
+
+    def write(self, name: str, *cells: str) -> None:
+        """Make notebook `name` of code cells."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+        # Without it a dialog asks for a kernel.
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
 
     @contextmanager
     def opened(self, name: str, *, dark: bool = False, flags: tuple[str, ...] = WEBGL, size=(1400, 1500)):

@@ -2,7 +2,6 @@
 
 import time
 
-import nbformat
 import pytest
 from browsing import NO_WEBGL, RUN_ALL, WEBGL, jupyter, no_error_in, until
 
@@ -31,14 +30,10 @@ SHOWN = """() => {
         narrower: [bars, map].map((plot) => plot.parentElement.clientWidth - plot._fullLayout.width),
     };
 }"""
-BUNDLED = "wb.Workbench(wb.first_look(), max_length=1024)"
-MANY = "ds = wb.first_look()\nwb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"
-
-
-def write_notebook(lab, name: str, code: str) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import workbench as wb\n{code}")])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, lab.folder / f"{name}.ipynb")
+BUNDLED = "import workbench as wb\nwb.Workbench(wb.first_look(), max_length=1024)"
+MANY = """import workbench as wb
+ds = wb.first_look()
+wb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +41,9 @@ def lab(tmp_path_factory):
     with jupyter(tmp_path_factory.mktemp("lab"), []) as lab:
         # One for each test: a kernel that has run before would have its old widgets restored meanwhile.
         for name in ("keys", "drag"):
-            write_notebook(lab, name, BUNDLED)
+            lab.write(name, BUNDLED)
         for name in ("many-on", "many-off"):
-            write_notebook(lab, name, MANY)
+            lab.write(name, MANY)
         yield lab
 
 

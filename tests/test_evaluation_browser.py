@@ -1,6 +1,5 @@
 """The panel of an evaluation in a real JupyterLab: keys lead through the tasks, and texts stay text."""
 
-import nbformat
 import pytest
 from browsing import RUN_ALL, jupyter, no_error_in, until
 
@@ -35,8 +34,7 @@ SHOWN = """() => ({
 @pytest.fixture
 def page(tmp_path):
     with jupyter(tmp_path, []) as lab:
-        cells = [nbformat.v4.new_code_cell(CODE)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / "panel.ipynb")
+        lab.write("panel", CODE)
         with lab.opened("panel") as page:
             yield page
 

@@ -3,10 +3,8 @@
 A texts' script would set `window.pwned`, its image or link would be an element, its mathematics be typeset.
 """
 
-import nbformat
 import pytest
 from browsing import RUN_ALL, jupyter, no_error_in, until
-from nbformat.v4 import new_code_cell, new_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -92,8 +90,7 @@ CLEAN = {"images": 0, "links": 0, "bold": 0, "scripts": 0, "typeset": 0}
 @pytest.fixture
 def lab(tmp_path):
     with jupyter(tmp_path, []) as lab:
-        cells = [new_code_cell(TABLE), *map(new_code_cell, CELLS.values())]
-        nbformat.write(new_notebook(cells=cells), lab.folder / "hostile.ipynb")
+        lab.write("hostile", TABLE, *CELLS.values())
         yield lab
 
 

@@ -6,7 +6,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-import nbformat
 import pytest
 from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
 
@@ -45,10 +44,7 @@ COMMAND = """(name) => { jupyterapp.commands.execute(name); }"""
 @pytest.fixture
 def page(tmp_path, toy_model_dir):
     with jupyter(tmp_path, []) as lab:
-        cell = nbformat.v4.new_code_cell(CELL.format(model=str(toy_model_dir("llama")), steps=STEPS))
-        python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        notebook = nbformat.v4.new_notebook(cells=[cell], metadata=python)
-        nbformat.write(notebook, lab.folder / "scratch.ipynb")
+        lab.write("scratch", CELL.format(model=str(toy_model_dir("llama")), steps=STEPS))
         with lab.opened("scratch", size=(1280, 900)) as page:
             page.run_folder = lab.folder / "runs" / "mine"
             page.shots = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
