@@ -99,4 +99,4 @@ def test_the_map_tells_that_it_was_fitted_on_a_sample():
 
     assert "fitted on 2 of 3 rows" in title({"rows": 3, "fitted_rows": 2})
     assert "fitted" not in title({"rows": 3, "fitted_rows": 3})
-    assert "numbers come from the embedding space" in title()
+    assert "distances are illustrative" in title()
