@@ -120,7 +120,7 @@ def test_a_hostile_table_is_text_wherever_it_is_shown(lab):
         inspector = found[1 + list(CELLS).index("inspector")]["text"]
         for words in ("<script>window.pwned=1</script>", "$$x^2$$", "&lt;i&gt;", "␛[31mred", "⟨U+202E⟩txt"):
             assert words in inspector
-        page.click("text=Show all of 1,000,")
+        page.locator("button:visible", has_text="Show all of 1,000,").first.click()
         everything = """() => Math.max(...[...document.querySelectorAll(".workbench-text pre")]
             .map((text) => text.textContent.length))"""
         until(lambda: page.evaluate(everything) > 1_000_000)
@@ -128,7 +128,7 @@ def test_a_hostile_table_is_text_wherever_it_is_shown(lab):
         assert "<script>window.pwned=1</script><img" in until(lambda: hover_text(page, plot))
         page.screenshot(path=str(lab.folder / "hostile.png"))
 
-        report = page.context.new_page()
+        report = page.context.browser.new_page()
         report.on("pageerror", lambda error: page.complaints.append(str(error)))
         report.goto((lab.folder / "report.html").as_uri())
         assert "<script>window.pwned=1</script>" in report.text_content("table")
