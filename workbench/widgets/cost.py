@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from html import escape
@@ -12,6 +12,7 @@ import ipywidgets as w
 from ..cost import Calibration, Cost, calibrate, stored
 from ..errors import UserError
 from ..packing import PackPlan
+from . import beside
 from .events import ErrorPanel
 
 _ASK = "Estimate time and memory (about 20 s)"
@@ -36,7 +37,6 @@ class CostPanel(w.HBox):
         self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
         self._known: dict[str, Calibration | None] = {}
         self._told: tuple[Calibration, dict] | None = None
-        self._tasks: set[asyncio.Task] = set()  # a loop holds its tasks only weakly
         self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="auto"))
         self.button.on_click(errors.guard(self._measure))
         self.line = w.HTML()
@@ -51,7 +51,7 @@ class CostPanel(w.HBox):
             self._show()
         else:
             self._known[key] = None
-            self._beside(self._look_up(key))
+            beside.start(self._look_up(key), self._errors)
 
     def _key(self) -> str:
         """The settings that are calibrated for, as JSON."""
@@ -76,28 +76,16 @@ class CostPanel(w.HBox):
     def _measure(self, button) -> None:
         self.button.disabled = True
         self._show()
-        self._beside(self._calibrate(self._key()))
-
-    def _beside(self, work: Coroutine) -> None:
-        """Do `work` while the notebook stays usable; where no event loop runs, as in a script, do it now."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            asyncio.run(work)
-            return
-        task = loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        beside.start(self._calibrate(self._key()), self._errors)
 
     async def _look_up(self, key: str) -> None:
         with suppress(UserError):  # settings that cannot be: the button, and the run, tell
             self._known[key] = await asyncio.to_thread(stored, **json.loads(key))
-        self._errors.guard(self._show, starts=False)()
+        self._show()
 
     async def _calibrate(self, key: str) -> None:
         try:
             self._known[key] = await asyncio.to_thread(calibrate, **json.loads(key))
-        except Exception as error:
-            self._errors.show(error)
-        self.button.disabled = False
-        self._errors.guard(self._show, starts=False)()
+        finally:
+            self.button.disabled = False
+            self._show()

@@ -98,7 +98,7 @@ class Workbench(w.VBox):
     def _build_panels(self, state: State) -> None:
         """What acts on the selection, a tab each, and what training on it would take."""
         self.packing = PackingPreview(state)
-        self.inspector = Inspector(state.ds, model=self._model, errors=self.errors)
+        self.inspector = Inspector(state.ds, model=self._model, errors=self.errors, selected=state.selection)
         self.training = TrainingPanel(
             lambda: self.selection,
             self.errors,

@@ -22,19 +22,25 @@ class Inspector(w.VBox):
     """Rows of `ds`, one at a time: `show(row)` opens one, `show_many(rows)` lists several to choose from.
 
     `ds` needs `instruction` and `response` alone; what other stages have added is shown where it is there.
-    `row` is the open one's number. Given a selection, it tells whether and why each row is kept, its rank,
-    and the nearest kept rows; that stays until another one is given. Previous and next walk through the list,
-    or else the table. What goes wrong is shown in `errors`, one's own unless given.
+    `row` is the open one's number. Given a selection of `ds` (`selected`, or later), it tells whether and
+    why each row is kept, its rank, and the nearest kept rows; that stays until another one is given. Previous
+    and next walk through the list, or else the table. What goes wrong is shown in `errors`, one's own unless
+    given.
     """
 
     def __init__(
-        self, ds: datasets.Dataset, *, model: str = "smollm2-135m", errors: ErrorPanel | None = None
+        self,
+        ds: datasets.Dataset,
+        *,
+        model: str = "smollm2-135m",
+        errors: ErrorPanel | None = None,
+        selected: Selection | None = None,
     ):
         tables.require(ds, ["instruction", "response"], "wb.load")
         if not len(ds):
             raise UserError("the dataset has no rows to look at.")
-        self.row, self.selection = -1, None
-        self._candidates = selection.candidates_of(ds)
+        self.row, self.selection = -1, selected
+        self._candidates = selected.candidates if selected else selection.candidates_of(ds)
         self.errors = errors or ErrorPanel()
         guard = self.errors.guard
         small = w.Layout(width="7em")

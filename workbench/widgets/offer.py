@@ -10,6 +10,7 @@ import ipywidgets as w
 import torch
 
 from .. import clustering, complexity, embedding, projection, tables
+from . import beside
 from .events import ErrorPanel
 
 _CHARACTERS = 3.5  # of code and English a token
@@ -64,14 +65,7 @@ class Offer(w.VBox):
 
     def _start(self, button) -> None:
         self.button.disabled = True
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # as in a script
-            for name in self.stages:
-                self._run(name)
-            self._done(self.ds)
-        else:
-            self.task = loop.create_task(self._errors.guard(self._in_background, starts=False)())
+        beside.start(self._in_background(), self._errors)
 
     async def _in_background(self) -> None:
         try:
