@@ -31,7 +31,12 @@ CHROMIUM = next(
     None,
 )
 # WebGL in software, for machines without a graphics card.
-WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+WEBGL = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-gpu-compositing",
+)
 NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
 
 KERNEL_IS_IDLE = """() => {
@@ -52,6 +57,17 @@ ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter((output) => output.output_type === "error")
     .map((output) => output.ename + ": " + output.evalue)
 """
+
+
+HEAR_KERNEL = """() => {
+    window.kernelErrors = [];
+    const hear = (_, { direction, msg }) => {
+        if (direction === "recv" && msg.header.msg_type === "error") {
+            window.kernelErrors.push(msg.content.ename + ": " + msg.content.evalue);
+        }
+    };
+    jupyterapp.shell.currentWidget.sessionContext.session.kernel.anyMessage.connect(hear);
+}"""
 
 
 def until(found):
@@ -99,14 +115,17 @@ class Lab:
             page.set_default_timeout(1000 * PATIENCE)
             page.complaints = []
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
+            page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
             page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
             page.wait_for_selector("#jupyterlab-splash", state="detached")
             page.wait_for_selector(".jp-Notebook .jp-Cell")
             page.wait_for_function(KERNEL_IS_IDLE)
+            page.evaluate(HEAR_KERNEL)
             if dark:
                 page.evaluate(DARK)
                 page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
             yield page
+            page.complaints += page.evaluate("window.kernelErrors")
             browser.close()
 
 

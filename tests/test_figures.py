@@ -112,4 +112,4 @@ def test_bins_hold_every_score(ifd):
     edges = figures.ifd_bins(ifd)
     assert (np.diff(edges) > 0).all()
     assert np.isclose(edges, 1.0).any()
-    assert figures.binned(ifd, edges).sum() == np.isfinite(ifd).sum()
+    assert sum(figures.binned(ifd, edges)) == np.isfinite(ifd).sum()

@@ -15,7 +15,7 @@ from .bars import (
     share_traces,
 )
 from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, SYMBOLS, style
-from .map import SVG_POINTS, coverage_map, density, legend_traces, map_title, map_traces
+from .map import SVG_POINTS, coverage_map, density, legend_traces, map_title, map_traces, points_kept
 from .pass_rates import VERDICTS, evaluation, flips, verdicts
 from .preview import packing_preview
 from .strategies import cluster_counts, comparison, overlap
@@ -56,6 +56,7 @@ __all__ = [
     "packing_preview",
     "padding_rates",
     "padding_trace",
+    "points_kept",
     "share_traces",
     "style",
     "to_svg",

@@ -21,17 +21,18 @@ def ifd_bins(ifd: np.ndarray) -> np.ndarray:
     return 1.0 + width * np.arange(np.floor((low - 1.0) / width), np.ceil((high - 1.0) / width) + 1)
 
 
-def binned(ifd: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def binned(ifd: np.ndarray, edges: np.ndarray) -> list[int]:
     """Rows in each bin; scores beyond the last edge count into the last bin."""
     scored = ifd[np.isfinite(ifd)]
-    return np.histogram(np.clip(scored, edges[0], edges[-1]), edges)[0]
+    return np.histogram(np.clip(scored, edges[0], edges[-1]), edges)[0].tolist()
 
 
 def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
     """Bars of the kept rows and, on top of them, of the others. ifd [n], kept [n] bool."""
+    # Lists: a page reports bars of arrays back as changed, on which FigureWidget fails (plotly.py #4160).
     edges = ifd_bins(ifd)
-    middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    shared = {"x": middles, "width": width}
+    middles, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
+    shared = {"x": middles.tolist(), "width": width}
     return [
         go.Bar(
             y=binned(ifd[some], edges),
@@ -109,7 +110,7 @@ def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) ->
     shares = (("of_all", "of all rows", LEFT_OUT, -0.38), ("of_kept", "of kept rows", KEPT, 0.02))
     return [
         go.Bar(
-            x=100 * clusters[column],
+            x=(100 * clusters[column]).tolist(),
             name=name,
             marker_color=color,
             offset=offset,

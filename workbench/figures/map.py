@@ -28,33 +28,35 @@ def map_traces(
     `table` has x, y, cluster and instruction; a point's `customdata` is the row in `table`'s index. Texts are
     escaped: plotly takes them for markup.
     """
-    label = table["cluster"].to_numpy()
-    called = dict(
-        zip(np.unique(label).tolist(), cluster_labels(np.unique(label).tolist(), names), strict=True)
+    faint = {"size": 6, "opacity": 0.4, "line": {"width": 0}}
+    return [_points(table, names, webgl, "all rows", faint), points_kept(table[kept], names, webgl)]
+
+
+def points_kept(
+    table: pd.DataFrame, names: dict[int, str] | None = None, webgl: bool = False
+) -> go.Scatter | go.Scattergl:
+    """The rows of `table` as `map_traces` draws kept ones."""
+    on_top = {"size": 9, "opacity": 1.0, "line": {"width": 1, "color": TEXT}}
+    return _points(table, names, webgl, "kept", on_top)
+
+
+def _points(table: pd.DataFrame, names: dict[int, str] | None, webgl: bool, name: str, marker: dict):
+    labels = table["cluster"].tolist()
+    present = sorted(set(labels))
+    called = dict(zip(present, cluster_labels(present, names), strict=True))
+    texts = [for_hover(text, _SHOWN) for text in table["instruction"].fillna("")]
+    looks = [_look(label) for label in labels]
+    return (go.Scattergl if webgl else go.Scatter)(
+        x=table["x"].to_numpy(),
+        y=table["y"].to_numpy(),
+        mode="markers",
+        name=name,
+        marker={"color": [look[0] for look in looks], "symbol": [look[1] for look in looks], **marker},
+        text=[f"{called[label]}<br>{text}" for label, text in zip(labels, texts, strict=True)],
+        customdata=table.index.to_numpy(),
+        hovertemplate="row %{customdata}, %{text}<extra></extra>",
+        showlegend=False,
     )
-    texts = table["instruction"].fillna("").map(lambda text: for_hover(text, _SHOWN))
-    label_and_text = pd.Series([called[of] for of in label.tolist()], texts.index, str) + "<br>" + texts
-    looks = [_look(of) for of in label.tolist()]
-    colors, symbols = (np.array([look[i] for look in looks], str) for i in (0, 1))
-    kind = go.Scattergl if webgl else go.Scatter
-
-    def trace(rows, name, **marker):
-        return kind(
-            x=table["x"].to_numpy()[rows],
-            y=table["y"].to_numpy()[rows],
-            mode="markers",
-            name=name,
-            marker={"color": colors[rows].tolist(), "symbol": symbols[rows].tolist(), **marker},
-            text=label_and_text.iloc[rows],
-            customdata=table.index.to_numpy()[rows],
-            hovertemplate="row %{customdata}, %{text}<extra></extra>",
-            showlegend=False,
-        )
-
-    return [
-        trace(np.arange(len(table)), "all rows", size=6, opacity=0.4, line={"width": 0}),
-        trace(np.flatnonzero(kept), "kept", size=9, opacity=1.0, line={"width": 1, "color": TEXT}),
-    ]
 
 
 def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:

@@ -76,12 +76,12 @@ class Bars:
         cut = ifd_cut(selection)
         with figure.batch_update():
             figure.data[HISTOGRAM_KEPT].y, figure.data[HISTOGRAM_LEFT].y = kept, left
-            figure.data[SHARES_KEPT].x = 100 * selection.report.clusters["of_kept"].to_numpy()
-            figure.layout.shapes[_CUT].update(figures.cut_shape(cut))
-            figure.layout.annotations[-1].update(figures.cut_note(cut))
+            figure.data[SHARES_KEPT].x = (100 * selection.report.clusters["of_kept"]).tolist()
+            _change(figure.layout.shapes[_CUT], figures.cut_shape(cut))
+            _change(figure.layout.annotations[-1], figures.cut_note(cut))
 
-    def _rows_in_bins(self, mask: np.ndarray) -> np.ndarray:
-        return np.bincount(self._bin[mask] + 1, minlength=len(self._edges))[1:]
+    def _rows_in_bins(self, mask: np.ndarray) -> list[int]:
+        return np.bincount(self._bin[mask] + 1, minlength=len(self._edges))[1:].tolist()
 
     def recluster(self) -> None:
         """Show other clusters."""
@@ -169,9 +169,8 @@ class Map:
 
     def update(self) -> None:
         """Show which points are kept."""
-        kept = figures.map_traces(
-            self._table, self._state.selection.mask[self.rows], self._state.names, self.webgl
-        )[1]
+        kept = self._table[self._state.selection.mask[self.rows]]
+        kept = figures.points_kept(kept, self._state.names, self.webgl)
         with self.figure.batch_update():
             shown = self.figure.data[MAP_KEPT]
             shown.x, shown.y, shown.text, shown.customdata = kept.x, kept.y, kept.text, kept.customdata
@@ -183,6 +182,13 @@ class Map:
         report = self._state.selection.report
         clusters = f"{len(report.clusters)} clusters"
         return f"Map of {report.n_rows:,} instructions in {clusters}, {report.n_kept:,} kept."
+
+
+def _change(shown, properties: dict) -> None:
+    """Set what differs: plotly takes milliseconds for each property, also for one that stays."""
+    for name, value in properties.items():
+        if shown[name] != value:
+            shown[name] = value
 
 
 class PackingPreview(w.VBox):
