@@ -59,11 +59,11 @@ ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
 """
 
 
+# What widgets do wrong in the kernel is in no cell.
 HEAR_KERNEL = """() => {
-    window.kernelErrors = [];
     const hear = (_, { direction, msg }) => {
         if (direction === "recv" && msg.header.msg_type === "error") {
-            window.kernelErrors.push(msg.content.ename + ": " + msg.content.evalue);
+            window.complain(msg.content.ename + ": " + msg.content.evalue);
         }
     };
     jupyterapp.shell.currentWidget.sessionContext.session.kernel.anyMessage.connect(hear);
@@ -105,7 +105,7 @@ class Lab:
 
     @contextmanager
     def opened(self, name: str, *, dark: bool = False, flags: tuple[str, ...] = WEBGL, size=(1400, 1500)):
-        """Notebook `name` in a browser, its kernel ready; `page.complaints` are the browser's."""
+        """Notebook `name` in a browser, its kernel ready; `page.complaints` are those of both."""
         playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
         with playwright.sync_playwright() as driver:
             browser = driver.chromium.launch(
@@ -116,6 +116,7 @@ class Lab:
             page.complaints = []
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
             page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
+            page.expose_function("complain", lambda said: page.complaints.append(said))
             page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
             page.wait_for_selector("#jupyterlab-splash", state="detached")
             page.wait_for_selector(".jp-Notebook .jp-Cell")
@@ -125,7 +126,6 @@ class Lab:
                 page.evaluate(DARK)
                 page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
             yield page
-            page.complaints += page.evaluate("window.kernelErrors")
             browser.close()
 
 

@@ -30,6 +30,11 @@ SHOWN = """() => {
         narrower: [bars, map].map((plot) => plot.parentElement.clientWidth - plot._fullLayout.width),
     };
 }"""
+# Points of all rows that lie in the box, by plotly's own account of it.
+BOXED = """() => {
+    const [, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");
+    return map._fullData.find((trace) => trace.name === "all rows").selectedpoints?.length ?? 0;
+}"""
 BUNDLED = "import workbench as wb\nwb.Workbench(wb.first_look(), max_length=1024)"
 MANY = """import workbench as wb
 ds = wb.first_look()
@@ -40,7 +45,7 @@ wb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"""
 def lab(tmp_path_factory):
     with jupyter(tmp_path_factory.mktemp("lab"), []) as lab:
         # One for each test: a kernel that has run before would have its old widgets restored meanwhile.
-        for name in ("keys", "drag"):
+        for name in ("keys", "drag", "box"):
             lab.write(name, BUNDLED)
         for name in ("many-on", "many-off"):
             lab.write(name, MANY)
@@ -106,6 +111,35 @@ def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab, tmp_path):
         assert f"{expected.coverage.tokens_kept:,}" in after["numbers"]
         assert after["errors"] == ""
         page.screenshot(path=tmp_path / "dark.png")
+        assert page.complaints == []
+
+
+def test_a_box_on_the_map_opens_its_rows(lab, tmp_path):
+    with lab.opened("box") as page:
+        shown_in(page)
+        map_ = page.locator(".workbench-map")
+        map_.scroll_into_view_if_needed()
+        map_.hover()
+        map_.locator('[data-title="Box Select"]').click()
+        area = map_.locator(".nsewdrag").first.bounding_box()
+        right, bottom = area["x"] + 0.75 * area["width"], area["y"] + 0.75 * area["height"]
+        page.mouse.move(right - 0.5 * area["width"], bottom - 0.5 * area["height"])
+        page.mouse.down()
+        page.mouse.move(right - 5, bottom - 5)
+        page.mouse.move(right, bottom)
+        page.mouse.up()
+        expected = until(lambda: page.evaluate(BOXED))
+        inspector = page.locator(".workbench-inspector")
+        until(lambda: f"{expected} rows" in inspector.inner_text())
+        assert 0 < expected < 344
+        lines = inspector.locator(".workbench-rows option")
+        assert lines.count() == expected
+        lines.nth(1).click()
+        row = lines.nth(1).inner_text().split()[0]
+        until(lambda: inspector.locator("input[type=number]").first.input_value() == row)
+        until(lambda: inspector.locator(".workbench-text").first.inner_text().strip())
+        page.screenshot(path=tmp_path / "box.png")
+        assert page.evaluate(SHOWN)["errors"] == ""
         assert page.complaints == []
 
 

@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from plotly.callbacks import Points
 
 import workbench as wb
 from workbench import packing, selection, tables
@@ -233,22 +232,21 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     assert sum(dashboard.bars.data[HISTOGRAM_KEPT].y) == len(kept)
 
 
-def test_picked_points_are_told_as_rows_of_the_table(dashboard):
-    picked = []
-    dashboard._map.on_pick(picked.append)
-    everything, kept = dashboard.map.data[MAP_ALL], dashboard.map.data[MAP_KEPT]
-    kept._dispatch_on_click(Points(point_inds=[2]), None)
-    assert picked == [[int(dashboard.selection.indices[2])]]
-    everything._dispatch_on_selection(Points(point_inds=[0, 5]), None)
-    assert picked[1] == [0, 5]
-    everything._dispatch_on_selection(Points(point_inds=[]), None)  # a click beside all points
-    assert len(picked) == 2
+def pick(dashboard, rows: list[int]) -> None:
+    """What the page sends when points are clicked or boxed."""
+    (fit,) = dashboard.fit
+    fit._handle_custom_msg({"rows": rows}, [])
+
+
+def test_picked_points_are_listed(dashboard):
+    pick(dashboard, [5, 0])
+    assert (dashboard.inspector.list.rows, dashboard.inspector.row) == ([0, 5], 0)
 
 
 def test_a_picked_point_opens_its_row(dashboard):
-    kept = dashboard.map.data[MAP_KEPT]
-    kept._dispatch_on_click(Points(point_inds=[2]), None)
-    row = int(dashboard.selection.indices[2])
+    row = int(dashboard.map.data[MAP_KEPT].customdata[2])
+    assert row == dashboard.selection.indices[2]
+    pick(dashboard, [row])
     assert dashboard.inspector.row == row
     assert dashboard.tabs.get_title(dashboard.tabs.selected_index) == "Rows"
     assert dashboard.inspector.verdict.value.startswith("<b>Kept")

@@ -119,7 +119,6 @@ class Workbench(w.VBox):
             w.link((above, "value"), (below, "value"))  # what is previewed is what is trained
         for control in (form.model, form.method, form.epochs, form.accumulation, form.checkpointing):
             control.observe(self.errors.guard(lambda change: self.cost.refresh()), "value")
-        self._map.on_pick(self.errors.guard(self._inspect))
         self.tabs = w.Tab([self.packing, self.inspector, self.training, self.export])
         for at, title in enumerate(_TABS):
             self.tabs.set_title(at, title)
@@ -138,6 +137,7 @@ class Workbench(w.VBox):
             return []
         fit = Fit()
         fit.observe(self.errors.guard(self._with_webgl, starts=False), "webgl")
+        fit.on_pick(self.errors.guard(self._inspect))
         self._label(fit)
         return [fit]
 

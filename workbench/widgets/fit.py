@@ -1,5 +1,7 @@
 """Figures on the page: as wide as the notebook, told to screen readers, or as plain pictures."""
 
+from collections.abc import Callable
+
 import anywidget
 import ipywidgets as w
 import plotly.graph_objects as go
@@ -36,6 +38,9 @@ class Fit(anywidget.AnyWidget):
     plotly draws a FigureWidget before it is on the page, 700 pixels wide, and looks again only when the
     window changes its size, which opening a side bar does not. `webgl` is whether the browser has it, null
     until known; `labels` maps CSS selectors inside the dashboard to what screen readers say there.
+
+    It also tells which rows are picked on the map: FigureWidget's own events take each other's place while
+    the kernel is busy, and a box drawn quickly would be lost to the hovering after it.
     """
 
     webgl = traitlets.Bool(None, allow_none=True).tag(sync=True)
@@ -61,12 +66,23 @@ class Fit(anywidget.AnyWidget):
             });
           }
         };
-        const drawn = () => { redraw(); label(); };
+        const tell = (event) => {
+          const rows = new Set((event?.points ?? []).map((point) => point.customdata));
+          if (rows.size) model.send({ rows: [...rows] });
+        };
+        const listen = () => {
+          const map = el.closest(".workbench-dashboard")?.querySelector(".workbench-map .js-plotly-plot");
+          if (!map?.on || map.tellsRows) return;
+          map.tellsRows = true;
+          map.on("plotly_selected", tell);
+          map.on("plotly_click", tell);
+        };
+        const drawn = () => { redraw(); label(); listen(); };
         const observer = new ResizeObserver(redraw);
         observer.observe(el);
         document.addEventListener("plotlywidget-after-render", drawn);
         model.on("change:labels", label);
-        setTimeout(label, 0);
+        setTimeout(() => { label(); listen(); }, 0);
         model.set("webgl", has_webgl());
         model.save_changes();
         return () => {
@@ -76,3 +92,7 @@ class Fit(anywidget.AnyWidget):
       },
     };
     """
+
+    def on_pick(self, listener: Callable[[list[int]], None]) -> None:
+        """Call `listener` with the rows of points that are clicked or selected with a box or lasso."""
+        self.on_msg(lambda widget, content, buffers: listener(content["rows"]))

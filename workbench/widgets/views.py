@@ -1,7 +1,5 @@
 """The dashboard's figures, and how they follow the state."""
 
-from collections.abc import Callable
-
 import ipywidgets as w
 import numpy as np
 import plotly.graph_objects as go
@@ -105,7 +103,7 @@ class Map:
     """
 
     def __init__(self, state: State, webgl: bool = False):
-        self._state, self._picked = state, None
+        self._state = state
         self.draw(webgl)
 
     def draw(self, webgl: bool) -> None:
@@ -148,24 +146,6 @@ class Map:
             shown.data = ()
             shown.add_traces(list(fresh.data))
             shown.layout.title.text = fresh.layout.title.text
-        self._listen()
-
-    def on_pick(self, listener: Callable[[list[int]], None]) -> None:
-        """Call `listener` with the rows of points that are clicked or selected with a box or lasso."""
-        self._picked = listener
-        self._listen()
-
-    def _listen(self) -> None:
-        if self._picked and isinstance(self.figure, go.FigureWidget):
-            everything, kept = self.figure.data[MAP_ALL], self.figure.data[MAP_KEPT]
-            everything.on_selection(self._pick)  # the kept are among them
-            everything.on_click(self._pick)
-            kept.on_click(self._pick)
-
-    def _pick(self, trace, points, how) -> None:
-        rows = [int(trace.customdata[i]) for i in points.point_inds]
-        if rows:
-            self._picked(rows)
 
     def update(self) -> None:
         """Show which points are kept."""
