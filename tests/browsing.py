@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -83,6 +84,12 @@ def no_error_in(page) -> bool:
     errors = page.evaluate(ERRORS_OF_CELLS)
     assert errors == []
     return True
+
+
+def keep(page, name: str) -> None:
+    """Keep a picture of `page` for people to look at, in the folder that WORKBENCH_SCREENSHOTS names."""
+    folder = os.environ.get("WORKBENCH_SCREENSHOTS") or Path(tempfile.gettempdir(), "workbench-screenshots")
+    page.screenshot(path=Path(folder, f"{name}.png"))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from browsing import NO_WEBGL, RUN_ALL, WEBGL, jupyter, no_error_in, until
+from browsing import NO_WEBGL, RUN_ALL, WEBGL, jupyter, keep, no_error_in, until
 
 import workbench as wb
 
@@ -71,14 +71,14 @@ def at_rest(page, before: dict) -> dict:
     return until(settled)
 
 
-def test_keys_on_the_slider_move_the_dashboard(lab, tmp_path):
+def test_keys_on_the_slider_move_the_dashboard(lab):
     with lab.opened("keys", size=(1280, 1500)) as page:
         before = shown_in(page)
         assert sum(before["histogram"]) == before["on_map"] > 0
         assert before["all_on_map"] == sum(before["histogram"]) + sum(before["left_out"])
         # Pixels; plotly begins with figures of 700, and they shall be as wide as their places.
         until(lambda: max(map(abs, page.evaluate(SHOWN)["narrower"])) < 40)
-        page.screenshot(path=tmp_path / "light.png")
+        keep(page, "dashboard_light")
 
         page.locator(".workbench-dashboard .noUi-handle").focus()
         for key in ("PageUp", "ArrowRight", "ArrowRight"):
@@ -99,7 +99,7 @@ def test_keys_on_the_slider_move_the_dashboard(lab, tmp_path):
         assert page.complaints == []
 
 
-def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab, tmp_path):
+def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab):
     with lab.opened("drag", dark=True, size=(1400, 1500)) as page:
         before = shown_in(page)
         page.locator(".workbench-dashboard .noUi-handle").focus()
@@ -110,11 +110,11 @@ def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab, tmp_path):
         assert after["percent"] == "70"
         assert f"{expected.coverage.tokens_kept:,}" in after["numbers"]
         assert after["errors"] == ""
-        page.screenshot(path=tmp_path / "dark.png")
+        keep(page, "dashboard_dark")
         assert page.complaints == []
 
 
-def test_a_box_on_the_map_opens_its_rows(lab, tmp_path):
+def test_a_box_on_the_map_opens_its_rows(lab):
     with lab.opened("box") as page:
         shown_in(page)
         map_ = page.locator(".workbench-map")
@@ -138,7 +138,7 @@ def test_a_box_on_the_map_opens_its_rows(lab, tmp_path):
         row = lines.nth(1).inner_text().split()[0]
         until(lambda: inspector.locator("input[type=number]").first.input_value() == row)
         until(lambda: inspector.locator(".workbench-text").first.inner_text().strip())
-        page.screenshot(path=tmp_path / "box.png")
+        keep(page, "dashboard_rows")
         assert page.evaluate(SHOWN)["errors"] == ""
         assert page.complaints == []
 
@@ -154,4 +154,5 @@ def test_many_rows_with_webgl_on_and_off(lab, name, flags, kind):
         until(lambda: points - 20 <= page.evaluate(SHOWN)["all_on_map"] <= points)
         assert sum(shown["histogram"]) + sum(shown["left_out"]) == 3_000  # numbers are of all rows
         assert shown["errors"] == ""
+        keep(page, f"dashboard_{name}")
         assert page.complaints == []

@@ -1,7 +1,7 @@
 """The panel of an evaluation in a real JupyterLab: keys lead through the tasks, and texts stay text."""
 
 import pytest
-from browsing import RUN_ALL, jupyter, no_error_in, until
+from browsing import RUN_ALL, jupyter, keep, no_error_in, until
 
 pytestmark = pytest.mark.browser
 
@@ -53,4 +53,5 @@ def test_keys_and_filters_lead_to_a_task_and_its_texts_stay_text(page):
     assert [line.split()[0] for line in shown["tasks"]] == ["T/3"]
     assert ATTACK in shown["text"]
     assert [shown[name] for name in ("attacked", "image", "errors")] == [False, False, ""]
+    keep(page, "evaluation")
     assert page.complaints == []

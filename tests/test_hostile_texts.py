@@ -4,7 +4,7 @@ A texts' script would set `window.pwned`, its image or link would be an element,
 """
 
 import pytest
-from browsing import RUN_ALL, jupyter, no_error_in, until
+from browsing import RUN_ALL, jupyter, keep, no_error_in, until
 
 pytestmark = pytest.mark.browser
 
@@ -126,7 +126,7 @@ def test_a_hostile_table_is_text_wherever_it_is_shown(lab):
         until(lambda: page.evaluate(everything) > 1_000_000)
         plot = page.query_selector_all(".workbench-dashboard .js-plotly-plot")[-1]
         assert "<script>window.pwned=1</script><img" in until(lambda: hover_text(page, plot))
-        page.screenshot(path=str(lab.folder / "hostile.png"))
+        keep(page, "hostile")
 
         report = page.context.browser.new_page()
         report.on("pageerror", lambda error: page.complaints.append(str(error)))

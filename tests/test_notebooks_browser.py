@@ -1,14 +1,8 @@
-"""Each notebook in a real JupyterLab and a real browser: Run All, and nothing complains.
-
-Screenshots are kept in the folder that the environment variable WORKBENCH_SCREENSHOTS names.
-"""
-
-import os
-from pathlib import Path
+"""Each notebook in a real JupyterLab and a real browser: Run All, and nothing complains."""
 
 import nbformat
 import pytest
-from browsing import ERRORS_OF_CELLS, jupyter, until
+from browsing import ERRORS_OF_CELLS, jupyter, keep, until
 from execution import FOLDER, NOTEBOOKS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
@@ -43,8 +37,6 @@ def kinds(cells: list[dict]) -> list[set[str]]:
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
 def test_notebook_runs_in_a_browser(name, tmp_path):
-    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
     with jupyter(tmp_path, [name]) as lab, lab.opened(name) as page:
         page.evaluate(RUN_ALL)
         page.wait_for_function("() => window.ran", timeout=MINUTES * 60_000)
@@ -54,7 +46,7 @@ def test_notebook_runs_in_a_browser(name, tmp_path):
         until(lambda: page.locator(".js-plotly-plot .main-svg").count() or errors)
         page.evaluate(TO_TOP)
         page.wait_for_timeout(3000)  # cells that were out of sight are drawn, figures take the new width
-        page.screenshot(path=folder / f"{name}.png")
+        keep(page, name)
         assert errors == []
         cells = page.evaluate(CODE_CELLS)
         assert None not in [cell["execution_count"] for cell in cells]

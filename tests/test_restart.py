@@ -1,13 +1,11 @@
 """A run that outlives its kernel, in a real JupyterLab: started, stopped, resumed and followed by clicks."""
 
 import json
-import os
 import re
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
+from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, keep, no_error_in, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -47,7 +45,6 @@ def page(tmp_path, toy_model_dir):
         lab.write("scratch", CELL.format(model=str(toy_model_dir("llama")), steps=STEPS))
         with lab.opened("scratch", size=(1280, 900)) as page:
             page.run_folder = lab.folder / "runs" / "mine"
-            page.shots = Path(os.environ.get("WORKBENCH_SCREENSHOTS", tmp_path))
             yield page
         with suppress(FileNotFoundError):
             (page.run_folder / "stop").touch()  # nothing goes on where the test failed
@@ -84,11 +81,11 @@ def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
     until(lambda: no_error_in(page) and shown(page, "running", 2))
     click(page, "Stop")
     stopped = until(lambda: shown(page, "stopped"))
-    page.screenshot(path=page.shots / "training_stopped.png")
+    keep(page, "training_stopped")
     click(page, "Resume")
     before = until(lambda: shown(page, "running", stopped["step"] + 2))
     process = process_of(page)
-    page.screenshot(path=page.shots / "training_running.png")
+    keep(page, "training_running")
 
     restart_kernel(page)
     page.evaluate(RUN_ALL)
@@ -97,7 +94,7 @@ def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
     assert before["step"] < again["step"] < STEPS  # it went on meanwhile, and goes on
     assert process_of(page) == process
     done = until(lambda: shown(page, "done"))
-    page.screenshot(path=page.shots / "training_done.png")
+    keep(page, "training_done")
     assert done["step"] == STEPS
     assert done["curve"] == 1
     assert "The model is in runs/mine/model" in done["outcome"]

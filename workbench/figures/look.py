@@ -25,6 +25,8 @@ def style(figure: go.Figure, height: int = 360) -> go.Figure:
         autosize=True,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": TEXT, "activecolor": KEPT},
+        newselection_line_color=TEXT,
     )
     figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID, showgrid=False, title_standoff=8)
     figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID, title_standoff=8)
