@@ -56,7 +56,7 @@ def level() -> Level:
             tried = Level(landlock, bubblewrap)
             try:
                 if _probe(_SOCKET, tried)[0] == "blocked" and (
-                    not landlock or _probe(_READ, tried)[:2] == ["out", -1]
+                    not landlock or _probe(_READ, tried)[:2] == ["out", "-1"]
                 ):
                     return tried
             except (SandboxError, OSError, ValueError) as error:
