@@ -5,20 +5,29 @@ import select
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .process import Level, spawn, spawned
 
 _NUMBER = struct.Struct("=i")
 
 
-def starter(at: Level) -> Callable:
+@contextmanager
+def starter(at: Level) -> Iterator[Callable]:
     """What starts a run at this level; in bubblewrap no fork, for each run has namespaces of its own."""
-    return spawn if at.bubblewrap else ForkServer().start
+    if at.bubblewrap:
+        yield spawn
+        return
+    server = ForkServer()
+    try:
+        yield server.start
+    finally:
+        server.close()
 
 
 class ForkServer:
-    """`start` begins a run; the run before it must have ended. The server ends with its caller."""
+    """`start` begins a run; the one before it must have ended. The server dies with its caller."""
 
     def __init__(self):
         self._process, self._control = None, None
@@ -29,6 +38,11 @@ class ForkServer:
             self._serve()
         fork = Fork(self._control)
         return fork, fork.pid
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._control.close()
+            self._process.wait()
 
     def _serve(self) -> None:
         self._control, there = socket.socketpair()

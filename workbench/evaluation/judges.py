@@ -17,6 +17,7 @@ from .process import SandboxError, cpu_seconds
 
 _CPU_SECONDS = 60.0  # that the judge itself, without what it judges, may spend on one request
 _LOOK_SECONDS = 0.5  # between two looks at the judge's CPU clock
+_END_SECONDS = 5.0  # that an idle judge is given to end
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -40,7 +41,7 @@ class Judges:
                 process.kill()
         self._pool.shutdown(cancel_futures=True)
         for process in self._started:
-            _end(process)
+            _end(process, 0 if exception else _END_SECONDS)
 
     def map(self, requests: Iterable[dict]) -> Iterator[dict]:
         """The answer to each request, in their order; {"failed": why} where the judge gave none."""
@@ -89,9 +90,12 @@ def _exchange(process: subprocess.Popen, request: bytes, most_seconds: float) ->
     return process.stdout.readline() or None
 
 
-def _end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
+def _end(process: subprocess.Popen, seconds: float = 0.0) -> None:
+    """Killed, if it does not end of its own accord within so many seconds."""
     with suppress(BrokenPipeError):
         process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    process.wait()
     process.stdout.close()

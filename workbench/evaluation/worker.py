@@ -10,6 +10,7 @@ import reprlib
 import resource
 import sys
 import zlib
+from collections.abc import Callable
 
 from ..store import Store
 from . import rules, sandbox
@@ -66,8 +67,8 @@ class _Expected:
 class Judge:
     """What the process is asked to do. Its answers are JSON-ready; those of reference solutions it stores."""
 
-    def __init__(self, at: Level):
-        self._at, self._start, self._store = at, starter(at), Store(ANSWERS)
+    def __init__(self, at: Level, start: Callable):
+        self._at, self._start, self._store = at, start, Store(ANSWERS)
 
     def judge(self, task: dict, key: str, code: str) -> dict:
         """The verdict on `code` by the reference answers stored under `key`, with the first input that it
@@ -144,23 +145,27 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     landlock, bubblewrap = (flag == "1" for flag in sys.argv[1:3])
+    at = Level(landlock, bubblewrap)  # found once, by the process that started this one
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, hard))
-    judge = Judge(Level(landlock, bubblewrap))  # found once, by the process that started this one
+    with starter(at) as start:
+        judge, answer = Judge(at, start), {"ready": True}
+        while True:
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+            if not (line := requests.readline()):
+                return
+            answer = _answer(judge, json.loads(line))
+
+
+def _answer(judge: Judge, request: dict) -> dict:
     work = {"judge": judge.judge, "reference": judge.reference, "sanitize": judge.sanitize}
-    answer = {"ready": True}
-    while True:
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
-        if not (line := requests.readline()):
-            return
-        request = json.loads(line)
-        try:
-            answer = work[request.pop("do")](**request)
-        except SandboxError as error:
-            answer = {"unconfined": str(error)}
-        except Exception as error:  # of memory, mostly: a verdict on this request, and on no other
-            answer = {"failed": f"the judge could not judge it ({type(error).__name__}: {error})"}
+    try:
+        return work[request.pop("do")](**request)
+    except SandboxError as error:
+        return {"unconfined": str(error)}
+    except Exception as error:  # of memory, mostly: a verdict on this request, and on no other
+        return {"failed": f"the judge could not judge it ({type(error).__name__}: {error})"}
 
 
 if __name__ == "__main__":

@@ -27,18 +27,17 @@ def main() -> None:
     for name in _IMPORTS.split():
         importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy every page that holds objects
-    pid = None
-    while pipes := socket.recv_fds(control, 1, 2)[1]:
-        if pid:
-            os.waitpid(pid, 0)  # only now: until here the caller can kill by this number no other process
-        pid = os.fork()
-        if not pid:
+    pipes = socket.recv_fds(control, 1, 2)[1]
+    while pipes:
+        if not (pid := os.fork()):
             _run(control, *pipes)
         for pipe in pipes:
             os.close(pipe)
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         exited = ended.si_code == os.CLD_EXITED
         control.send(_NUMBER.pack(ended.si_status if exited else -ended.si_status))
+        pipes = socket.recv_fds(control, 1, 2)[1]
+        os.waitpid(pid, 0)  # only now: until here the caller's kill could meet no other process of that id
 
 
 def _run(control: socket.socket, job: int, results: int) -> None:
