@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class Judges:
     def map(self, requests: Iterable[dict]) -> Iterator[dict]:
         """The answer to each request, in their order; {"failed": why} where the judge gave none."""
         return self._pool.map(self._ask, requests)
+
+    def ask(self, request: dict) -> Future:
+        """The same for one request, later."""
+        return self._pool.submit(self._ask, request)
 
     def _ask(self, request: dict) -> dict:
         process = getattr(self._own, "process", None) or self._start()

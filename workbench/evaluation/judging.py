@@ -1,5 +1,6 @@
 """Solutions -> verdicts on both suites of a benchmark, compared with what the reference solutions give."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import pandas as pd
@@ -32,28 +33,23 @@ def judge_samples(
     with Judges(workers) as judges:
         codes = [sample.code for sample in samples]
         changed = _sanitized(benchmark, samples, judges) if sanitize else codes
-        known = references(benchmark, {sample.task_id for sample in samples}, judges)
-        wanted = {
-            (sample.task_id, suite, code): None
-            for sample, code in zip(samples, changed, strict=True)
-            for suite in SUITES
-        }
-        requests = [
-            {
-                "do": "judge",
-                "task": told(benchmark, task_id),
-                "key": known[task_id, suite]["key"],
-                "code": code,
-            }
-            for task_id, suite, code in wanted
-        ]
-        with progress.bar(len(requests), "judge", unit="suite") as bar:
-            for key, answer in zip(wanted, judges.map(requests), strict=True):
-                wanted[key] = answer
+        codes_of = defaultdict(dict)  # task_id -> its different codes, in order
+        for sample, code in zip(samples, changed, strict=True):
+            codes_of[sample.task_id][code] = None
+        known, asked = {}, {}
+        # While one judge computes a long reference, the other judges what is known.
+        for place, known[place] in references(benchmark, list(codes_of), judges):
+            task_id, _ = place
+            about_it = {"do": "judge", "task": told(benchmark, task_id), "key": known[place]["key"]}
+            asked |= {(*place, code): judges.ask(about_it | {"code": code}) for code in codes_of[task_id]}
+        answers = {}
+        with progress.bar(len(asked), "judge", unit="suite") as bar:
+            for key, answer in asked.items():
+                answers[key] = answer.result()
                 bar.update(1)
     return Judged(
-        _table(benchmark, samples, changed, wanted, known),
-        _defects(wanted, known),
+        _table(benchmark, samples, changed, answers, known),
+        _defects(answers, known),
         sum(old != new for old, new in zip(codes, changed, strict=True)),
         sum(bool(old.strip()) and not new.strip() for old, new in zip(codes, changed, strict=True)),
     )

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Iterator
 
 from .. import progress
 from ..store import Store, digest
@@ -24,26 +25,27 @@ def told(benchmark: Benchmark, task_id: str) -> dict:
     return {"dataset": benchmark.dataset, "entry_point": task["entry_point"], "atol": task["atol"]}
 
 
-def references(benchmark: Benchmark, task_ids: set[str], judges: Judges) -> dict[tuple[str, str], dict]:
-    """(task_id, suite) -> where its reference answers are stored ("key") and whether all inputs have one;
-    computed once for a task, an EvalPlus and a Python."""
+def references(
+    benchmark: Benchmark, task_ids: list[str], judges: Judges
+) -> Iterator[tuple[tuple[str, str], dict]]:
+    """For each (task_id, suite), where its reference answers are stored ("key") and whether all inputs have
+    one, as soon as that is known; computed once for a task, an EvalPlus and a Python."""
     made_by = [evalplus_home.VERSION, platform.python_version(), "wire 4"]
     keys = {
-        (name, suite): digest(made_by, suite, benchmark.tasks[name])
-        for name in sorted(task_ids)
-        for suite in SUITES
+        (name, suite): digest(made_by, suite, benchmark.tasks[name]) for name in task_ids for suite in SUITES
     }
     stored = Store(ANSWERS).get(map(about, keys.values()))
-    known = {place: json.loads(stored[about(key)]) for place, key in keys.items() if about(key) in stored}
-    absent = [place for place in keys if place not in known]
-    requests = [_reference(benchmark, *place, keys[place]) for place in absent]
+    absent = [place for place, key in keys.items() if about(key) not in stored]
+    answers = judges.map([_reference(benchmark, *place, keys[place]) for place in absent])
+    for place, key in keys.items():
+        if about(key) in stored:
+            yield place, json.loads(stored[about(key)]) | {"key": key}
     with progress.bar(len(absent), "reference answers", unit="suite") as bar:
-        for place, answer in zip(absent, judges.map(requests), strict=True):
+        for place, answer in zip(absent, answers, strict=True):
             if "failed" in answer:
                 raise RuntimeError(f"no reference answers for {place[0]}: {answer['failed']}")
-            known[place] = answer
+            yield place, answer | {"key": keys[place]}
             bar.update(1)
-    return {place: summary | {"key": keys[place]} for place, summary in known.items()}
 
 
 def _reference(benchmark: Benchmark, task_id: str, suite: str, key: str) -> dict:
