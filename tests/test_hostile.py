@@ -170,7 +170,7 @@ def _is_ours(process: psutil.Process) -> bool:
         place = process.environ().get("PYTHONPATH", "") if "workbench.evaluation" in command else command
     except psutil.Error:
         return False
-    running = "inside/child.py" in command or "workbench.evaluation.worker" in command
+    running = "evaluation/inside/" in command or "workbench.evaluation.worker" in command
     return running and str(Path(sandbox.__file__).parents[2]) in place
 
 

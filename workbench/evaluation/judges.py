@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from .process import SandboxError, cpu_seconds
 
 _CPU_SECONDS = 60.0  # that the judge itself, without what it judges, may spend on one request
 _LOOK_SECONDS = 0.5  # between two looks at the judge's CPU clock
+_END_SECONDS = 5.0  # that an idle judge is given to end
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -40,11 +41,15 @@ class Judges:
                 process.kill()
         self._pool.shutdown(cancel_futures=True)
         for process in self._started:
-            _end(process)
+            _end(process, 0 if exception else _END_SECONDS)
 
     def map(self, requests: Iterable[dict]) -> Iterator[dict]:
         """The answer to each request, in their order; {"failed": why} where the judge gave none."""
         return self._pool.map(self._ask, requests)
+
+    def ask(self, request: dict) -> Future:
+        """The same for one request, later."""
+        return self._pool.submit(self._ask, request)
 
     def _ask(self, request: dict) -> dict:
         process = getattr(self._own, "process", None) or self._start()
@@ -89,9 +94,12 @@ def _exchange(process: subprocess.Popen, request: bytes, most_seconds: float) ->
     return process.stdout.readline() or None
 
 
-def _end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
+def _end(process: subprocess.Popen, seconds: float = 0.0) -> None:
+    """Killed, if it does not end of its own accord within so many seconds."""
     with suppress(BrokenPipeError):
         process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    process.wait()
     process.stdout.close()

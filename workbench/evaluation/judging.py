@@ -1,20 +1,16 @@
 """Solutions -> verdicts on both suites of a benchmark, compared with what the reference solutions give."""
 
-import json
-import platform
+from collections import defaultdict
 from dataclasses import dataclass
 
 import pandas as pd
 
 from .. import progress
-from ..store import Store, digest
-from . import evalplus_home
 from .benchmarks import Benchmark
 from .judges import Judges
+from .references import SUITES, references, told
 from .samples import Sample, writable
 from .sandbox import ERROR, PASS
-
-SUITES = ("base", "plus")
 
 
 @dataclass(frozen=True)
@@ -37,67 +33,26 @@ def judge_samples(
     with Judges(workers) as judges:
         codes = [sample.code for sample in samples]
         changed = _sanitized(benchmark, samples, judges) if sanitize else codes
-        known = _references(benchmark, {sample.task_id for sample in samples}, judges)
-        wanted = {
-            (sample.task_id, suite, code): None
-            for sample, code in zip(samples, changed, strict=True)
-            for suite in SUITES
-        }
-        requests = [
-            {
-                "do": "judge",
-                "task": _task(benchmark, task_id),
-                "key": known[task_id, suite]["key"],
-                "code": code,
-            }
-            for task_id, suite, code in wanted
-        ]
-        with progress.bar(len(requests), "judge", unit="suite") as bar:
-            for key, answer in zip(wanted, judges.map(requests), strict=True):
-                wanted[key] = answer
+        codes_of = defaultdict(dict)  # task_id -> its different codes, in order
+        for sample, code in zip(samples, changed, strict=True):
+            codes_of[sample.task_id][code] = None
+        known, asked = {}, {}
+        # While one judge computes a long reference, the other judges what is known.
+        for place, known[place] in references(benchmark, list(codes_of), judges):
+            task_id, _ = place
+            about_it = {"do": "judge", "task": told(benchmark, task_id), "key": known[place]["key"]}
+            asked |= {(*place, code): judges.ask(about_it | {"code": code}) for code in codes_of[task_id]}
+        answers = {}
+        with progress.bar(len(asked), "judge", unit="suite") as bar:
+            for key, answer in asked.items():
+                answers[key] = answer.result()
                 bar.update(1)
     return Judged(
-        _table(benchmark, samples, changed, wanted, known),
-        _defects(wanted, known),
+        _table(benchmark, samples, changed, answers, known),
+        _defects(answers, known),
         sum(old != new for old, new in zip(codes, changed, strict=True)),
         sum(bool(old.strip()) and not new.strip() for old, new in zip(codes, changed, strict=True)),
     )
-
-
-def _task(benchmark: Benchmark, task_id: str) -> dict:
-    task = benchmark.tasks[task_id]
-    return {"dataset": benchmark.dataset, "entry_point": task["entry_point"], "atol": task["atol"]}
-
-
-def _references(benchmark: Benchmark, task_ids: set[str], judges: Judges) -> dict[tuple[str, str], dict]:
-    """(task_id, suite) -> where its reference answers are stored ("key") and whether all inputs have one;
-    computed once for a task, an EvalPlus and a Python."""
-    store = Store("reference summaries")
-    made_by = [evalplus_home.VERSION, platform.python_version(), "wire 3"]
-    keys = {
-        (name, suite): digest(made_by, suite, benchmark.tasks[name])
-        for name in sorted(task_ids)
-        for suite in SUITES
-    }
-    stored = store.get(keys.values())
-    known = {place: json.loads(stored[key]) for place, key in keys.items() if key in stored}
-    absent = [place for place in keys if place not in known]
-    requests = [_reference(benchmark, *place, keys[place]) for place in absent]
-    with progress.bar(len(absent), "reference answers", unit="suite") as bar:
-        for place, answer in zip(absent, judges.map(requests), strict=True):
-            if "failed" in answer:
-                raise RuntimeError(f"no reference answers for {place[0]}: {answer['failed']}")
-            store.put({keys[place]: json.dumps(answer).encode()})
-            known[place] = answer
-            bar.update(1)
-    return {place: summary | {"key": keys[place]} for place, summary in known.items()}
-
-
-def _reference(benchmark: Benchmark, task_id: str, suite: str, key: str) -> dict:
-    task = benchmark.tasks[task_id]
-    solution = task["prompt"] + task["canonical_solution"]
-    told = _task(benchmark, task_id) | {"task_id": task_id, "solution": solution}
-    return {"do": "reference", "task": told, "inputs": task[f"{suite}_input"], "key": key}
 
 
 def _sanitized(benchmark: Benchmark, samples: list[Sample], judges: Judges) -> list[str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,7 @@ _READ_BYTES = 2**16
 _WALL, _WALL_IN_ALL = 10, 4
 _LOOK_SECONDS = 0.02  # between two looks at the process's CPU clock
 _INSIDE = Path(__file__).parent / "inside"
-_PYTHON = ("-s", "-S", "-B", str(_INSIDE / "child.py"))
+_PYTHON = ("-s", "-S", "-B")
 # The order of a set of strings follows the hash seed: a verdict must not.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 
@@ -50,13 +51,13 @@ class Process:
     """One confined run. `next()` is what it says next; leaving the context kills it.
 
     `inputs` is a JSON list of argument lists on the wire; `total_seconds` the CPU time that the whole run may
-    take, and `_WALL_IN_ALL` times that by the clock.
+    take, and `_WALL_IN_ALL` times that by the clock. `start` makes the process (`spawn`, or `forks.starter`).
     """
 
-    def __init__(self, code, entry_point=None, inputs="[]", total_seconds=60.0, *, at: Level):
+    def __init__(self, code, entry_point=None, inputs="[]", total_seconds=60.0, *, at: Level, start=None):
         self._total = total_seconds
         self._lines, self._rest, self._ended = [], bytearray(), False
-        self._process, self._pid = _start(at)
+        self._process, self._pid = (start or spawn)(at)
         self._pipe = self._process.stdout.fileno()
         self._started = self._line_wall = time.monotonic()
         self._line_cpu = 0.0
@@ -156,21 +157,32 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def _start(at: Level) -> tuple[subprocess.Popen, int]:
-    """The process, and the number under which this one sees the Python in it."""
-    python = getattr(sys, "_base_executable", None) or sys.executable
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    common = {"cwd": "/", "env": _ENVIRONMENT, "start_new_session": True, "bufsize": 0, **streams}
+def spawn(at: Level) -> tuple[subprocess.Popen, int]:
+    """A process that waits for its job, and the number under which this one sees the Python in it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     if not at.bubblewrap:
-        process = subprocess.Popen([python, *_PYTHON], **common)
+        process = spawned("child.py", **pipes)
         return process, process.pid
     read, write = os.pipe()
-    wrapper = [*_bubblewrap(python), "--info-fd", str(write), python, *_PYTHON]
-    process = subprocess.Popen(wrapper, pass_fds=[write], **common)
+    wrapper = [*_bubblewrap(_python()), "--info-fd", str(write)]
+    process = spawned("child.py", wrapper=wrapper, pass_fds=[write], **pipes)
     os.close(write)
     with os.fdopen(read, "rb") as info:
         told = info.read()
     return process, json.loads(told)["child-pid"] if told else process.pid
+
+
+def spawned(script: str, *arguments: str, wrapper: Sequence[str] = (), **more) -> subprocess.Popen:
+    """A Python without site-packages, environment and standard streams that runs `script` of `inside`."""
+    null = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    return subprocess.Popen(
+        [*wrapper, _python(), *_PYTHON, str(_INSIDE / script), *arguments],
+        **{"cwd": "/", "env": _ENVIRONMENT, "start_new_session": True, **null, **more},
+    )
+
+
+def _python() -> str:
+    return getattr(sys, "_base_executable", None) or sys.executable
 
 
 def _bubblewrap(python: str) -> list[str]:

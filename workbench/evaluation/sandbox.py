@@ -1,7 +1,9 @@
 """Run code that nobody has read, one fresh process for each run, and hear what it says.
 
 The process is a Python of its own without site-packages: an empty environment, no standard streams, no open
-file but the pipe it answers on. Before it runs anything it gives up, for good (`inside/confine.py`):
+file but the pipe it answers on. A judge of many forks it, outside bubblewrap, from a Python that has imported
+and run nothing else (`forks`): forks share where things lie in memory, and nothing that a run leaves. Before
+it runs anything it gives up, for good (`inside/confine.py`):
 
 - limits: 4 GB of address space, CPU time, no byte written to a file, 64 descriptors, no core file;
 - seccomp: no network, no process or thread, no signal to others, no file opened for writing, made, renamed or
@@ -56,7 +58,7 @@ def level() -> Level:
             tried = Level(landlock, bubblewrap)
             try:
                 if _probe(_SOCKET, tried)[0] == "blocked" and (
-                    not landlock or _probe(_READ, tried)[:2] == ["out", -1]
+                    not landlock or _probe(_READ, tried)[:2] == ["out", "-1"]
                 ):
                     return tried
             except (SandboxError, OSError, ValueError) as error:

@@ -10,14 +10,16 @@ import reprlib
 import resource
 import sys
 import zlib
+from collections.abc import Callable
 
 from ..store import Store
 from . import rules, sandbox
+from .forks import starter
 from .inside import wire
 from .process import Level, Process, SandboxError
+from .references import ANSWERS, about
 from .sandbox import PASS, Outcome, outcome_of
 
-ANSWERS = "reference answers"  # the kind under which they are stored
 _INPUT_CHARACTERS = 1000  # of a failing input that are kept
 MEMORY_BYTES = 2 * 2**30
 _LOAD_SECONDS = 10.0  # of CPU time, for what a solution does before it is called
@@ -44,7 +46,7 @@ class _Answers:
             self.outcome = outcome_of(said)
             raise _NoAnswer
         try:
-            self.last = wire.decode(said[1])
+            self.last = wire.decode(json.loads(said[1]))
         except Exception as error:
             self.outcome = Outcome(sandbox.ERROR, f"an answer that is none ({type(error).__name__})")
             raise
@@ -62,32 +64,62 @@ class _Expected:
         return rules.wanted(self.task["dataset"], self.task["entry_point"], value)
 
 
-def judge(at: Level, task: dict, key: str, code: str) -> dict:
-    """The verdict on `code` by the reference answers stored under `key`, with the first input that it fails
-    (null where it was never called) and whether EvalPlus would pass it."""
-    suite = json.loads(zlib.decompress(Store(ANSWERS).get([key])[key]))
-    limits = [max(rules.MIN_SECONDS, rules.FACTOR * seconds) for seconds in suite["seconds"]]
-    total = min(_MOST_SECONDS, sum(limits)) + 1
-    inputs = [wire.decode(data) for data in suite["inputs"]]
-    expected = _Expected(task, suite["expected"])
-    with _run(at, code, task, suite["inputs"], total) as process:
-        if (said := process.next(min(_LOAD_SECONDS, total))) != ["loaded"]:
-            return _verdict(outcome_of(said))
-        answers = _Answers(process, limits)
-        right, compatible = rules.check(
-            task["dataset"], task["entry_point"], inputs, expected, task["atol"], answers
+class Judge:
+    """What the process is asked to do. Its answers are JSON-ready; those of reference solutions it stores."""
+
+    def __init__(self, at: Level, start: Callable):
+        self._at, self._start, self._store = at, start, Store(ANSWERS)
+
+    def judge(self, task: dict, key: str, code: str) -> dict:
+        """The verdict on `code` by the reference answers stored under `key`, with the first input that it
+        fails (null where it was never called) and whether EvalPlus would pass it."""
+        suite = json.loads(zlib.decompress(self._store.get([key])[key]))
+        limits = [max(rules.MIN_SECONDS, rules.FACTOR * seconds) for seconds in suite["seconds"]]
+        total = min(_MOST_SECONDS, sum(limits)) + 1
+        inputs = [wire.decode(data) for data in suite["inputs"]]
+        expected = _Expected(task, suite["expected"])
+        with self._run(code, task, suite["inputs"], total) as process:
+            if (said := process.next(min(_LOAD_SECONDS, total))) != ["loaded"]:
+                return _verdict(outcome_of(said))
+            answers = _Answers(process, limits)
+            right, compatible = rules.check(
+                task["dataset"], task["entry_point"], inputs, expected, task["atol"], answers
+            )
+        if right:
+            return _verdict(Outcome(PASS), compatible=compatible)
+        place = answers.n - 1
+        gave = answers.outcome or Outcome(
+            sandbox.FAIL, f"gave {_short(answers.last)}, expected {_short(expected[place])}"
         )
-    if right:
-        return _verdict(Outcome(PASS), compatible=compatible)
-    place = answers.n - 1
-    gave = answers.outcome or Outcome(
-        sandbox.FAIL, f"gave {_short(answers.last)}, expected {_short(expected[place])}"
-    )
-    return _verdict(gave, ", ".join(map(repr, wire.decode(suite["inputs"][place]))))
+        return _verdict(gave, ", ".join(map(repr, wire.decode(suite["inputs"][place]))))
 
+    def reference(self, task: dict, inputs: list, key: str) -> dict:
+        """Store what the task's own solution gives for `inputs`, itself run in the sandbox: inputs and
+        answers on the wire and CPU seconds of each call. Returns how many it answers, and why not all, which
+        is stored too, under `about(key)`."""
+        typed = [wire.encode(list(row)) for row in rules.arguments(task["dataset"], task["task_id"], inputs)]
+        found, why = {"inputs": [], "expected": [], "seconds": []}, None
+        with self._run(task["solution"], task, typed, _REFERENCE_SECONDS) as process:
+            said = process.next(_REFERENCE_SECONDS)
+            for row in typed:
+                if said == ["loaded"] or said[0] in ("out", "raised"):
+                    said = process.next(_REFERENCE_SECONDS)
+                if said[0] == "out":
+                    found["inputs"].append(row)
+                    found["expected"].append(said[1])
+                    found["seconds"].append(said[2])
+                else:
+                    why = why or outcome_of(said).detail
+        summary = {"inputs": len(typed), "answered": len(found["inputs"]), "why": why}
+        answers = zlib.compress(json.dumps(found).encode(), 1)
+        self._store.put({key: answers, about(key): json.dumps(summary).encode()})
+        return summary
 
-def _run(at: Level, code: str, task: dict, inputs: list, seconds: float) -> Process:
-    return Process(code, task["entry_point"], json.dumps(inputs), seconds, at=at)
+    def sanitize(self, code: str, entry_point: str) -> dict:
+        return {"code": rules.sanitize(code, entry_point)}
+
+    def _run(self, code: str, task: dict, inputs: list, seconds: float) -> Process:
+        return Process(code, task["entry_point"], json.dumps(inputs), seconds, at=self._at, start=self._start)
 
 
 def _short(value) -> str:
@@ -108,30 +140,6 @@ def _verdict(outcome: Outcome, failing: str | None = None, compatible: bool = Fa
     }
 
 
-def reference(at: Level, task: dict, inputs: list, key: str) -> dict:
-    """Store what the task's own solution gives for `inputs`, itself run in the sandbox: inputs and answers on
-    the wire and CPU seconds of each call. Returns how many it answers, and why not all."""
-    typed = [wire.encode(list(row)) for row in rules.arguments(task["dataset"], task["task_id"], inputs)]
-    found, why = {"inputs": [], "expected": [], "seconds": []}, None
-    with _run(at, task["solution"], task, typed, _REFERENCE_SECONDS) as process:
-        said = process.next(_REFERENCE_SECONDS)
-        for row in typed:
-            if said == ["loaded"] or said[0] in ("out", "raised"):
-                said = process.next(_REFERENCE_SECONDS)
-            if said[0] == "out":
-                found["inputs"].append(row)
-                found["expected"].append(json.dumps(said[1]))
-                found["seconds"].append(said[2])
-            else:
-                why = why or outcome_of(said).detail
-    Store(ANSWERS).put({key: zlib.compress(json.dumps(found).encode(), 1)})
-    return {"inputs": len(typed), "answered": len(found["inputs"]), "why": why}
-
-
-def sanitize(at: Level, code: str, entry_point: str) -> dict:
-    return {"code": rules.sanitize(code, entry_point)}
-
-
 def main() -> None:
     """Requests on standard input, answers on what was standard output: nothing else may write there."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -140,20 +148,24 @@ def main() -> None:
     at = Level(landlock, bubblewrap)  # found once, by the process that started this one
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, hard))
-    work = {"judge": judge, "reference": reference, "sanitize": sanitize}
-    answer = {"ready": True}
-    while True:
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
-        if not (line := requests.readline()):
-            return
-        request = json.loads(line)
-        try:
-            answer = work[request.pop("do")](at, **request)
-        except SandboxError as error:
-            answer = {"unconfined": str(error)}
-        except Exception as error:  # of memory, mostly: a verdict on this request, and on no other
-            answer = {"failed": f"the judge could not judge it ({type(error).__name__}: {error})"}
+    with starter(at) as start:
+        judge, answer = Judge(at, start), {"ready": True}
+        while True:
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+            if not (line := requests.readline()):
+                return
+            answer = _answer(judge, json.loads(line))
+
+
+def _answer(judge: Judge, request: dict) -> dict:
+    work = {"judge": judge.judge, "reference": judge.reference, "sanitize": judge.sanitize}
+    try:
+        return work[request.pop("do")](**request)
+    except SandboxError as error:
+        return {"unconfined": str(error)}
+    except Exception as error:  # of memory, mostly: a verdict on this request, and on no other
+        return {"failed": f"the judge could not judge it ({type(error).__name__}: {error})"}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ The job (standard input, JSON): "code", "entry_point", "inputs" (a list of argum
 
     ["ready"]                     confined; from here on the program may write anything
     ["loaded"]                    the program ran to its end
-    ["out", value, seconds]       one line for each input in turn: what the function gave, and CPU time
+    ["out", text, seconds]        one line for each input in turn: what the function gave, on the wire and
+                                  as the text of its JSON (for who only keeps it), and CPU time
     ["raised", type, text]        the same for an exception; also instead of "loaded"
     ["blocked", what]             an attempt that the program did not survive
 
@@ -56,11 +57,15 @@ def main() -> None:
 
 def _teller(descriptor: int, write=os.write):
     def tell(event: list) -> None:
-        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        line = _written(event).encode() + b"\n"
         while line:
             line = line[write(descriptor, line) :]
 
     return tell
+
+
+def _written(value) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _watch(tell, readable: tuple[str, ...], end=os._exit, path_of=os.path):
@@ -110,7 +115,7 @@ def run(code: str, entry_point: str | None, inputs: list, tell) -> None:
     for data in inputs:
         start = time.process_time()
         try:
-            out = wire.encode(function(*wire.decode(data)))
+            out = _written(wire.encode(function(*wire.decode(data))))
         except BaseException as error:
             event = _raised(error)
         else:

@@ -29,13 +29,17 @@ def confine(limits: dict[str, int], readable: list[str], landlock: bool, filter_
     # Should memory run out, this process goes first, not the notebook.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
-    _check(_libc.prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0), "a signal at the caller's death")
+    die_with_parent()
     for name, limit in limits.items():
         _limit(getattr(resource, name), limit)
     _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if landlock:
         _restrict_files(readable)
     _filter_calls(bytes.fromhex(filter_hex))
+
+
+def die_with_parent() -> None:
+    _check(_libc.prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0), "a signal at the parent's death")
 
 
 def landlock_version() -> int:
