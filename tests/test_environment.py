@@ -29,6 +29,7 @@ COLAB = {
     "platformdirs": "4.11.3",
     "plotly": "5.24.1",
     "psutil": "5.9.5",
+    "pygments": "2.21.0",
     "pyyaml": "6.0.3",
     "scikit-learn": "1.6.1",
     "sentence-transformers": "5.7.0",

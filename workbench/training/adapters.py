@@ -1,6 +1,7 @@
 """The model that a run tunes: all of its weights, or low-rank adapters (LoRA) on frozen ones."""
 
 import warnings
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -65,5 +66,7 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     # peft reads a property that transformers is about to rename; nothing that a user could mend.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     adapted = get_peft_model(model, config)
+    # It leaves the embeddings as they are; without the hint peft asks the hub about them at each checkpoint.
+    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted

@@ -51,8 +51,8 @@ def wait() -> None:
         dist.barrier()
 
 
-def save(trainer, folder: Path, **options) -> None:
+def save(trainer, folder: Path) -> None:
     """Write the trained model, its shards put together, from the first process."""
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
-        trainer.model.save_pretrained(folder, state_dict=state, **options)
+        trainer.model.save_pretrained(folder, state_dict=state)

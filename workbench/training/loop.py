@@ -218,7 +218,7 @@ def train(
         trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
-    _save(trainer, ready.tokenizer, folder / "model", settings)
+    _save(trainer, ready.tokenizer, folder / "model")
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,
@@ -229,14 +229,12 @@ def train(
     }
 
 
-def _save(trainer, tokenizer, folder: Path, settings: TrainingSettings) -> None:
+def _save(trainer, tokenizer, folder: Path) -> None:
     """Write the result to `folder`, which never holds half of it."""
     fresh = folder.with_name(folder.name + ".new")
-    # An adapter never touches the embeddings here; without the hint peft asks the hub about them.
-    adapter_only = {"save_embedding_layers": False} if settings.method != "full" else {}
     try:
         with models.quiet():
-            distributed.save(trainer, fresh, **adapter_only)
+            distributed.save(trainer, fresh)
             if not trainer.is_world_process_zero():
                 return
             tokenizer.save_pretrained(fresh)
