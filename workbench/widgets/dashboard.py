@@ -22,7 +22,7 @@ from .numbers import Numbers
 from .offer import Offer, missing
 from .state import State
 from .training import TrainingPanel
-from .twin import Twin
+from .twin import Twin, view_of
 from .views import Bars, Map, PackingPreview
 
 _HALF = 620  # pixels of a figure as a picture
@@ -211,10 +211,9 @@ class Workbench(w.VBox):
             from google.colab import output
 
             output.enable_custom_widget_manager()
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         if progress.in_notebook():
             display(self.twin())
-        display({"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+        display(view_of(self), raw=True)
 
 
 def _half(figure: w.Widget, name: str) -> w.Box:

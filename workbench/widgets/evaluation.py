@@ -10,12 +10,13 @@ from ..errors import UserError
 from ..evaluation import EvalReport
 from . import verdicts
 from .events import ErrorPanel
+from .twin import WithHtml
 
 ALL, FLIPPED = "all", "flipped"
 _MONOSPACE = "<style>.workbench-tasks select {font-family: var(--jp-code-font-family, monospace)}</style>"
 
 
-class EvaluationPanel(w.VBox):
+class EvaluationPanel(WithHtml, w.VBox):
     """A list of the tasks of `report`, filtered by verdict, and beside it what is known of the chosen one.
 
     With `against`, a second report on the same tasks, the verdicts of both stand side by side, and the filter
@@ -65,10 +66,10 @@ class EvaluationPanel(w.VBox):
         beside = f" and {self.against!r}" if self.against is not None else ""
         return f"<EvaluationPanel of {self.report!r}{beside}>"
 
-    def _repr_mimebundle_(self, **asked) -> dict:
-        """Also what it shows now, for pages where no kernel runs."""
-        bundle = super()._repr_mimebundle_(**asked)
-        return bundle | {"text/html": self.summary.value + self.detail.value}
+    @property
+    def html(self) -> str:
+        """The summary and the open task."""
+        return self.summary.value + self.detail.value
 
     def _set_up(self) -> None:
         for control, callback in (

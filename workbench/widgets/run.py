@@ -11,11 +11,12 @@ from . import beside, standing
 from .curve import loss_chart
 from .events import ErrorPanel
 from .standing import Standing, look
+from .twin import WithHtml
 
 _EVERY = 0.5  # seconds between looks at the run
 
 
-class RunPanel(w.VBox):
+class RunPanel(WithHtml, w.VBox):
     """Progress of `run` (or of the run in that folder), its loss, its log, and buttons to stop and resume it.
 
     It holds nothing that is not in the run's folder: after a kernel's restart a new panel shows the same.
@@ -43,10 +44,6 @@ class RunPanel(w.VBox):
     def __repr__(self) -> str:
         """What is shown where no widgets are."""
         return f"<RunPanel of {self.run!r}>"
-
-    def _repr_mimebundle_(self, **asked) -> dict:
-        """Also what it shows now, for pages where no kernel runs."""
-        return super()._repr_mimebundle_(**asked) | {"text/html": self.html}
 
     @property
     def html(self) -> str:

@@ -17,9 +17,10 @@ from .events import ErrorPanel
 from .form import TrainingForm
 from .question import Question
 from .run import RunPanel
+from .twin import WithHtml
 
 
-class TrainingPanel(w.VBox):
+class TrainingPanel(WithHtml, w.VBox):
     """Settings on the left, and on the right the run in the chosen folder, also one from before a restart.
 
     `selected` is what Start trains on: a selection, or a function that gives one at the click. `settings` are
@@ -59,10 +60,10 @@ class TrainingPanel(w.VBox):
         """What is shown where no widgets are."""
         return f"<TrainingPanel of {self.run or 'no run yet'}>"
 
-    def _repr_mimebundle_(self, **asked) -> dict:
-        """Also the run, for pages where no kernel runs."""
-        html = self.shown.html if self.shown else escape(repr(self))
-        return super()._repr_mimebundle_(**asked) | {"text/html": html}
+    @property
+    def html(self) -> str:
+        """The run as it is now."""
+        return self.shown.html if self.shown else escape(repr(self))
 
     @property
     def run(self) -> Run | None:

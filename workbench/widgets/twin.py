@@ -1,4 +1,4 @@
-"""The dashboard where no widgets are: a picture that a live dashboard hides."""
+"""What stands where no widgets are: for the dashboard a picture that a live one hides, for panels HTML."""
 
 from dataclasses import dataclass
 
@@ -21,3 +21,19 @@ class Twin:
 
     def __repr__(self) -> str:
         return "<the dashboard as it was drawn>"
+
+
+class WithHtml:
+    """A widget that also leaves its `html` on the page, for where no kernel runs."""
+
+    html: str
+    _ipython_display_ = None  # with it, ipywidgets 7 would show the widget alone
+
+    def _repr_mimebundle_(self, **asked) -> dict:
+        return {**view_of(self), "text/html": self.html}
+
+
+def view_of(widget) -> dict:
+    """What a page needs to draw `widget`, and its text for where there is none."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"text/plain": repr(widget), "application/vnd.jupyter.widget-view+json": view}
