@@ -52,6 +52,13 @@ RUN_TO_TAGGED = """(tag) => {
     jupyterapp.commands.execute("notebook:run-all-above")
         .then(() => jupyterapp.commands.execute("notebook:run-cell"));
 }"""
+BADGE = {"content_type": "image/svg+xml", "body": '<svg xmlns="http://www.w3.org/2000/svg"/>'}
+# Warnings and the like, which notebooks show on red.
+STDERR_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
+    .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
+    .filter((output) => output.name === "stderr")
+    .map((output) => output.text)
+"""
 DARK = """() => { jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"}); }"""
 ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
@@ -123,6 +130,8 @@ class Lab:
             page.complaints = []
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
             page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
+            # What notebooks show of the network: no test reaches it.
+            page.route("**/colab-badge.svg", lambda route: route.fulfill(**BADGE))
             page.expose_function("complain", lambda said: page.complaints.append(said))
             page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
             page.wait_for_selector("#jupyterlab-splash", state="detached")

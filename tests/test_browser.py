@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from browsing import NO_WEBGL, RUN_ALL, WEBGL, jupyter, keep, no_error_in, until
+from browsing import NO_WEBGL, RUN_ALL, STDERR_OF_CELLS, WEBGL, jupyter, keep, no_error_in, until
 
 import workbench as wb
 
@@ -155,4 +155,5 @@ def test_many_rows_with_webgl_on_and_off(lab, name, flags, kind):
         assert sum(shown["histogram"]) + sum(shown["left_out"]) == 3_000  # numbers are of all rows
         assert shown["errors"] == ""
         keep(page, f"dashboard_{name}")
+        assert page.evaluate(STDERR_OF_CELLS) == []
         assert page.complaints == []

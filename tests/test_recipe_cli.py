@@ -188,7 +188,8 @@ class TestCommandLine:
             cli.main(["quickstart", *arguments])
 
     def test_an_interrupt_ends_with_130(self, monkeypatch, capsys):
-        monkeypatch.setattr(journey, "travel", lambda *_: signal.raise_signal(signal.SIGINT))
+        # As Python does on SIGINT, which shells have their background jobs ignore.
+        monkeypatch.setattr(journey, "travel", lambda *_: signal.default_int_handler(signal.SIGINT, None))
         with pytest.raises(SystemExit) as ended:
             cli.main(["quickstart"])
         assert ended.value.code == 130

@@ -1,6 +1,7 @@
 """The dashboard without a browser: its controls show what the method's functions say."""
 
 import asyncio
+import json
 import re
 
 import numpy as np
@@ -226,6 +227,8 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     dashboard.fit[0].webgl = True
     assert ON_MAP - 10 <= len(dashboard.map.data[MAP_ALL].x) <= ON_MAP
     assert "of 22,000 rows drawn over the density of all" in dashboard.map.layout.title.text
+    assert "<svg" in dashboard.twin().html
+    json.dumps([view.get_state() for view in (dashboard.map, dashboard.bars)], default=repr, allow_nan=False)
     kept = wb.select(many, 0.4).indices
     assert 0 < len(dashboard.map.data[MAP_KEPT].x) < len(kept)
     assert numbers_of(dashboard)["rows kept"] == f"{len(kept):,}"

@@ -67,7 +67,8 @@ def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:
     return go.Heatmap(
         x=(x_edges[:-1] + x_edges[1:]) / 2,
         y=(y_edges[:-1] + y_edges[1:]) / 2,
-        z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)), np.nan),
+        # null, not NaN: widgets speak JSON.
+        z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)), None).tolist(),
         colorscale=[[0, "rgba(136,136,136,0.10)"], [1, "rgba(136,136,136,0.65)"]],
         showscale=False,
         showlegend=False,
@@ -104,8 +105,10 @@ def coverage_map(
     figure = go.Figure(map_traces(table, kept, names, webgl))
     figure.add_traces(legend_traces(np.unique(table["cluster"]).tolist(), names))
     style(figure, height=520)
+    title = map_title(made)
     figure.update_layout(
-        title=map_title(made),
+        title=title,
+        margin_t=54 + 16 * title.count("<br>"),
         legend={"title_text": "", "x": 0, "y": -0.06, "yanchor": "top", "itemsizing": "constant"},
         legend_itemclick=False,
         legend_itemdoubleclick=False,
@@ -117,9 +120,7 @@ def coverage_map(
 
 def map_title(made: dict | None = None, note: str = "") -> str:
     """Title and, smaller, what to keep in mind."""
-    sampled = bool(made) and made["fitted_rows"] < made["rows"]
-    fitted = f" · layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows" if sampled else ""
-    return (
-        "Map of the instructions<br><sub>large: kept, small: all rows · distances are illustrative (UMAP)"
-        f"{fitted}{note}</sub>"
-    )
+    lines = ["large: kept, small: all rows · distances are illustrative (UMAP)", note]
+    if made and made["fitted_rows"] < made["rows"]:
+        lines.append(f"layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows")
+    return "Map of the instructions" + "".join(f"<br><sub>{line}</sub>" for line in lines if line)

@@ -157,15 +157,14 @@ def _points(trace, x: Axis, y: Axis) -> list[str]:
 
 def _cells(trace: go.Heatmap, x: Axis, y: Axis) -> list[str]:
     """A density: the more, the darker."""
-    most = np.nanmax(trace.z) or 1
+    z = np.array(trace.z, float)  # null becomes NaN
+    most = np.nanmax(z) or 1
     half_x, half_y = ((side[1] - side[0]) / 2 for side in (trace.x, trace.y))
     parts = []
-    for i, j in np.argwhere(np.isfinite(trace.z)).tolist():
+    for i, j in np.argwhere(np.isfinite(z)).tolist():
         sides = sorted((x(trace.x[j] - half_x), x(trace.x[j] + half_x)))
         ends = sorted((y(trace.y[i] - half_y), y(trace.y[i] + half_y)))
-        parts.append(
-            marks.rectangle((*sides, *ends), "#888888", "", round(0.1 + 0.55 * trace.z[i][j] / most, 2))
-        )
+        parts.append(marks.rectangle((*sides, *ends), "#888888", "", round(0.1 + 0.55 * z[i, j] / most, 2)))
     return parts
 
 

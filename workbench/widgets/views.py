@@ -127,11 +127,12 @@ class Map:
         sampled = len(self.rows) < n
         x, y = (tables.array(state.ds, name) for name in "xy") if sampled else (np.zeros(0), np.zeros(0))
         figure = go.Figure([figures.density(x, y), *points, *legend], drawn.layout)
-        note = f" · {len(self.rows):,} of {n:,} rows drawn over the density of all" if sampled else ""
+        note = f"{len(self.rows):,} of {n:,} rows drawn over the density of all" if sampled else ""
+        title = figures.map_title(tables.noted(state.given, "projection"), note)
         figure.update_layout(
             height=_HEIGHT,
-            title_text=figures.map_title(tables.noted(state.given, "projection"), note),
-            margin={"t": 64, "b": 120, "l": 20, "r": 10},
+            title_text=title,
+            margin={"t": 48 + 16 * title.count("<br>"), "b": 120, "l": 20, "r": 10},
             title_font_size=15,
             dragmode="pan",
         )
@@ -145,7 +146,7 @@ class Map:
         with shown.batch_update():
             shown.data = ()
             shown.add_traces(list(fresh.data))
-            shown.layout.title.text = fresh.layout.title.text
+            shown.layout.title.text, shown.layout.margin.t = fresh.layout.title.text, fresh.layout.margin.t
 
     def update(self) -> None:
         """Show which points are kept."""
