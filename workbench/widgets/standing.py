@@ -52,8 +52,8 @@ def look(run: Run) -> Standing:
     """How `run` stands now. Raises where its folder holds no run any more."""
     try:
         return Standing(
-            status=run.status,  # first: what is read after it is at least as new
-            active=run.active,
+            active=run.active,  # first: while it is, somebody looks again
+            status=run.status,  # next: what is read after it is at least as new
             stopping=run.stopping,
             detached=run.detached,
             model=run.model,
