@@ -8,6 +8,7 @@ import ipywidgets as w
 
 from .. import complexity, figures, tables
 from ..texts import escaped
+from . import beside
 from .events import ErrorPanel
 
 _SETTINGS = ("convention", "prompt", "max_length")  # of the scores that are explained
@@ -40,27 +41,16 @@ class TokenGains(w.VBox):
         explain = partial(complexity.explain, self._ds, self._row, self._model, **settings)
         self.ask.disabled = True
         self.line.value = f"asking {escaped(self._model)} about row {self._row} …"
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # a script
-            self._ended(self._row, explain)
-        else:
-            self._task = loop.create_task(self._in_background(self._row, explain))  # loops hold tasks weakly
+        self._task = beside.start(self._in_background(self._row, explain), self._errors)
 
     async def _in_background(self, row: int, explain) -> None:
-        done = asyncio.get_running_loop().run_in_executor(None, explain)
-        await asyncio.wait([done])
-        self._ended(row, done.result)
-
-    def _ended(self, row: int, result) -> None:
         try:
-            found = result()
-        except Exception as error:
-            self._errors.show(error)
-            self.line.value = ""
-        else:
+            found = await asyncio.to_thread(explain)
             if row == self._row:
                 self.line.value = f"IFD {found.ifd:.4f} by {escaped(self._model)}"
                 self.tokens.value = figures.token_gains(found.tokens).html
+        except Exception:
+            self.line.value = ""
+            raise
         finally:
             self.ask.disabled = False
