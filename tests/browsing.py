@@ -31,7 +31,7 @@ CHROMIUM = next(
     ),
     None,
 )
-# WebGL in software, for machines without a graphics card.
+# For machines without a graphics card: WebGL in software, and pages composed by the CPU, not by that.
 WEBGL = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
@@ -65,8 +65,6 @@ ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter((output) => output.output_type === "error")
     .map((output) => output.ename + ": " + output.evalue)
 """
-
-
 # What widgets do wrong in the kernel is in no cell.
 HEAR_KERNEL = """() => {
     const hear = (_, { direction, msg }) => {

@@ -96,6 +96,7 @@ def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
     # The parts of the panel arrive one after the other, the outcome last.
     done = until(lambda: (now := shown(page, "done", STEPS)) and now["outcome"] and now)
     keep(page, "training_done")
+    assert done["step"] == STEPS
     assert done["curve"] == 1
     assert "The model is in runs/mine/model" in done["outcome"]
     history = [json.loads(line) for line in (page.run_folder / "history.jsonl").open()]

@@ -150,8 +150,8 @@ class Map:
 
     def update(self) -> None:
         """Show which points are kept."""
-        kept = self._table[self._state.selection.mask[self.rows]]
-        kept = figures.points_kept(kept, self._state.names, self.webgl)
+        rows = self._table[self._state.selection.mask[self.rows]]
+        kept = figures.points_kept(rows, self._state.names, self.webgl)
         with self.figure.batch_update():
             shown = self.figure.data[MAP_KEPT]
             shown.x, shown.y, shown.text, shown.customdata = kept.x, kept.y, kept.text, kept.customdata
