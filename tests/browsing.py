@@ -22,7 +22,7 @@ import pytest
 from execution import FOLDER
 from huggingface_hub import constants
 
-from workbench import store
+from workbench.core import store
 
 PATIENCE = 300  # seconds that any one step may take on a slow machine
 CHROMIUM = next(

@@ -23,7 +23,7 @@ from transformers import (
     set_seed,
 )
 
-pytest.register_assert_rewrite("browsing")  # it asserts, and is no test module
+pytest.register_assert_rewrite("browsing", "trainings")  # they assert, and are no test modules
 os.environ["WORKBENCH_QUIET"] = "1"
 hypothesis.settings.register_profile("workbench", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("workbench")
@@ -79,9 +79,9 @@ def _apart_from_the_world(request, monkeypatch, tmp_path):
 @pytest.fixture(scope="session")
 def evalplus() -> None:
     """EvalPlus, fetched once into the user's own cache, where the judges of all tests find it."""
-    from workbench.evaluation import evalplus_home
+    from workbench.evaluation.judging import evalplus
 
-    for place in evalplus_home.home():
+    for place in evalplus.home():
         sys.path.append(place)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
 

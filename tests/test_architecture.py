@@ -1,4 +1,4 @@
-"""The arrows of the flow run one way: no module imports from a later stage, and none in a circle."""
+"""Imports run one way: no module imports from a higher floor, and none in a circle."""
 
 import ast
 import json
@@ -11,38 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "workbench"
 
-# From the ground up. Rooms of one layer may know each other, as long as there is no circle.
-LAYERS = [
-    ["errors", "hub", "memory", "progress", "store", "texts"],
-    ["tables"],
-    ["data"],
-    ["prompts"],
-    ["models"],
-    ["batching"],
-    ["attention", "cross_entropy"],
-    ["forward"],
-    ["complexity", "embedding", "clustering", "projection", "duplicates", "contamination", "flagged"],
-    ["granularity", "naming"],
-    ["coverage"],
-    ["bundle"],
-    ["selection"],
-    ["scorers"],
-    ["comparison"],
-    ["packing"],
-    ["evaluation"],
-    ["training"],
-    ["cost"],
-    ["sweep"],
-    ["recipe"],
-    ["presets"],
+# From the ground up. A room may know the rooms of the floors below it, and none of its own floor.
+FLOORS = [
+    ["core"],
+    ["data", "coverage", "cleaning", "packing", "lm"],
+    ["space", "selection", "evaluation", "complexity"],
+    ["training", "figures"],
+    ["study", "cost"],
     ["exports"],
-    ["launch"],
-    ["journey"],
-    ["figures"],
-    ["report", "widgets", "cli"],
-    ["__init__", "__main__"],
+    ["widgets"],
+    ["cli"],
+    ["__init__", "__main__"],  # the package's own doors
 ]
-LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+MOST_ROOMS, MOST_FLOORS = 18, 8
+MOST_BOXES = {"evaluation": 12, "training": 12, "widgets": 18}  # files and sub-rooms side by side
 HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plotly"}
 PUBLIC = {
     *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
@@ -95,14 +78,35 @@ def room(name: str) -> str:
     return name.partition(".")[0]
 
 
-def test_every_module_has_a_place():
-    assert {room(name) for name in MODULES} <= set(LAYER)
+def test_the_house_has_few_rooms_and_floors():
+    rooms = {room(name) for name in MODULES}
+    assert rooms == set(FLOOR)
+    arrows = {(room(name), room(other)) for name in MODULES for other in imports(name)}
+    arrows = {(above, below) for above, below in arrows if above != below and above not in FLOORS[-1]}
+    for level, names in reversed(list(enumerate(FLOORS[:-1], start=1))):
+        print(f"{level}  {'  '.join(names)}")
+    print(f"{len(rooms) - len(FLOORS[-1])} rooms, {len(FLOORS) - 1} floors, {len(arrows)} arrows")
+    assert len(rooms) - len(FLOORS[-1]) <= MOST_ROOMS
+    assert len(FLOORS) - 1 <= MOST_FLOORS
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_no_module_imports_from_a_later_stage(name):
-    later = {other for other in imports(name) if LAYER[room(other)] > LAYER[room(name)]}
-    assert later == set()
+def test_imports_run_downward_only(name):
+    own = FLOOR[room(name)]
+    others = {other for other in imports(name) if room(other) != room(name)}
+    assert {other for other in others if FLOOR[room(other)] >= own} == set()
+
+
+@pytest.mark.parametrize("name", MOST_BOXES)
+def test_rooms_stay_small(name):
+    boxes = {
+        path.stem
+        for path in (ROOT / name).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    boxes = sorted(box for box in boxes if not box.startswith("__"))
+    print(f"{name}: {len(boxes)} boxes: {' '.join(boxes)}")
+    assert len(boxes) <= MOST_BOXES[name]
 
 
 def test_no_circle_of_modules():
@@ -112,8 +116,10 @@ def test_no_circle_of_modules():
 
 
 def test_the_walk_sees_imports():
-    assert {"forward", "models", "store"} <= imports("complexity.scoring") | imports("complexity.engine")
-    assert {"training.launch", "prompts", "errors"} <= imports("training.run")
+    assert {"lm.forward", "lm.models", "core.store"} <= imports("complexity.scoring") | imports(
+        "complexity.engine"
+    )
+    assert {"training.launch", "lm.prompts", "core.errors"} <= imports("training.run")
 
 
 def test_importing_the_package_costs_nothing():

@@ -17,35 +17,35 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "data",
     "rejected": "data",
-    "first_look": "bundle",
+    "first_look": "study.first_look",
     "score": "complexity",
     "derive": "complexity",
     "explain": "complexity",
-    "embed": "embedding",
-    "cluster": "clustering",
-    "suggest_k": "granularity",
-    "cluster_names": "naming",
-    "project": "projection",
-    "mark_duplicates": "duplicates",
-    "duplicate_groups": "duplicates",
-    "mark_contaminated": "contamination",
-    "drop_flagged": "flagged",
+    "embed": "space.embedding",
+    "cluster": "space.clustering",
+    "suggest_k": "space.granularity",
+    "cluster_names": "space.naming",
+    "project": "space.projection",
+    "mark_duplicates": "cleaning.duplicates",
+    "duplicate_groups": "cleaning.duplicates",
+    "mark_contaminated": "cleaning.contamination",
+    "drop_flagged": "cleaning.flagged",
     "select": "selection",
-    "compare_scorers": "scorers",
+    "compare_scorers": "study.scorers",
     "strategy": "selection",
     "Explorer": "selection",
-    "compare": "comparison",
+    "compare": "selection.comparison",
     "pack": "packing",
     "finetune": "training",
     "attach": "training",
     "calibrate": "cost",
     "evaluate": "evaluation",
-    "Recipe": "recipe",
-    "preset": "presets",
+    "Recipe": "study.recipe",
+    "preset": "study.presets",
     "export": "exports",
     "Workbench": "widgets",
 }
-_MODULES = ("figures", "models", "widgets")
+_MODULES = {"figures": "figures", "models": "lm.models", "widgets": "widgets"}
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
@@ -54,7 +54,7 @@ def __getattr__(name: str):
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name in _MODULES:
-        return import_module(f".{name}", __name__)
+        return import_module(f".{_MODULES[name]}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

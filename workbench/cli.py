@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import UserError
+from .core.errors import UserError
 
 # Options of `eval` that are parameters of `evaluate` by the same name.
 _ASKING = (
@@ -144,8 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quickstart(options) -> None:
-    from . import journey, report
-    from .presets import recipe_of
+    from .study import journey, report
+    from .study.presets import recipe_of
 
     recipe = recipe_of(options.recipe or "quickstart")
     changes = {"data": options.data, "ratio": options.ratio, "rows": options.rows}
@@ -168,9 +168,10 @@ def _quickstart(options) -> None:
 def _score(options) -> None:
     from collections import Counter
 
-    from . import data, tables
-    from .presets import recipe_of
-    from .recipe import Recipe
+    from . import data
+    from .core import tables
+    from .study.presets import recipe_of
+    from .study.recipe import Recipe
 
     recipe = recipe_of(options.recipe) if options.recipe else Recipe()
     changes = {"data": options.data, "scorer": options.model, "score_dtype": options.dtype}
@@ -184,9 +185,10 @@ def _score(options) -> None:
 
 
 def _select(options) -> None:
-    from . import data, tables
-    from .errors import one_of
-    from .presets import recipe_of
+    from . import data
+    from .core import tables
+    from .core.errors import one_of
+    from .study.presets import recipe_of
 
     write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
     one_of("--output's suffix", options.output.suffix, write)
@@ -203,7 +205,7 @@ def _select(options) -> None:
 
 
 def _recipe(options) -> None:
-    from .presets import PRESETS, preset
+    from .study.presets import PRESETS, preset
 
     print(str(preset(options.name)) if options.name else "\n".join(PRESETS), end="" if options.name else "\n")
 
@@ -218,8 +220,8 @@ def _export(options) -> None:
 
 
 def _launch(options) -> None:
-    from .launch import prepare
-    from .presets import recipe_of
+    from .study.launch import prepare
+    from .study.presets import recipe_of
 
     print(prepare(recipe_of(options.recipe), options.output, options.data, options.gpus))
 
@@ -259,7 +261,7 @@ def _finetune(options) -> None:
     from dataclasses import asdict
 
     from . import data
-    from .recipe import Recipe
+    from .study.recipe import Recipe
     from .training.foreground import run_here
 
     recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
@@ -278,6 +280,6 @@ def _status(options) -> None:
 
 
 def _first_look(options) -> None:
-    from .bundle import make_first_look
+    from .study.first_look import make_first_look
 
     print(f"wrote {make_first_look()}")

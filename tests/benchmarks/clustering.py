@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from workbench.clustering import cluster
+from workbench.space.clustering import cluster
 
 D, BLOBS = 768, 30
 

@@ -17,7 +17,7 @@ import datasets
 import pandas as pd
 
 import workbench as wb
-from workbench.contamination import BENCHMARKS, description
+from workbench.cleaning.contamination import BENCHMARKS, description
 
 PROSE = "I am new to this and a bit lost. {} Please explain what you do, and keep it short!"
 ANSWER = (

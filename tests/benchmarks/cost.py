@@ -12,7 +12,7 @@ import statistics
 import tempfile
 
 import workbench as wb
-from workbench import models, prompts
+from workbench.lm import models, prompts
 
 # name: (method, share of the rows, settings of plan and step)
 CASES = {

@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from workbench.duplicates import THRESHOLDS, jaccard, mark_duplicates, shingles
+from workbench.cleaning.duplicates import THRESHOLDS, jaccard, mark_duplicates, shingles
 
 WORDS, VOCABULARY = 150, 20_000
 

@@ -16,7 +16,7 @@ import torch
 
 
 def ours(model, tokenizer, prompts, how, batch_size) -> list[str]:
-    from workbench.evaluation.decoding import write
+    from workbench.evaluation.generation.decoding import write
 
     texts = [""] * len(prompts)
     for i, text, _ in write(model, tokenizer, prompts, [0] * len(prompts), how, batch_size):
@@ -55,10 +55,10 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     options = options.parse_args()
     os.environ["HUMANEVAL_OVERRIDE_PATH"] = options.file
-    from workbench import models
-    from workbench.evaluation.asking import asking
-    from workbench.evaluation.decoding import Decoding
+    from workbench.evaluation.generation.asking import asking
+    from workbench.evaluation.generation.decoding import Decoding
     from workbench.evaluation.tasks import code_tasks
+    from workbench.lm import models
 
     model, tokenizer = models.load_model(options.model, options.dtype)
     tasks = code_tasks("humaneval")

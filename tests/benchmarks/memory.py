@@ -47,7 +47,7 @@ def measure(n: int) -> None:
     import torch
 
     import workbench as wb
-    from workbench.memory import PeakMemory
+    from workbench.core.memory import PeakMemory
 
     with tempfile.TemporaryDirectory() as work:
         os.environ["WORKBENCH_CACHE"] = f"{work}/cache"

@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 from sklearn.neighbors import NearestNeighbors
 
-from workbench import projection, tables
-from workbench.clustering import cluster
-from workbench.projection import project
+from workbench.core import tables
+from workbench.space import projection
+from workbench.space.clustering import cluster
+from workbench.space.projection import project
 
 D, CENTRES, DIRECTIONS, NEIGHBOURS = 384, 200, 16, 10
 

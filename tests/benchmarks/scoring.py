@@ -17,9 +17,9 @@ import torch
 from scipy.stats import spearmanr
 
 import workbench as wb
-from workbench import memory
 from workbench.complexity import engine, pairs
-from workbench.prompts import Sample
+from workbench.core import memory
+from workbench.lm.prompts import Sample
 
 MODEL = "smollm2-135m-q4_1"
 SIDE = 4096

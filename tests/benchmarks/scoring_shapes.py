@@ -15,10 +15,11 @@ import torch
 from scoring import necessary, rate, seconds
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from workbench import forward, memory, models
 from workbench.complexity.engine import TOKEN_BUDGET, Engine
 from workbench.complexity.pairs import Pair
-from workbench.prompts import Sample
+from workbench.core import memory
+from workbench.lm import forward, models
+from workbench.lm.prompts import Sample
 
 SHAPES = {
     "smollm2-135m": LlamaConfig(

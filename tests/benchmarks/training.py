@@ -41,7 +41,7 @@ def toy(name: str, n: int, vocabulary: int):
     """(model, samples, batch size): random tokens, the second half of each sample predicted."""
     from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
 
-    from workbench.prompts import Sample
+    from workbench.lm.prompts import Sample
 
     set_seed(0)
     config = LlamaConfig(
@@ -60,7 +60,7 @@ def toy(name: str, n: int, vocabulary: int):
 
 def real(name: str, n: int, data: str):
     import workbench as wb
-    from workbench import prompts
+    from workbench.lm import prompts
 
     batch_size = 8
     ds = wb.load(data if name == "code" else "package:stdlib").shuffle(seed=0).select(range(n * batch_size))
@@ -83,7 +83,9 @@ def forget_peak() -> None:
 def measure(name: str, options) -> dict:
     import torch
 
-    from workbench import batching, forward, memory, packing
+    from workbench import packing
+    from workbench.core import memory
+    from workbench.lm import batching, forward
     from workbench.training import recompute
 
     strategy, leaky = VARIANTS[options.variant]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import forward, progress
-from ..batching import flat_batches
-from ..memory import is_out_of_memory
+from ..core import progress
+from ..core.memory import is_out_of_memory
+from ..lm import forward
+from ..lm.batching import flat_batches
 from .pairs import Pair
 
 # Tokens of one forward pass. A CPU gains nothing from more once its cores are busy; a GPU does.

@@ -7,8 +7,9 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .. import forward, models, prompts, tables
-from ..errors import UserError, one_of
+from ..core import tables
+from ..core.errors import UserError, one_of
+from ..lm import forward, models, prompts
 from .pairs import CONVENTIONS, pairs
 from .scoring import questions_of
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .. import prompts
-from ..errors import UserError
-from ..prompts import Sample
+from ..core.errors import UserError
+from ..lm import prompts
+from ..lm.prompts import Sample
 
 
 @dataclass(frozen=True)

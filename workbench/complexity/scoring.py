@@ -11,10 +11,11 @@ from itertools import chain
 
 import datasets
 
-from .. import memory, models, progress, prompts, tables
-from ..errors import UserError, one_of, positive
-from ..prompts import Question
-from ..store import Store, digest
+from ..core import memory, progress, tables
+from ..core.errors import UserError, one_of, positive
+from ..core.store import Store, digest
+from ..lm import models, prompts
+from ..lm.prompts import Question
 from . import variants
 from .engine import TOKEN_BUDGET, Engine, Sums
 from .pairs import CONVENTIONS, Pair, pairs

@@ -6,8 +6,8 @@ from numbers import Real
 import datasets
 import numpy as np
 
-from .. import tables
-from ..errors import UserError, one_of, positive
+from ..core import tables
+from ..core.errors import UserError, one_of, positive
 
 _NEEDED = ("nll_response", "nll_conditioned", "n_response", "n_conditioned", "score_status")
 

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..training import TrainingSettings
 from .measure import measure
 

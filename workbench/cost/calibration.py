@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 import transformers
 
-from .. import models, progress
-from ..errors import UserError
-from ..store import Store, digest
+from ..core import progress
+from ..core.errors import UserError
+from ..core.store import Store, digest
+from ..lm import models
 from ..training import TrainingSettings, adapters
 from ..training.settings import settings_of
 from .prediction import Calibration, fit

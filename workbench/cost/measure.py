@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from .. import models
-from ..errors import UserError
-from ..memory import PeakMemory, is_out_of_memory
-from ..prompts import Sample
+from ..core.errors import UserError
+from ..core.memory import PeakMemory, is_out_of_memory
+from ..lm import models
+from ..lm.prompts import Sample
 from ..training import TrainingSettings, queue
 from ..training.loop import set_up
 

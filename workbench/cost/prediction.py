@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import positive
+from ..core.errors import positive
 from ..packing import PackPlan
 
 _LARGEST = 4  # passes to fit to, of different sizes: small products run at another speed

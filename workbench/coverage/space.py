@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
-from .. import tables
+from ..core import tables
 from . import mmd, nearest
 from .language import languages
 from .report import DISTANCES, Coverage

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .rows import is_missing, kind
 
 

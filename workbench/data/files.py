@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .rows import Rejection, Row, excerpt, kind
 
 _BOM = "\ufeff"

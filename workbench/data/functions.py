@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .rows import Rejection, Row, excerpt
 
 _SHORTEST = 20  # characters of a docstring that says something

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import datasets
 
-from ..errors import UserError
-from ..hub import why_unreachable
+from ..core.errors import UserError
+from ..core.hub import why_unreachable
 
 
 def dataset(hub_id: str, split: str) -> datasets.Dataset:

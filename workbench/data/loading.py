@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from datasets.fingerprint import generate_random_fingerprint
 
-from .. import errors, tables
+from ..core import errors, tables
 from . import arrow, columns, rejections
 from .columns import Columns
 from .rows import Rejection, Row, Source, excerpt, is_missing

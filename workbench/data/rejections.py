@@ -10,7 +10,7 @@ import warnings
 import datasets
 import pandas as pd
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .rows import Rejection, Source
 
 

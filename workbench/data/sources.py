@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from .. import tables
-from ..errors import MissingFileError, UserError
+from ..core import tables
+from ..core.errors import MissingFileError, UserError
 from . import files, functions, hub
 from .rows import Row, Source
 

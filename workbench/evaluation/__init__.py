@@ -7,9 +7,9 @@ from importlib import import_module
 
 _HOMES = {
     "evaluate": "measure",
-    "judge": "programs",
-    "generate": "generation",
-    "extract_code": "extraction",
+    "judge": "judging.assertions",
+    "generate": "generation.answers",
+    "extract_code": "generation.extraction",
     "heldout_loss": "heldout",
     "Comparison": "report",
     "EvalReport": "report",

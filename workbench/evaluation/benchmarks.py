@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import platformdirs
 
-from .. import progress
-from ..errors import MissingFileError, UserError
-from ..store import cache_dir
+from ..core import progress
+from ..core.errors import MissingFileError, UserError
+from ..core.store import cache_dir
 
 _FIELDS = {"task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol"}
 

@@ -3,8 +3,9 @@
 import datasets
 import torch
 
-from .. import forward, progress, prompts
-from ..batching import flat_batches
+from ..core import progress
+from ..lm import forward, prompts
+from ..lm.batching import flat_batches
 
 _TOKEN_BUDGET = 2048
 

@@ -10,15 +10,16 @@ from typing import Protocol
 
 import datasets
 
-from .. import prompts, tables
-from ..errors import UserError, positive
+from ..core import tables
+from ..core.errors import UserError, positive
+from ..lm import prompts
 from . import sandbox
-from .asking import Asking, asking
-from .decoding import Decoding
-from .extraction import extract_code
-from .generation import Writer
+from .generation.answers import Writer
+from .generation.asking import Asking, asking
+from .generation.decoding import Decoding
+from .generation.extraction import extract_code
 from .heldout import heldout_loss
-from .programs import judge, program_table
+from .judging.assertions import judge, program_table
 from .report import EvalReport
 from .samples import Sample, read_samples, writable
 from .tasks import NO_NAMES, TITLES, Programs, Suites, code_tasks, instruction_tasks

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import datasets
 
-from ..errors import UserError
-from . import decoding, sandbox
-from .asking import asking
-from .decoding import Decoding
-from .generation import answers, generate
-from .programs import judge
+from ..core.errors import UserError
+from . import sandbox
+from .generation import decoding
+from .generation.answers import answers, generate
+from .generation.asking import asking
+from .generation.decoding import Decoding
+from .judging.assertions import judge
 from .report import EvalReport
 from .samples import Sample
 from .tasks import TITLES, code_tasks

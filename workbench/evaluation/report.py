@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import UserError, one_of
+from ..core.errors import UserError, one_of
 from . import passk
-from .sandbox import PASS
+from .sandbox.run import PASS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from ..errors import MissingFileError, UserError
+from ..core.errors import MissingFileError, UserError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ..errors import UserError
+from ..core.errors import UserError
 from . import passk
 from .report import EvalReport
 

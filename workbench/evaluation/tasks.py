@@ -6,11 +6,13 @@ from pathlib import Path
 
 import datasets
 
-from .. import data, tables
-from ..errors import MissingFileError, UserError, one_of
-from . import benchmarks, evalplus_home, judging
-from .asking import STOPS
-from .programs import program_table, run_all
+from .. import data
+from ..core import tables
+from ..core.errors import MissingFileError, UserError, one_of
+from . import benchmarks
+from .generation.asking import STOPS
+from .judging import evalplus, suites
+from .judging.assertions import program_table, run_all
 from .samples import Sample
 
 TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
@@ -36,11 +38,11 @@ class Suites:
 
     def check(self, sanitize: bool) -> None:
         """Raise if these tasks cannot be judged here."""
-        evalplus_home.python_path()
+        evalplus.python_path()
 
     def judge(self, samples: list[Sample], sanitize: bool) -> dict:
         """Fields of an `EvalReport`."""
-        judged = judging.judge_samples(self.benchmark, samples, sanitize=sanitize)
+        judged = suites.judge_samples(self.benchmark, samples, sanitize=sanitize)
         return {
             "benchmark": TITLES[self.name],
             "suite": "plus" if self.name.endswith("+") else "base",
@@ -50,7 +52,7 @@ class Suites:
             "versions": {
                 "benchmark": self.benchmark.title,
                 "benchmark sha256": self.benchmark.sha256,
-                "evalplus": evalplus_home.VERSION,
+                "evalplus": evalplus.VERSION,
             },
         }
 

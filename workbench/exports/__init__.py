@@ -5,15 +5,15 @@ from pathlib import Path
 
 import datasets
 
-from .. import models
-from ..errors import UserError, one_of
+from ..core.errors import UserError, one_of
+from ..core.folders import new_folder
 from ..evaluation import EvalReport
-from ..presets import recipe_of
-from ..recipe import Recipe
+from ..lm import models
 from ..selection import Selection
+from ..study.presets import recipe_of
+from ..study.recipe import Recipe
 from ..training import Run
 from . import cards, rows, trainers, weights
-from .folder import new_folder
 
 __all__ = ["export"]
 

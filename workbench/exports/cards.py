@@ -10,10 +10,10 @@ import numpy as np
 import yaml
 from huggingface_hub import DatasetCardData, ModelCardData
 
-from .. import tables
+from ..core import tables
+from ..core.texts import fenced, for_markdown
 from ..evaluation import EvalReport
 from ..selection import Selection
-from ..texts import fenced, for_markdown
 
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _TAGS = ["code", "instruction-tuning", "codetune-workbench"]

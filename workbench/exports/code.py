@@ -10,11 +10,11 @@ from pathlib import Path
 
 import datasets
 
-from .. import tables
 from ..complexity import FEATURES
-from ..errors import UserError
-from ..recipe import Recipe
+from ..core import tables
+from ..core.errors import UserError
 from ..selection import Selection
+from ..study.recipe import Recipe
 from ..training import TrainingSettings
 
 _LOAD = ("source", "instruction", "response", "input", "split", "limit")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import datasets
 
-from .. import tables
-from ..errors import UserError
+from ..core import tables
+from ..core.errors import UserError
 
 # Format -> its file; None: the folder itself, as `save_to_disk` fills it.
 FILES = {

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from .. import models
-from ..errors import MissingFileError, UserError, one_of
+from ..core.errors import MissingFileError, UserError, one_of
+from ..lm import models
 from ..training.folder import History, RunFolder
 
 FORMATS = ("merged", "adapter")

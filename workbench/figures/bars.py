@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..texts import for_hover
+from ..core.texts import for_hover
 from .look import ACCENT, KEPT, LEFT_OUT, style
 
 _FEWEST_BINS, _MOST_BINS = 20, 50

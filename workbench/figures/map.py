@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..texts import for_hover
+from ..core.texts import for_hover
 from .bars import cluster_labels
 from .look import PALETTE, SYMBOLS, TEXT, style
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..texts import escaped
+from ..core.texts import escaped
 from .look import ACCENT, KEPT
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import UserError, one_of
+from ..core.errors import UserError, one_of
 
 OVERLONG = ("truncate", "split", "drop")
 _INT = np.int32  # half the memory to move, for millions of samples

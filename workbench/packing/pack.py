@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import datasets
 import numpy as np
 
-from .. import tables
-from ..errors import UserError, one_of, positive
+from ..core import tables
+from ..core.errors import UserError, one_of, positive
 from . import overlong as policy
 from .plan import PackPlan, Rows
 from .registry import STRATEGIES

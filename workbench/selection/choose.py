@@ -5,8 +5,8 @@ from dataclasses import asdict
 import datasets
 import numpy as np
 
-from .. import tables
-from ..errors import one_of
+from ..core import tables
+from ..core.errors import one_of
 from .columns import Candidates, candidates_of
 from .ranking import Budget, budget_of
 from .registry import STRATEGIES, Strategy

@@ -6,7 +6,8 @@ from functools import cached_property
 import datasets
 import numpy as np
 
-from .. import coverage, tables
+from .. import coverage
+from ..core import tables
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from ..errors import UserError, positive
+from ..core.errors import UserError, positive
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
-from ..errors import UserError, one_of
+from ..core.errors import UserError, one_of
 from .columns import Candidates
 from .ranking import Budget, Ranking, proportional
 

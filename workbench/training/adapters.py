@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import torch
 
-from .. import models
-from ..errors import UserError
+from ..core.errors import UserError
+from ..lm import models
 from .settings import TrainingSettings
 
 # What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.

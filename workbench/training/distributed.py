@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import Dataset
 
-from ..prompts import Sample
+from ..lm.prompts import Sample
 from .schedule import Schedule
 
 

@@ -5,8 +5,8 @@ import re
 import shutil
 import traceback
 
-from .. import memory
-from ..errors import UserError
+from ..core import memory
+from ..core.errors import UserError
 from . import checkpoints, process
 from .folder import RunFolder
 from .settings import TrainingSettings

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..prompts import Sample
+from ..lm.prompts import Sample
 from . import process
 from .durable import replace
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import datasets
 
-from .. import tables
-from ..errors import UserError
+from ..core import tables
+from ..core.errors import UserError
 from . import job, launch, queue
 from .folder import RunFolder
 from .run import attach, prepare

@@ -5,7 +5,8 @@ import signal
 import threading
 from collections.abc import Callable
 
-from .. import memory, models
+from ..core import memory
+from ..lm import models
 from . import checkpoints, failures, queue
 from .folder import RunFolder
 from .loop import train

@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import UserError
-from ..prompts import Sample
+from ..core.errors import UserError
+from ..lm.prompts import Sample
 from . import failures, job, process, queue
 from .folder import RunFolder
 

@@ -19,10 +19,10 @@ from transformers import (
     set_seed,
 )
 
-from .. import forward, models
-from ..errors import UserError
-from ..memory import PeakMemory
-from ..prompts import Sample
+from ..core.errors import UserError
+from ..core.memory import PeakMemory
+from ..lm import forward, models
+from ..lm.prompts import Sample
 from . import adapters, checkpoints, distributed, recompute
 from .durable import flush
 from .quality import Quality

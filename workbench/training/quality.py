@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from .. import memory, progress, tables
-from ..errors import UserError
+from ..core import memory, progress, tables
+from ..core.errors import UserError
 from ..evaluation import quick
 from ..evaluation.heldout import heldout_loss
 from .settings import TrainingSettings

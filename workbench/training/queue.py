@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from filelock import FileLock, Timeout
 
-from ..store import cache_dir
+from ..core.store import cache_dir
 
 _EVERY = 0.2  # seconds between two tries
 

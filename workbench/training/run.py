@@ -9,9 +9,10 @@ from pathlib import Path
 
 import datasets
 
-from .. import models, progress, prompts, tables
-from ..errors import UserError
-from ..prompts import Sample
+from ..core import progress, tables
+from ..core.errors import UserError
+from ..lm import models, prompts
+from ..lm.prompts import Sample
 from . import launch, quality
 from .adapters import check_hardware
 from .folder import History, RunFolder

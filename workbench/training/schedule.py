@@ -4,9 +4,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .. import packing
-from ..batching import collate, collate_leaking
+from ..lm.batching import collate, collate_leaking
+from ..lm.prompts import Sample
 from ..packing import overlong
-from ..prompts import Sample
 from .settings import TrainingSettings
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 from .. import packing
-from ..errors import UserError, one_of, positive
+from ..core.errors import UserError, one_of, positive
 from ..evaluation import quick
 
 METHODS = ("full", "lora", "qlora")

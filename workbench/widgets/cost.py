@@ -9,8 +9,8 @@ from html import escape
 
 import ipywidgets as w
 
+from ..core.errors import UserError
 from ..cost import Calibration, Cost, calibrate, stored
-from ..errors import UserError
 from ..packing import PackPlan
 from . import beside
 from .events import ErrorPanel

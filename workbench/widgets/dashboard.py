@@ -7,8 +7,8 @@ import datasets
 import ipywidgets as w
 from IPython.display import display
 
-from .. import progress
-from ..errors import one_of
+from ..core import progress
+from ..core.errors import one_of
 from ..figures import to_svg
 from ..selection import Selection
 from . import numbers

@@ -6,7 +6,7 @@ import ipywidgets as w
 import pandas as pd
 
 from .. import data
-from ..errors import UserError
+from ..core.errors import UserError
 from ..evaluation import EvalReport
 from . import verdicts
 from .events import ErrorPanel

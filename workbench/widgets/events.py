@@ -9,8 +9,8 @@ from functools import wraps
 
 import ipywidgets
 
-from ..errors import UserError
-from ..texts import escaped
+from ..core.errors import UserError
+from ..core.texts import escaped
 
 _MOST_SHOWN = 10_000  # characters of a message
 _CURE = (

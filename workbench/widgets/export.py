@@ -6,10 +6,11 @@ from pathlib import Path
 
 import ipywidgets as w
 
-from .. import exports, tables
+from .. import exports
+from ..core import tables
+from ..core.texts import escaped
 from ..exports import code, rows
 from ..selection import Selection
-from ..texts import escaped
 from .events import ErrorPanel
 from .snippet import Snippet
 

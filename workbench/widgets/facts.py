@@ -3,8 +3,8 @@
 import datasets
 import numpy as np
 
+from ..core.texts import escaped
 from ..selection import About, Candidates, Selection
-from ..texts import escaped
 
 _NUMBERS = {
     "ifd": ("IFD", "{:.4f}"),

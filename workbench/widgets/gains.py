@@ -6,8 +6,9 @@ from functools import partial
 import datasets
 import ipywidgets as w
 
-from .. import complexity, figures, tables
-from ..texts import escaped
+from .. import complexity, figures
+from ..core import tables
+from ..core.texts import escaped
 from . import beside
 from .events import ErrorPanel
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import datasets
 import ipywidgets as w
 
-from .. import selection, tables
+from .. import selection
+from ..core import tables
+from ..core.errors import UserError
+from ..core.texts import one_line
 from ..coverage.language import languages
-from ..errors import UserError
 from ..selection import Selection
-from ..texts import one_line
 from . import facts, reading
 from .events import ErrorPanel
 from .gains import TokenGains

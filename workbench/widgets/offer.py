@@ -9,7 +9,9 @@ import datasets
 import ipywidgets as w
 import torch
 
-from .. import clustering, complexity, embedding, projection, tables
+from .. import complexity
+from ..core import tables
+from ..space import clustering, embedding, projection
 from . import beside
 from .events import ErrorPanel
 

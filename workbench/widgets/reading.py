@@ -6,7 +6,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from ..texts import escaped, visible
+from ..core.texts import escaped, visible
 
 SHOWN = 4_000  # characters that are shown at first
 COLOURED = 50_000  # characters up to which a text is coloured: beyond, a page takes seconds for it

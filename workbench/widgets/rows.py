@@ -5,8 +5,8 @@ from collections.abc import Callable
 import ipywidgets as w
 import numpy as np
 
+from ..core.texts import one_line
 from ..selection import Candidates, Selection
-from ..texts import one_line
 
 LISTED = 500  # rows that a list still helps with
 _EXCERPT = 90  # characters of an instruction in a line

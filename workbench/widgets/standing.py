@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..errors import UserError
-from ..texts import escaped
+from ..core.errors import UserError
+from ..core.texts import escaped
 from ..training import Run, TrainingSettings
 
 _LINES = 30  # of the log

@@ -7,12 +7,14 @@ from typing import Protocol
 import datasets
 import numpy as np
 
-from .. import naming, packing, selection, tables
-from ..clustering import cluster
-from ..errors import UserError, one_of, positive
+from .. import packing, selection
+from ..core import tables
+from ..core.errors import UserError, one_of, positive
 from ..packing import PackPlan
 from ..selection import STRATEGIES, Explorer, Selection, candidates_of
 from ..selection.choose import find
+from ..space import naming
+from ..space.clustering import cluster
 from .events import ErrorPanel, WhenSettled
 
 UNITS = ("ratio", "rows", "tokens")

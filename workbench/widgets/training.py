@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ipywidgets as w
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..selection import Selection
 from ..training import Run, attach, finetune
 from ..training.folder import RunFolder

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from ..core.texts import escaped
 from ..evaluation import Comparison, EvalReport
-from ..texts import escaped
 
 # Told apart without colour.
 SIGNS = {"pass": "\u2713", "fail": "\u2717", "timeout": "\u2026", "error": "!", "blocked": "\u2298"}

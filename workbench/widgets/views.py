@@ -5,7 +5,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .. import figures, packing, tables
+from .. import figures, packing
+from ..core import tables
 from ..figures import SVG_POINTS, to_svg
 from ..selection import ifd_cut
 from .controls import first_line

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import datasets
 
-from ...errors import UserError
-from ...recipe import Recipe
+from ...core.errors import UserError
+from ...study.recipe import Recipe
 from . import axolotl, llama_factory, trl
 from .translate import job_of
 

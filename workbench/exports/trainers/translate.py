@@ -7,10 +7,11 @@ import datasets
 import numpy as np
 import yaml
 
-from ... import models, tables
+from ...core import tables
+from ...lm import models
+from ...lm.prompts import TEMPLATES
 from ...packing import STRATEGIES
-from ...prompts import TEMPLATES
-from ...recipe import Recipe
+from ...study.recipe import Recipe
 from ...training import TrainingSettings
 from ...training.adapters import LORA_TARGETS
 from ...training.settings import OPTIMIZERS

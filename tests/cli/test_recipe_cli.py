@@ -1,0 +1,197 @@
+"""Recipes to and from YAML, and the command line: what a person gets to see, and with which exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+import workbench
+from workbench import cli
+from workbench.core.errors import MissingFileError, UserError
+from workbench.study import journey
+from workbench.study.presets import QUICKSTART
+from workbench.study.recipe import Recipe
+from workbench.training import TrainingSettings
+
+CHECKOUT = Path(workbench.__file__).parents[1]
+
+
+def recipe_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+class TestRecipe:
+    @pytest.mark.parametrize("recipe", [Recipe(), QUICKSTART], ids=["paper", "quickstart"])
+    def test_round_trip(self, recipe, tmp_path):
+        recipe.to_yaml(tmp_path / "r.yaml")
+        assert Recipe.from_yaml(tmp_path / "r.yaml") == recipe
+
+    def test_defaults_are_written_out(self, tmp_path):
+        Recipe().to_yaml(tmp_path / "r.yaml")
+        written = yaml.safe_load((tmp_path / "r.yaml").read_text())
+        assert list(written) == [field.name for field in fields(Recipe)]
+        assert list(written["training"]) == [field.name for field in fields(TrainingSettings)]
+
+    def test_what_is_absent_takes_its_default(self, tmp_path):
+        assert Recipe.from_yaml(recipe_file(tmp_path, "")) == Recipe()
+        found = Recipe.from_yaml(recipe_file(tmp_path, "ratio: 0.2\ntraining:\n  epochs: 3\n"))
+        assert found == Recipe(ratio=0.2, training=TrainingSettings(epochs=3))
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("ratio: 1", Recipe(ratio=1.0)),
+            ("rows: 100", Recipe(rows=100)),
+            ("rows: null", Recipe(rows=None)),
+            ("full: yes", Recipe(full=True)),
+            # YAML reads this one as a text.
+            ("training: {learning_rate: 5e-4}", Recipe(training=TrainingSettings(learning_rate=5e-4))),
+        ],
+    )
+    def test_values_as_people_write_them(self, text, expected, tmp_path):
+        assert Recipe.from_yaml(recipe_file(tmp_path, text)) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("ratoi: 0.4", r"recipe.yaml: 'ratoi' is no setting; the settings are data, rows, .*seed"),
+            (
+                "training:\n  lr: 1",
+                r"recipe.yaml: training: 'lr' is no setting; the settings are method, .*seed",
+            ),
+            ("training: 5", "recipe.yaml: training holds int, not settings by name"),
+            ("training:", "recipe.yaml: training holds NoneType, not settings by name"),
+            ("- ratio", "recipe.yaml holds list, not settings by name"),
+            ("ratio: [", "recipe.yaml is not valid YAML: .* line 1"),
+            ("ratio: 0", "ratio=0.0 must be above 0 and at most 1"),
+            ("ratio: 1.5", "ratio=1.5 must be above 0 and at most 1"),
+            ("ratio: much", "recipe.yaml: ratio='much' must be of type float"),
+            ("max_ifd: true", "recipe.yaml: max_ifd=True must be of type float"),
+            ("data: 5", "recipe.yaml: data=5 must be of type str"),
+            ("k: '10'", "recipe.yaml: k='10' must be of type int"),
+            ("k: 0", "k=0 must be a whole number of at least 1"),
+            ("rows: 1.5", r"recipe.yaml: rows=1.5 must be of type int \| None"),
+            ("rows: 0", "rows=0 must be a whole number of at least 1"),
+            ("rows: 40", "rows=40 leaves nothing to train on beside held_out=40"),
+            ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
+            ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
+            ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
+            ("training: {method: dora}", "method='dora' is not known; choose one of full, lora, qlora"),
+            ("training: {optimizer: sgd}", "optimizer='sgd' is not known; choose one of adafactor, adamw, "),
+            ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
+        ],
+    )
+    def test_mistakes_are_named(self, text, message, tmp_path):
+        with pytest.raises(UserError, match=message):
+            Recipe.from_yaml(recipe_file(tmp_path, text))
+
+    def test_not_utf8(self, tmp_path):
+        (tmp_path / "recipe.yaml").write_bytes(b"data: \xff")
+        with pytest.raises(UserError, match=r"recipe\.yaml is not valid YAML"):
+            Recipe.from_yaml(tmp_path / "recipe.yaml")
+
+    @pytest.mark.parametrize("name", ["absent.yaml", ""])
+    def test_no_file(self, name, tmp_path):
+        with pytest.raises(MissingFileError, match=r"is no file; give a recipe written by Recipe\.to_yaml"):
+            Recipe.from_yaml(tmp_path / name)
+
+
+class TestCommandLine:
+    def test_an_unknown_model_is_one_sentence(self, tmp_path):
+        here = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "workbench", "quickstart", "--model", "no/such"],
+            cwd=tmp_path,
+            env=here
+            | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("workbench: model='no/such' cannot be found. local folder: there is no")
+        assert "hub: out of reach (ConnectionRefusedError from http://127.0.0.1:9)" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("--ratio", "1.5", "ratio=1.5 must be above 0 and at most 1"),
+            ("--ratio", "0", "ratio=0.0 must be above 0 and at most 1"),
+            ("--rows", "-3", "rows=-3 must be a whole number of at least 1"),
+            ("--rows", "30", "rows=30 leaves nothing to train on beside held_out=40"),
+            ("--data", "missing.jsonl", "missing.jsonl does not exist; check the path"),
+            ("--recipe", "missing.yaml", "missing.yaml is no file"),
+        ],
+    )
+    def test_a_mistake_is_one_sentence_and_exit_code_2(
+        self, option, value, message, capsys, monkeypatch, tmp_path
+    ):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["quickstart", option, value])
+        errors = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert errors.startswith(f"workbench: {message}")
+        assert errors.count("\n") == 1
+
+    @pytest.mark.parametrize("arguments", [["fly"], [], ["quickstart", "--ratio", "much"]])
+    def test_what_is_no_command_gets_the_usage(self, arguments, capsys):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith("usage: workbench")
+
+    @pytest.mark.parametrize(
+        ("arguments", "shown"),
+        [
+            (["--help"], "first-look"),
+            (["quickstart", "--help"], "--recipe"),
+            (["first-look", "--help"], "usage: workbench first-look"),
+        ],
+    )
+    def test_help(self, arguments, shown, capsys):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert not ended.value.code
+        assert shown in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ([], QUICKSTART),
+            (["--rows", "0", "--full"], replace(QUICKSTART, rows=None, full=True)),
+            (["--model", "m", "--data", "d.csv"], replace(QUICKSTART, model="m", scorer="m", data="d.csv")),
+            (["--recipe", "recipe.yaml"], Recipe(full=True, k=3)),
+            (["--recipe", "recipe.yaml", "--ratio", "0.1"], Recipe(full=True, k=3, ratio=0.1)),
+        ],
+    )
+    def test_options_change_the_recipe(self, arguments, expected, monkeypatch, tmp_path):
+        class Arrived(Exception):
+            pass
+
+        def travel(recipe, folder):
+            assert recipe == expected
+            assert folder == Path("runs/quickstart")
+            raise Arrived
+
+        monkeypatch.chdir(tmp_path)
+        recipe_file(tmp_path, "full: true\nk: 3")
+        monkeypatch.setattr(journey, "travel", travel)
+        with pytest.raises(Arrived):
+            cli.main(["quickstart", *arguments])
+
+    def test_an_interrupt_ends_with_130(self, monkeypatch, capsys):
+        # As Python does on SIGINT, which shells have their background jobs ignore.
+        monkeypatch.setattr(journey, "travel", lambda *_: signal.default_int_handler(signal.SIGINT, None))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["quickstart"])
+        assert ended.value.code == 130
+        assert capsys.readouterr().err.startswith("workbench: stopped;")

@@ -1,0 +1,160 @@
+"""Figures as SVG, the packing preview, and the dashboard without widgets of plotly."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+import workbench as wb
+from workbench import figures
+from workbench.core.errors import UserError
+from workbench.figures.preview import first_batch
+
+
+def drawn(figure: go.Figure, width: int = 600) -> ElementTree.Element:
+    """The SVG, which must be well-formed."""
+    return ElementTree.fromstring(figures.to_svg(figure, width))
+
+
+def boxes(svg: ElementTree.Element) -> list[dict[str, float]]:
+    names = ("x", "y", "width", "height")
+    found = [r for r in svg.iter("rect") if r.get("opacity")]
+    return [{name: float(rect.get(name)) for name in names} for rect in found]
+
+
+def test_bars_are_as_high_as_their_numbers():
+    figure = figures.style(go.Figure(go.Bar(x=["a", "b"], y=[10, 5])))
+    tall, short = boxes(drawn(figure))
+    assert tall["height"] == pytest.approx(2 * short["height"], abs=0.2)
+    assert tall["y"] + tall["height"] == pytest.approx(short["y"] + short["height"], abs=0.2)
+    assert tall["x"] + tall["width"] < short["x"]
+
+
+def test_two_pictures_on_a_page_hatch_by_patterns_of_their_own():
+    """A page takes the first pattern of a name, also one inside a picture that it does not show."""
+    figure = figures.packing_preview([wb.pack([4, 3, 5], max_length=6, strategy="pad", batch_size=3)])
+    found = [re.findall(r'id="(hatch\d+)"|url\(#(hatch\d+)\)', figures.to_svg(figure)) for _ in range(2)]
+    names = [{name for pair in each for name in pair if name} for each in found]
+    assert [len(each) for each in names] == [1, 1]
+    assert names[0] != names[1]
+    assert "hatch" not in figures.to_svg(figures.style(go.Figure(go.Bar(x=["a"], y=[1]))))
+
+
+def test_stacked_bars_stand_on_each_other():
+    figure = go.Figure([go.Bar(x=[1], y=[4], width=1), go.Bar(x=[1], y=[2], width=1)])
+    lower, upper = boxes(drawn(figures.style(figure).update_layout(barmode="stack")))
+    assert upper["y"] + upper["height"] == pytest.approx(lower["y"], abs=0.2)
+    assert lower["height"] == pytest.approx(2 * upper["height"], abs=0.3)
+
+
+def test_bars_beside_each_other_do_not_overlap():
+    figure = figures.style(go.Figure([go.Bar(x=["a"], y=[4]), go.Bar(x=["a"], y=[2])]))
+    left, right = boxes(drawn(figure))
+    assert left["x"] + left["width"] <= right["x"] + 0.2
+
+
+def test_text_is_escaped_and_keeps_no_markup():
+    figure = figures.style(go.Figure(go.Bar(x=["&lt;script&gt;"], y=[1], name='"x" <y>')))
+    figure.update_layout(title="<b>a</b> &lt;i&gt;<br>c")
+    svg = figures.to_svg(figure)
+    assert "<script" not in svg
+    texts = ["".join(t.itertext()) for t in ElementTree.fromstring(svg).iter("text")]
+    assert texts[0] == "a <i>c"
+    assert "<script>" in texts
+
+
+@pytest.mark.parametrize("name", ["histogram", "shares", "map", "padding", "loss"])
+def test_every_kind_of_figure_is_drawn(name):
+    ds = wb.first_look()
+    selection = wb.select(ds, 0.4)
+    table = ds.select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
+    made = {
+        "histogram": lambda: figures.complexity_histogram(
+            selection.candidates.ifd, selection.mask, (0.6, 0.7)
+        ),
+        "shares": lambda: figures.cluster_coverage(selection.report.clusters, wb.cluster_names(ds)),
+        "map": lambda: figures.coverage_map(table, selection.mask, names=wb.cluster_names(ds)),
+        "padding": lambda: figures.padding_rates({"pad": 0.4, "dynamic": 0.2}),
+        "loss": lambda: figures.loss_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}),
+    }
+    svg = drawn(made[name]())
+    assert len(list(svg.iter())) > 15
+    width, height = map(float, svg.get("viewBox").split()[2:])
+    for box in boxes(svg):
+        assert -1 <= box["x"] <= box["x"] + box["width"] <= width + 1
+        assert -1 <= box["y"] <= box["y"] + box["height"] <= height + 1
+
+
+def test_preview_shows_the_first_batch_with_its_padding():
+    lengths = [4, 3, 5, 8, 6, 2]
+    plans = [wb.pack(lengths, 10, name, batch_size=6, seed=None) for name in ("dynamic", "max")]
+    assert first_batch(plans[0]) == [[2, 3, 4], [5], [6], [8]]  # the paper's example
+    samples, padding = figures.packing_preview(plans).data[:2]
+    assert list(zip(samples.base, samples.x, strict=True))[:3] == [(0, 2), (2, 3), (5, 4)]
+    assert list(padding.x) == [0, 4, 3, 1]
+    assert padding.marker.pattern.shape == "/"
+    assert sum(figures.packing_preview(plans).data[3].x) == 6 * 10 - sum(lengths)
+
+
+def test_preview_of_nothing_is_empty():
+    assert len(figures.packing_preview([wb.pack([], 10)]).data[0].x) == 0
+
+
+def test_hostile_instructions_are_text_on_the_map():
+    texts = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$$x$$ \x1b[31m", None]
+    table = pd.DataFrame({"x": range(4), "y": range(4), "cluster": [0, 0, 1, 1], "instruction": texts})
+    figure = figures.coverage_map(table, np.array([True, False, True, False]), names={0: "<b>", 1: "x"})
+    shown = "".join(figure.data[0].text) + "".join(trace.name for trace in figure.data)
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "<b>" not in shown
+
+
+def test_core_mode_draws_pictures_that_follow():
+    ds = wb.first_look()
+    dashboard = wb.Workbench(ds, interactive="core", max_length=512)
+    assert not {type(widget).__name__ for widget in _all(dashboard)} & {"FigureWidget", "Fit"}
+    before = dashboard.bars.value, dashboard.map.value, dashboard.packing.picture.value
+    dashboard.ratio.value = 70
+    after = dashboard.bars.value, dashboard.map.value, dashboard.packing.picture.value
+    assert dashboard.errors.last is None
+    assert all(was != now and now.startswith("<svg") for was, now in zip(before, after, strict=True))
+    with pytest.raises(UserError, match="interactive='image' is not known"):
+        wb.Workbench(ds, interactive="image")
+
+
+def _all(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _all(child)
+
+
+def test_the_twin_is_light_and_hidden_by_the_live_dashboard():
+    dashboard = wb.Workbench(wb.first_look())
+    html = dashboard.twin()._repr_html_()
+    assert len(html) < 150_000
+    assert len(re.findall("<svg ", html)) == 2
+    assert f"body:has(.workbench-{dashboard.model_id})" in html
+    assert f"workbench-{dashboard.model_id}" in dashboard._dom_classes
+    assert f"{len(dashboard.selection.indices)}" in html
+
+
+def test_a_table_without_scores_is_offered_to_be_scored(monkeypatch):
+    ds = wb.first_look()
+    bare = wb.Workbench(ds.remove_columns(["ifd", "n_tokens", "cluster", "x", "y"]))
+    assert bare.state is None
+    assert "have no scores, clusters, map yet" in bare.offer.line.value
+    assert re.search(r"takes about \d", bare.offer.line.value)
+    monkeypatch.setattr("workbench.complexity.score", lambda *_, **__: ds)
+    bare.offer.button.click()
+    assert bare.errors.last is None
+    assert len(bare.selection.indices) > 0
+    assert bare.controls in bare.children
+
+
+def test_what_cannot_be_scored_is_refused():
+    with pytest.raises(UserError, match="column 'response' is missing"):
+        wb.Workbench(wb.first_look().select_columns(["instruction"]))

@@ -1,0 +1,21 @@
+"""HTML as tests read it, and a text that would do harm as HTML."""
+
+from html.parser import HTMLParser
+
+HOSTILE = '<script>window.pwned=1</script><img src=x onerror="pwned=1"> $$x$$ &lt; \u202e\x1b[0m'
+
+
+class Page(HTMLParser):
+    """The tags of some HTML, and its text."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.text = [], ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text += data

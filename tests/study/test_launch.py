@@ -1,0 +1,138 @@
+"""Several processes train as one does, and what starts them is what accelerate reads."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import ClusterConfig
+from accelerate.commands.launch import launch_command_parser
+from conftest import table
+from safetensors.torch import load_file
+
+from workbench.core import tables
+from workbench.core.errors import UserError
+from workbench.lm.prompts import Sample
+from workbench.study import launch
+from workbench.study.presets import preset
+from workbench.study.recipe import Recipe
+from workbench.training import TrainingSettings, distributed, finetune
+from workbench.training.schedule import Collator, Schedule
+
+CHECKOUT = Path(launch.__file__).parents[1]
+# Lengths differ much, and 11 rows in batches of 2 on two processes leave an idle batch at the end.
+DS = table(
+    [f"Write number {i}, {'please ' * (i % 4)}now." for i in range(11)],
+    [f"def f{i}():\n    return {' + '.join('abcdefgh'[: 1 + 5 * i % 8])}" for i in range(11)],
+)
+SETTINGS = TrainingSettings(
+    epochs=3, learning_rate=1e-2, batch_size=2, max_length=256, dtype="float32", device="cpu", save_steps=100
+)
+
+
+def test_two_processes_train_as_one(toy_model_dir, tmp_path):
+    tables.write_jsonl(DS, tmp_path / "rows.jsonl")
+    recipe = Recipe(model=str(toy_model_dir("llama")), training=SETTINGS, gpus=2)
+    command = launch.prepare(recipe, tmp_path / "two", str(tmp_path / "rows.jsonl"))
+    arguments = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *shlex.split(command)[1:]]
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    one = finetune(DS, toy_model_dir("llama"), tmp_path / "one", **vars(recipe.on(1).training)).wait()
+    lines = (tmp_path / "two/history.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [record["step"] for record in found] == list(range(1, 10))
+    for name in ("loss", "tokens", "learning_rate"):
+        assert [record[name] for record in found] == pytest.approx(
+            [record[name] for record in one.history], rel=1e-5
+        )
+    assert found[-1]["loss"] < found[0]["loss"] - 0.5
+    wanted = load_file(one.model_dir / "model.safetensors")
+    weights = load_file(tmp_path / "two/model/model.safetensors")
+    assert weights.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    state = json.loads((tmp_path / "two/run.json").read_text())
+    assert (state["status"], state["summary"]["processes"]) == ("done", 2)
+    assert state["summary"]["rows_sha256"] == one.summary["rows_sha256"]
+
+
+def samples(*lengths: int) -> list[Sample]:
+    return [Sample(tuple(range(5, 5 + length)), 1) for length in lengths]
+
+
+@pytest.mark.parametrize(("world", "length"), [(1, 3), (2, 4), (3, 3), (8, 8)])
+def test_rounds_are_full_and_hold_each_batch_once(world, length):
+    settings = replace(SETTINGS, epochs=1)
+    schedule = Schedule(samples(9, 4, 7, 5, 3), settings)
+    rounds = distributed.Rounds(schedule, world)
+    assert len(rounds) == length
+    assert [rounds[t] for t in range(3)] == [schedule[t] for t in range(3)]
+    for t in range(3, length):
+        labels = Collator(0, settings, isolated=True)([rounds[t]])["labels"]
+        assert (labels == -100).all()
+
+
+def test_one_process_agrees_with_itself():
+    assert distributed.agreed(True)
+    assert not distributed.agreed(False)
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(("gpus", "accumulation"), [(8, 4), (1, 32), (2, 16), (32, 1)])
+    def test_a_step_sees_as_many_samples_on_any_number_of_gpus(self, gpus, accumulation):
+        found = preset("paper-deepseek-oss").on(gpus)
+        assert (found.gpus, found.training.accumulation) == (gpus, accumulation)
+
+    def test_what_cannot_be_shared_is_told(self):
+        with pytest.raises(UserError, match=r"gpus=3 cannot share the 32 batches .* that divides 32"):
+            preset("paper-deepseek-oss").on(3)
+
+
+class TestFolder:
+    @pytest.fixture
+    def prepared(self, tmp_path):
+        self.command = launch.prepare(preset("paper-deepseek-oss"), tmp_path / "a run", "sel.jsonl", 4)
+        return tmp_path / "a run"
+
+    def test_the_command_is_one_that_accelerate_understands(self, prepared):
+        assert self.command.startswith("accelerate launch --config_file ")
+        understood = launch_command_parser().parse_args(shlex.split(self.command)[2:])
+        assert Path(understood.config_file) == prepared / "accelerate.yaml"
+        assert (understood.module, understood.training_script) == (True, "workbench.study.launch")
+        assert understood.training_script_args == [str(prepared)]
+        script = (prepared / "launch.sh").read_text()
+        assert f'exec {self.command} "$@"' in script
+        assert os.access(prepared / "launch.sh", os.X_OK)
+
+    def test_accelerate_reads_its_configuration(self, prepared):
+        config = ClusterConfig.from_yaml_file(prepared / "accelerate.yaml")  # refuses unknown keys
+        assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("FSDP", 4, "bf16")
+        known = {option.dest for option in launch_command_parser()._actions}
+        assert set(config.fsdp_config) <= known
+
+    def test_the_recipe_is_kept_with_its_batch(self, prepared):
+        recipe = Recipe.from_yaml(prepared / "recipe.yaml")
+        assert recipe == replace(preset("paper-deepseek-oss").on(4), data="sel.jsonl")
+
+    def test_a_folder_with_something_in_it_is_refused(self, prepared):
+        with pytest.raises(UserError, match=r"is not empty; nothing is overwritten"):
+            launch.prepare(preset("quickstart"), prepared, "sel.jsonl")
+
+    def test_qlora_is_for_one_gpu(self, tmp_path):
+        paper = preset("paper-deepseek-oss")
+        qlora = replace(paper, training=replace(paper.training, method="qlora"))
+        with pytest.raises(UserError, match=r"method='qlora' is for one GPU and not for gpus=8"):
+            launch.prepare(qlora, tmp_path / "run", "sel.jsonl")
+
+    def test_a_cpu_has_nothing_to_shard_onto(self):
+        config = launch.accelerate_config(Recipe(training=SETTINGS, gpus=2))
+        assert (config["distributed_type"], config["use_cpu"]) == ("MULTI_GPU", True)
+        assert yaml.safe_load(yaml.safe_dump(config)) == config

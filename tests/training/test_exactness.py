@@ -1,0 +1,157 @@
+"""Packed training is padded training: twelve optimizer steps, losses and weights, whatever computes them."""
+
+import pytest
+import torch
+from conftest import ISOLATING, table
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from workbench import packing
+from workbench.core.errors import UserError
+from workbench.lm import forward, models
+from workbench.lm.batching import collate, collate_leaking
+from workbench.lm.prompts import Sample
+from workbench.training import TrainingSettings, finetune, recompute
+from workbench.training.schedule import Schedule, fitted
+
+STEPS, BATCH = 12, 4
+
+
+def samples(n: int = STEPS * BATCH) -> list[Sample]:
+    """Of 3 to 40 tokens, the last three quarters of each predicted."""
+    torch.manual_seed(1)
+    sizes = torch.randint(3, 41, (n,)).tolist()
+    return [Sample(tuple(torch.randint(2, 300, (size,)).tolist()), 1 + size // 4) for size in sizes]
+
+
+def momentum(parameters):
+    # No division by the root of a gradient near zero, which makes rounding a step of its own.
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+
+
+def adam(parameters):
+    return torch.optim.AdamW(parameters, lr=1e-3)
+
+
+def train(folder, strategy: str, optimizer=momentum, **settings) -> tuple[list[float], dict]:
+    """Losses of twelve steps on the same batches, and the weights after them."""
+    model, _ = models.load_model(folder, "float32")
+    model.train()
+    schedule = Schedule(samples(), TrainingSettings(strategy=strategy, batch_size=BATCH, max_length=64))
+    optimizer, losses = optimizer(model.parameters()), []
+    if settings:
+        recompute.enable(model, **settings)
+    with forward.packed_loss(model):
+        for t in range(len(schedule)):
+            loss = model(**collate(schedule[t]).as_inputs()).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses, dict(model.named_parameters())
+
+
+def same(found, wanted) -> None:
+    assert len(found[0]) == len(wanted[0]) == STEPS
+    assert found[0] == pytest.approx(wanted[0], abs=1e-5)
+    for name, weight in wanted[1].items():
+        torch.testing.assert_close(found[1][name], weight, atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma", "gpt_neox", "opt"])
+def test_twelve_packed_steps_are_twelve_padded_steps(toy_model_dir, architecture):
+    folder = toy_model_dir(architecture)
+    padded = train(folder, "pad")
+    assert padded[0][-1] != pytest.approx(padded[0][0], abs=0.1)  # it does train
+    for strategy in ("dynamic", "balanced", "flat"):
+        same(train(folder, strategy), padded)
+
+
+def without_key_bias(architecture: str, trained: tuple[list[float], dict]) -> tuple[list[float], dict]:
+    """The key's bias shifts all scores of a query alike and so changes nothing, unless keys are rotated: its
+    gradient is rounding, of which Adam makes full steps."""
+    losses, weights = trained
+    found = {name: weight.detach().clone() for name, weight in weights.items()}
+    for name, weight in found.items():
+        if architecture == "opt" and name.endswith("k_proj.bias"):
+            weight.zero_()
+        if architecture == "gpt_neox" and name.endswith("query_key_value.bias"):
+            weight.unflatten(0, (4, 3, -1))[:, 1].zero_()
+    return losses, found
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma", "gpt_neox", "opt"])
+def test_twelve_packed_steps_of_adam_too(toy_model_dir, architecture):
+    folder = toy_model_dir(architecture)
+    padded = without_key_bias(architecture, train(folder, "pad", adam))
+    for strategy in ("balanced", "flat"):
+        same(without_key_bias(architecture, train(folder, strategy, adam)), padded)
+
+
+def test_padded_steps_are_those_of_transformers(toy_model_dir):
+    """Its own attention, mask and loss over full logits."""
+    folder = toy_model_dir("llama")
+    losses, wanted = train(folder, "pad")
+    model, _ = models.load_model(folder, "float32")
+    optimizer, schedule = momentum(model.parameters()), samples()
+    plan = packing.pack([len(s.input_ids) for s in schedule], 64, "pad", batch_size=BATCH, seed=0)
+    found = []
+    for batch in plan.batches:
+        loss = model(**collate_leaking([[schedule[i] for i in row] for row in batch])).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    same((found, dict(model.named_parameters())), (losses, wanted))
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("architecture", ISOLATING)
+def test_computing_again_changes_no_gradient(toy_model_dir, architecture, everything):
+    folder = toy_model_dir(architecture)
+    same(train(folder, "balanced", everything=everything), train(folder, "balanced"))
+
+
+def test_only_what_is_cheap_is_computed_again(toy_model_dir):
+    """As many multiplications as without, where whole layers cost a third more."""
+    model, _ = models.load_model(toy_model_dir("llama"), "float32")
+    model.train()
+
+    def multiplications() -> int:
+        with forward.packed_loss(model), FlopCounterMode(display=False) as counter:
+            model(**collate([samples(4)]).as_inputs()).loss.backward()
+        return counter.get_total_flops()
+
+    plain = multiplications()
+    recompute.enable(model)
+    assert multiplications() == plain
+    recompute.enable(model, everything=True)
+    assert multiplications() > 1.1 * plain
+
+
+@pytest.mark.parametrize("overlong", packing.OVERLONG)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), max_length=st.integers(2, 20))
+def test_overlong_samples_are_cut_split_or_dropped(overlong, sizes, max_length):
+    whole = [Sample(tuple(range(100 * i, 100 * i + n)), max(1, n // 3)) for i, n in enumerate(sizes)]
+    settings = TrainingSettings(overlong=overlong, max_length=max_length)
+    pieces, told = fitted(whole, settings)
+    predicted = [t for piece in pieces for t in piece.input_ids[piece.first_target :]]
+    assert all(len(piece.input_ids) <= max_length for piece in pieces)
+    assert told.n_overlong == sum(size > max_length for size in sizes)
+    if overlong == "split":
+        assert predicted == [t for sample in whole for t in sample.input_ids[sample.first_target :]]
+    elif overlong == "drop":
+        assert pieces == [sample for sample in whole if len(sample.input_ids) <= max_length]
+    else:
+        assert [piece.input_ids for piece in pieces] == [sample.input_ids[:max_length] for sample in whole]
+
+
+def test_a_run_tells_of_its_overlong_samples(toy_model_dir, tmp_path):
+    ds = table(["Add."] * 3, ["a + b", "a + b " * 60, "a + b " * 90])
+    settings = {"max_length": 128, "overlong": "split", "dtype": "float32", "device": "cpu"}
+    run = finetune(ds, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
+    assert run.summary["overlong"] == "2 overlong samples split"
+    assert run.summary["samples"] > 3
+    with pytest.raises(UserError, match="overlong='wrap' is not known; choose one of drop, split, truncate"):
+        finetune(ds, toy_model_dir("llama"), tmp_path / "other", overlong="wrap")

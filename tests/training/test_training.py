@@ -1,0 +1,230 @@
+"""Fine-tuning: packing changes no loss and no weight, and a run can be stopped, resumed and trusted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import LEAKING, table
+from peft import PeftModel
+from trainings import DS, FAST, fail_at, hold_at, losses, same_training
+from transformers import AutoModelForCausalLM
+
+from workbench.core.errors import UserError
+from workbench.lm import models
+from workbench.training import Run, finetune
+
+
+@pytest.fixture
+def tune(toy_model_dir, tmp_path):
+    """Start a run on the toy llama in a folder of its own."""
+
+    def start(name: str = "run", model: str | Path | None = None, **settings) -> Run:
+        folder = model or toy_model_dir("llama")
+        return finetune(DS, folder, tmp_path / name, **FAST | {"batch_size": 4} | settings)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def padded(toy_model_dir, tmp_path_factory) -> Run:
+    """Six steps of all eight samples, a row for each."""
+    folder = tmp_path_factory.mktemp("padded")
+    return finetune(DS, toy_model_dir("llama"), folder, **FAST, batch_size=8, epochs=6, strategy="pad").wait()
+
+
+@pytest.mark.parametrize("strategy", ["dynamic", "balanced", "flat", "bfd", "exact"])
+def test_packed_training_is_padded_training(tune, padded, strategy):
+    packed = tune(batch_size=8, epochs=6, strategy=strategy).wait()
+    assert len(packed.history) == 6
+    assert losses(packed)[-1] < losses(packed)[0]
+    same_training(packed, padded)
+
+
+def test_padded_training_is_that_of_the_plain_model(padded, toy_model_dir, tmp_path):
+    """Transformers' own loss with ordinary padding and an attention mask."""
+    plain = finetune(
+        DS,
+        toy_model_dir("llama"),
+        tmp_path / "run",
+        **FAST,
+        batch_size=8,
+        epochs=6,
+        strategy="pad",
+        leaky=True,
+    )
+    same_training(plain.wait(), padded)
+
+
+def test_accumulated_batches_are_one_large_batch(tune, padded):
+    same_training(tune(batch_size=4, accumulation=2, epochs=6).wait(), padded)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_gradient_checkpointing_changes_memory_only(tune, method):
+    settings = {"method": method, "lora_dropout": 0.0}
+    plain = tune("plain", **settings).wait()
+    same_training(tune("checkpointing", gradient_checkpointing=True, **settings).wait(), plain)
+
+
+def test_the_papers_leaking_packs_train_differently(tune):
+    apart, leaky = tune("apart").wait(), tune("leaky", leaky=True).wait()
+    assert losses(leaky) != pytest.approx(losses(apart), rel=1e-4)
+
+
+def test_a_run_leaves_a_model_that_transformers_loads(tune):
+    run = tune().wait()
+    assert run.status == "done"
+    model = AutoModelForCausalLM.from_pretrained(run.model_dir)
+    ours, tokenizer = models.load_model(run.model_dir, "float32")
+    ids = tokenizer("def add", return_tensors="pt").input_ids
+    torch.testing.assert_close(model(input_ids=ids).logits, ours(input_ids=ids).logits)
+
+
+def test_an_adapter_is_saved_and_loads_merged(tune, toy_model_dir):
+    run = tune(method="lora", epochs=3).wait()
+    assert losses(run)[-1] < losses(run)[0]
+    assert (run.model_dir / "adapter_config.json").exists()
+    merged, tokenizer = models.load_model(run.model_dir, "float32")
+    base = AutoModelForCausalLM.from_pretrained(toy_model_dir("llama"))
+    wrapped = PeftModel.from_pretrained(base, run.model_dir).eval()
+    ids = tokenizer("def add", return_tensors="pt").input_ids
+    torch.testing.assert_close(
+        merged(input_ids=ids).logits, wrapped(input_ids=ids).logits, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_tuned_adapter_can_be_tuned_again(tune):
+    first = tune("first", method="lora").wait()
+    second = tune("second", method="lora", model=first.model_dir).wait()
+    assert second.status == "done"
+    models.load_model(second.model_dir, "float32")
+
+
+def test_the_folder_tells_all_that_the_run_does(tune):
+    run = tune(epochs=2).wait()
+    state = json.loads((run.output_dir / "run.json").read_text())
+    assert (state["status"], state["error"]) == ("done", None)
+    assert state["settings"]["learning_rate"] == 1e-2
+    assert state["summary"] == run.summary
+    lines = (run.output_dir / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == run.history
+    assert [record["step"] for record in run.history] == [1, 2, 3, 4]
+    assert run.history[-1]["tokens"] == run.summary["tokens"]
+    assert repr(run) == f"<Run {run.output_dir}: done, step 4 of 4>"
+
+
+def test_rows_without_a_target_are_counted_and_left_out(toy_model_dir, tmp_path):
+    ds = table([*DS["instruction"][:], "Add. " * 200], [*DS["response"][:], "a + b"])
+    run = finetune(ds, toy_model_dir("llama"), tmp_path / "run", **FAST).wait()
+    assert (run.summary["samples"], run.summary["samples_without_target"]) == (8, 1)
+
+
+def test_nothing_to_train_on_is_told(toy_model_dir, tmp_path):
+    with pytest.raises(UserError, match="none of the 8 rows has a response token within max_length=10"):
+        finetune(DS, toy_model_dir("llama"), tmp_path / "run", **FAST | {"max_length": 10})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
+    tune().wait()
+    (tmp_path / "run/notes.txt").write_text("of the first run")
+    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run already; .* pass overwrite=True"):
+        tune()
+    assert (tmp_path / "run/notes.txt").exists()
+    assert tune(overwrite=True).wait().status == "done"
+    assert not (tmp_path / "run/notes.txt").exists()
+
+
+def test_a_folder_of_a_run_that_is_not_done_is_never_overwritten(tune):
+    run = tune(epochs=20)
+    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run that is not done"):
+        tune(overwrite=True)
+    assert run.stop().status == "stopped"
+
+
+def test_overwrite_never_deletes_a_folder_that_is_no_run(tune, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/thesis.tex").write_text("years of work")
+    tune(overwrite=True).wait()
+    assert (tmp_path / "run/thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
+    settings = {"method": method, "epochs": 4, "warmup_steps": 2, "strategy": "dynamic"}
+    undisturbed = tune("undisturbed", **settings).wait()
+    with monkeypatch.context() as patch:
+        there = hold_at(3, patch)
+        run = tune("stopped", **settings)
+        assert there.wait(30)
+        run.stop()
+    assert (run.status, run.summary["steps"]) == ("stopped", 4)  # the step after the one it was held at
+    assert run.resume().wait().status == "done"
+    assert [record["step"] for record in run.history] == list(range(1, 9))
+    same_training(run, undisturbed)
+    with pytest.raises(UserError, match="is done; only an ended one can be resumed"):
+        run.resume()
+
+
+def test_a_loss_that_is_no_number_fails_the_run(tune):
+    run = tune(learning_rate=1e30, epochs=4)
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf) at step \d; try a lower learning_rate than 1e\+30"
+    ):
+        run.wait()
+    assert run.status == "failed"
+    state = json.loads((run.output_dir / "run.json").read_text())
+    assert state["status"] == "failed"
+    assert "the loss is" in state["error"]
+    assert "FloatingPointError" in (run.output_dir / "run.log").read_text()
+
+
+def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):
+    undisturbed = tune("undisturbed", epochs=3).wait()
+    fail_at(5, monkeypatch)
+    run = tune("failed", epochs=3, save_steps=2)
+    with pytest.raises(UserError, match="the loss is nan at step 5"):
+        run.wait()
+    run.resume().wait()
+    assert [record["step"] for record in run.history] == list(range(1, 7))
+    same_training(run, undisturbed)
+    lines = (run.output_dir / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == run.history
+
+
+def test_an_architecture_that_leaks_is_not_packed(tune, toy_model_dir):
+    run = tune("packed", model=toy_model_dir(LEAKING))
+    with pytest.raises(
+        UserError, match=r"BloomForCausalLM\) lets packed samples see each other; .*strategy='pad'"
+    ):
+        run.wait()
+    assert run.status == "failed"
+    assert tune("padded", model=toy_model_dir(LEAKING), strategy="pad").wait().status == "done"
+
+
+def test_runs_queue(tune, monkeypatch):
+    there = hold_at(1, monkeypatch)
+    first, second = tune("first"), tune("second")
+    assert there.wait(30)
+    assert (first.status, second.status) == ("running", "queued")
+    first.stop()
+    second.stop()
+    assert {first.status, second.status} <= {"done", "stopped"}
+    assert second.history
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"learning_rat": 1e-4}, "setting='learning_rat' is not known; choose one of .*learning_rate"),
+        ({"method": "dora"}, "method='dora' is not known; choose one of full, lora, qlora"),
+        ({"strategy": "ffd"}, "strategy='ffd' is not known"),
+        ({"epochs": 0}, "epochs=0 must be a whole number of at least 1"),
+        ({"batch_size": 2.5}, "batch_size=2.5 must be a whole number"),
+        ({"learning_rate": -1}, "learning_rate=-1 must be above 0"),
+    ],
+)
+def test_a_wrong_setting_is_named(tune, named, message):
+    with pytest.raises(UserError, match=message):
+        tune(**named)

@@ -1,0 +1,547 @@
+"""The training panel without a browser: what its buttons do to a run, and what it shows of one."""
+
+import asyncio
+import re
+import shutil
+import threading
+import time
+
+import pytest
+from conftest import table
+from trainings import DS, FAST, fail_at, hold_at
+
+import workbench as wb
+from workbench.core.errors import UserError
+from workbench.training import Run, TrainingSettings, attach, finetune, queue
+from workbench.training.folder import RunFolder
+from workbench.widgets import RunPanel, TrainingPanel, curve, run, standing, training
+from workbench.widgets.curve import loss_chart
+from workbench.widgets.events import ErrorPanel
+from workbench.widgets.form import TrainingForm
+from workbench.widgets.standing import Standing
+
+SMALL = FAST | {"batch_size": 4, "epochs": 2}
+STEPS = 4
+RECORD = {"step": 3, "of": 10, "loss": 1.25, "seconds": 6.0, "tokens_per_second": 1234.4}
+RECORD |= {"peak_memory_mib": 1536}
+
+
+class Chosen:
+    """What a panel needs of a selection."""
+
+    dataset = DS
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch):
+    monkeypatch.setattr(run, "_EVERY", 0.02)
+
+
+@pytest.fixture
+def make(toy_model_dir, tmp_path):
+    """A panel for the toy llama and a folder of this test, whose runs are threads."""
+
+    def panel(folder: str = "run", selected=Chosen, **settings) -> TrainingPanel:
+        made = TrainingPanel(
+            lambda: selected, None, toy_model_dir("llama"), tmp_path / folder, **SMALL | settings
+        )
+        made.form.detached.value = False
+        return made
+
+    return panel
+
+
+@pytest.fixture(scope="module")
+def done(toy_model_dir, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("done") / "run"
+    return finetune(DS, toy_model_dir("llama"), folder, **SMALL).wait()
+
+
+async def until(found, seconds: float = 30):
+    """What `found` gives, once it is something; the kernel answers meanwhile."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "still nothing"
+        await asyncio.sleep(0.01)
+    return value
+
+
+def status_of(panel: TrainingPanel | RunPanel) -> str:
+    """The status and its meaning as text."""
+    shown = panel if isinstance(panel, RunPanel) else panel.shown
+    return f"{text_of(shown.status.value)[2:]} {shown.meaning.value}" if shown else ""
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub("<[^>]+>", " ", html).split())
+
+
+def visible(widget) -> bool:
+    return widget.layout.display != "none"
+
+
+# From the click to the end.
+
+
+def test_the_button_trains_on_what_is_selected_at_the_click(make):
+    panel, seen = make(), []
+
+    async def click():
+        panel.start.click()
+        assert panel.start.disabled
+        await until(lambda: panel.shown)
+        panel.shown.observe(lambda change: seen.append(change["new"]), "active")
+        await until(lambda: "done" in status_of(panel))
+
+    asyncio.run(click())
+    assert panel.errors.value == ""
+    assert panel.run.status == "done"
+    assert panel.run.settings == TrainingSettings(**SMALL | {"method": "lora"})
+    assert panel.run.summary["samples"] == len(DS)
+    assert status_of(panel) == f"done step {STEPS} of {STEPS}"
+    assert (panel.shown.bar.value, panel.shown.bar.max) == (STEPS, STEPS)
+    assert "<svg" in panel.shown.chart.value
+    assert f"{panel.run.output_dir}/model" in panel.shown.outcome.value
+    assert "training" in panel.shown.lines.value
+    assert [visible(button) for button in (panel.shown.stop, panel.shown.resume)] == [False, False]
+    assert not panel.start.disabled
+    assert seen == [False]
+
+
+def test_without_an_event_loop_refresh_shows_the_progress(make):
+    panel = make()
+    panel.start.click()
+    panel.run.wait()
+    panel.shown.refresh()
+    assert "done" in status_of(panel)
+
+
+def test_the_kernel_answers_while_rows_are_made_ready(make, monkeypatch, done):
+    """Turning rows into tokens takes long for many: here until the kernel has done something else."""
+    answered, refused = threading.Event(), threading.Event()
+
+    def slow(*args, **settings):
+        if not answered.wait(10):
+            refused.set()
+        raise UserError("enough")
+
+    monkeypatch.setattr(training, "finetune", slow)
+    panel = make()
+
+    async def click():
+        panel.start.click()
+        assert panel.form.output_dir.disabled
+        answered.set()
+        await until(lambda: panel.errors.last)
+
+    asyncio.run(click())
+    assert not refused.is_set()
+    assert "enough" in panel.errors.value
+    assert not panel.start.disabled
+    assert not panel.form.output_dir.disabled
+
+
+def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
+    there = hold_at(2, monkeypatch)
+    panel = make(method="full")
+
+    async def clicks():
+        panel.start.click()
+        await until(there.is_set)
+        await until(lambda: panel.shown and panel.shown.bar.value == 2)
+        assert status_of(panel).startswith("running")
+        assert panel.start.disabled
+        panel.shown.stop.click()
+        await until(lambda: "stopped" in status_of(panel))
+        assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume goes on from there"
+        assert (panel.run.output_dir / "checkpoints" / "checkpoint-3").exists()
+        assert visible(panel.shown.resume)
+        monkeypatch.undo()
+        panel.shown.resume.click()
+        await until(lambda: "done" in status_of(panel))
+
+    asyncio.run(clicks())
+    assert [record["step"] for record in panel.run.history] == [1, 2, 3, 4]
+    assert panel.run.summary["steps"] == STEPS
+
+
+def test_a_failure_is_shown_with_its_cause_its_log_and_a_way_on(make, monkeypatch):
+    fail_at(2, monkeypatch)
+    panel = make()
+
+    async def click():
+        panel.start.click()
+        await until(lambda: "failed" in status_of(panel))
+
+    asyncio.run(click())
+    shown = panel.shown.outcome.value
+    assert 'role="alert"' in shown
+    assert "the loss is nan at step 2; try a lower learning_rate" in shown
+    assert "The last lines of" in shown
+    assert visible(panel.shown.resume)
+    assert not panel.start.disabled
+
+
+def test_a_run_that_waits_for_another_says_so(make):
+    panel = make()
+
+    async def click():
+        with queue.turn("cpu", lambda: False, print):
+            panel.start.click()
+            await until(lambda: "queued" in status_of(panel))
+            assert "waits until no other run uses the device" in status_of(panel)
+        await until(lambda: "done" in status_of(panel))
+
+    asyncio.run(click())
+
+
+def test_a_refused_setting_is_shown(make):
+    panel = make()
+    panel.form.rate.value = -1.0
+    panel.start.click()
+    assert "learning_rate=-1.0 must be above 0" in panel.errors.value
+    assert not panel.start.disabled
+    assert panel.run is None
+
+
+def test_rows_without_a_response_are_refused(make):
+    class Empty:
+        dataset = table([], [])
+
+    panel = make(selected=Empty)
+    panel.start.click()
+    assert isinstance(panel.errors.last, UserError)
+
+
+def test_a_folder_without_a_name_is_refused(make):
+    panel = make()
+    panel.form.output_dir.value = "  "
+    assert "type one, such as runs/mine" in panel.errors.value
+    panel.errors.clear()
+    panel.start.click()
+    assert "type one, such as runs/mine" in panel.errors.value
+
+
+# After a restart.
+
+
+def test_a_new_panel_shows_the_run_in_its_folder(done, toy_model_dir):
+    panel = TrainingPanel(Chosen, output_dir=done.output_dir)
+    assert panel.run.output_dir == done.output_dir
+    assert "done" in status_of(panel)
+    assert not panel.start.disabled
+
+
+def test_a_new_panel_follows_a_run_that_goes_on(make, monkeypatch):
+    there = hold_at(2, monkeypatch)
+    first = make()
+
+    async def clicks():
+        first.start.click()
+        await until(there.is_set)
+        again = make()
+        assert status_of(again).startswith("running")
+        assert again.start.disabled
+        again.shown.stop.click()
+        await until(lambda: "stopped" in status_of(again) and "stopped" in status_of(first))
+
+    asyncio.run(clicks())
+
+
+def test_a_run_that_went_down_with_its_kernel_can_be_resumed(make, done, tmp_path):
+    shutil.copytree(done.output_dir, tmp_path / "run")
+    gone = {"host": wb.training.process.identity()["host"], "pid": 2**22 + 1, "birth": 0.0}
+    RunFolder(tmp_path / "run").update(status="running", process=gone, detached=False)
+    panel = make()
+    assert status_of(panel).startswith("failed")
+    assert "its notebook&#x27;s kernel was restarted" in panel.shown.outcome.value
+    assert panel.errors.value == ""  # it is no mistake of now
+    assert visible(panel.shown.resume)
+
+
+def test_another_folder_shows_another_run(make, done):
+    panel = make()
+    assert panel.run is None
+    panel.form.output_dir.value = str(done.output_dir)
+    assert "done" in status_of(panel)
+    panel.form.output_dir.value = str(done.output_dir) + "-none"
+    assert panel.run is None
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_breaks_nothing(make, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("[]")
+    panel = make()
+    assert panel.errors.last is not None
+    assert panel.run is None
+
+
+def test_a_run_whose_folder_goes_is_told(make, monkeypatch):
+    there = hold_at(2, monkeypatch)
+    panel = make()
+
+    async def click():
+        panel.start.click()
+        await until(there.is_set)
+        path = panel.run.output_dir
+        path.rename(path.with_name("elsewhere"))
+        await until(lambda: panel.errors.last)
+        path.with_name("elsewhere").rename(path)
+        panel.run.stop()
+
+    asyncio.run(click())
+    assert "holds no run any more" in panel.errors.value
+    assert not panel.start.disabled
+
+
+# A run is never lost without a question.
+
+
+def test_a_run_is_replaced_only_after_a_question(make, done, tmp_path):
+    shutil.copytree(done.output_dir, tmp_path / "run")
+    before = attach(tmp_path / "run").log(100)
+    panel = make()
+    assert not visible(panel.question)
+    panel.start.click()
+    assert visible(panel.question)
+    assert "holds a run (done)" in panel.question.text.value
+    assert panel.question.move.description == f"Use {tmp_path / 'run-2'}"
+    panel.question.cancel.click()
+    assert not visible(panel.question)
+    assert attach(tmp_path / "run").log(100) == before
+
+    panel.start.click()
+    panel.question.replace.click()
+    panel.run.wait()
+    assert not visible(panel.question)
+    assert attach(tmp_path / "run").log(100) != before
+
+
+def test_the_question_offers_a_free_folder(make, done, tmp_path):
+    shutil.copytree(done.output_dir, tmp_path / "run")
+    (tmp_path / "run-2").mkdir()
+    panel = make()
+    panel.start.click()
+    panel.question.move.click()
+    assert panel.errors.value == ""
+    assert panel.run.output_dir == tmp_path / "run-3"
+    panel.run.wait()
+    assert attach(tmp_path / "run").status == "done"
+
+
+def test_a_run_that_another_notebook_started_meanwhile_is_shown_and_kept(make, done, tmp_path):
+    panel = make()
+    shutil.copytree(done.output_dir, tmp_path / "run")
+    panel.start.click()
+    assert visible(panel.question)
+
+
+# Alone in a cell.
+
+
+def test_a_run_panel_takes_a_folder_or_a_run(done):
+    for given in (str(done.output_dir), done.output_dir, done):
+        panel = RunPanel(given)
+        assert status_of(panel).startswith("done")
+        assert not panel.active
+    with pytest.raises(UserError, match="holds no run; start one"):
+        RunPanel(done.output_dir / "none")
+
+
+def test_the_panels_say_what_they_are_where_no_widgets_are(make, done):
+    panel = make()
+    assert repr(panel) == "<TrainingPanel of no run yet>"
+    assert panel._repr_mimebundle_()["text/html"] == "&lt;TrainingPanel of no run yet&gt;"
+    assert repr(RunPanel(done)) == f"<RunPanel of <Run {done.output_dir}: done, step {STEPS} of {STEPS}>>"
+    panel.form.output_dir.value = str(done.output_dir)
+    for shown in (panel, RunPanel(done)):
+        html = shown._repr_mimebundle_()["text/html"]
+        assert "<svg" in html
+        assert f"{STEPS} of {STEPS}" in html
+
+
+def test_a_selection_itself_can_be_given(done):
+    selection = wb.select(wb.first_look(), rows=3)
+    panel = wb.widgets.TrainingPanel(selection, output_dir=done.output_dir.with_name("none"))
+    assert panel._selected() is selection
+    assert panel.errors in panel.children
+
+
+# The form.
+
+
+def test_the_form_has_the_settings_that_finetune_takes():
+    form = TrainingForm("m", "runs/x", {"max_length": 512, "strategy": "balanced", "dtype": "float32"})
+    form.epochs.value, form.checkpointing.value = 3, True
+    found = TrainingSettings(**form.settings())
+    assert found == TrainingSettings(
+        method="lora",
+        learning_rate=5e-4,
+        batch_size=4,
+        max_length=512,
+        strategy="balanced",
+        epochs=3,
+        gradient_checkpointing=True,
+        dtype="float32",
+    )
+    assert form.detached.value
+
+
+def test_on_colab_a_run_lives_in_the_kernel(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "google.colab", object())
+    assert not TrainingForm("m", "runs/x", {}).detached.value
+
+
+def test_a_learning_rate_that_nobody_chose_follows_the_method():
+    form = TrainingForm("m", "runs/x", {})
+    form.method.value = "full"
+    assert form.rate.value == 5e-5
+    form.rate.value = 1e-4
+    form.method.value = "lora"
+    assert form.rate.value == 1e-4
+
+
+def test_a_setting_that_is_none_is_refused():
+    with pytest.raises(UserError, match="setting='epoch' is not known"):
+        TrainingPanel(Chosen, epoch=2)
+    with pytest.raises(UserError, match="strategy='magic' is not known"):
+        TrainingPanel(Chosen, strategy="magic")
+
+
+# The words.
+
+
+def at(status: str, history: list[dict] = (RECORD,), **more) -> Standing:
+    known = {"active": status in ("queued", "running"), "stopping": False, "detached": True, "error": None}
+    known |= {"model": "m", "settings": TrainingSettings(), "summary": {}, "log": ""}
+    return Standing(status=status, history=list(history), **known | more)
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (at("queued", []), "queued waits until no other run uses the device"),
+        (at("running", []), "running loads the model"),
+        (at("running"), "running about 14 s left; goes on if the kernel ends"),
+        (at("running", detached=False), "running about 14 s left; ends with the kernel"),
+        (at("running", stopping=True), "stopping ends after this step, with a checkpoint to go on from"),
+        (at("stopped"), "stopped after step 3 of 10; Resume goes on from there"),
+        (at("stopped", []), "stopped after no step; Resume goes on from there"),
+        (at("failed"), "failed after step 3 of 10"),
+        (at("done"), "done step 3 of 10"),
+    ],
+)
+def test_the_status_is_said_in_words(now, words):
+    assert f"{text_of(standing.badge(now))[2:]} {standing.meaning(now)}" == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (93_784, "26 h 3 min")],
+)
+def test_durations(seconds, words):
+    assert standing.duration(seconds) == words
+
+
+def test_the_numbers_are_those_of_the_last_step():
+    measured = {"step": 3, "heldout_loss": 1.5, "pass_at_1": 0.125}
+    html = standing.numbers(at("running", [RECORD, measured], summary={"padding_rate": 0.031}))
+    texts = re.findall(r">([^<>]+)</div>", html)
+    assert dict(zip(texts[1::2], texts[0::2], strict=True)) == {
+        "step": "3 of 10",
+        "loss": "1.250",
+        "held-out loss": "1.500",
+        "pass@1": "12.5%",
+        "tokens/s": "1,234",
+        "peak memory": "1.5 GiB",
+        "padding": "3.1%",
+        "elapsed": "6 s",
+    }
+    assert standing.numbers(at("queued", [])) == ""
+
+
+def test_texts_of_a_run_are_not_markup():
+    evil = "<script>alert(1)</script>"
+    now = at("failed", model=evil, error=f"{evil}\n{evil}", log=evil)
+    for shown in (standing.about(now, evil), standing.outcome(now, evil), standing.log(now)):
+        assert "<script>" not in shown
+        assert "&lt;script&gt;" in shown
+    assert "<script>" not in standing.outcome(at("done"), evil)
+
+
+# The curve.
+
+
+def points_of(svg: str, shape: str = "polyline") -> list[list[tuple[float, float]]]:
+    return [
+        [tuple(map(float, point.split(","))) for point in points.split()]
+        for points in re.findall(rf'<{shape} points="([^"]*)"', svg)
+    ]
+
+
+def test_the_curve_of_three_steps_by_hand():
+    # 540 pixels for steps 0 to 3, 170 for losses from 1 to 2 downwards.
+    svg = loss_chart([{"step": i + 1, "loss": loss} for i, loss in enumerate([2.0, 1.0, 1.5])])
+    assert points_of(svg) == [[(232.0, 26.0), (412.0, 196.0), (592.0, 111.0)]]
+    assert svg.count("<circle") == 3
+    assert "Training loss from 2.000 at step 1 to 1.500 at step 3" in svg
+    assert "held-out" not in svg
+    assert "pass@1" not in svg
+
+
+def test_the_curve_shows_what_was_measured_on_the_way():
+    history = [{"step": 0, "heldout_loss": 2.0}]
+    history += [{"step": i, "loss": 2.0 - i / 4} for i in (1, 2, 3)] + [{"step": 3, "pass_at_1": 0.5}]
+    history.append({"step": 4, "loss": 1.0, "heldout_loss": None, "pass_at_1": 1.0})
+    svg = loss_chart(history)
+    assert points_of(svg) == [
+        [(187.0, 68.5), (322.0, 111.0), (457.0, 153.5), (592.0, 196.0)],
+        [(52.0, 26.0)],
+        [(457.0, 111.0), (592.0, 26.0)],
+    ]
+    assert svg.count("m0 -5l5 5") == 3
+    assert "held-out loss 2.000, pass@1 100.0%" in svg
+
+
+def test_a_long_curve_is_its_mean_before_its_range():
+    history = [{"step": i + 1, "loss": 1.0 + i % 2} for i in range(20_000)]
+    svg = loss_chart(history)
+    ((line,), (around,)) = points_of(svg), points_of(svg, "polygon")
+    assert len(line) == curve._MOST
+    assert {y for _, y in line} == {111.0}
+    assert {y for _, y in around} == {26.0, 196.0}
+    assert len(svg) < 20_000
+
+
+def test_without_a_loss_there_is_no_curve():
+    assert loss_chart([]) == loss_chart([{"step": 0, "heldout_loss": 1.0}]) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.0, 4.0, [0, 1, 2, 3, 4]),
+        (0.83, 2.1, [0.5, 1, 1.5, 2, 2.5]),
+        (0, 700, [0, 200, 400, 600, 800]),
+        (1.0, 1.0, [1.0, 1.005, 1.01]),
+        (0.0, 0.0, [0.0, 5e-7, 1e-6]),
+    ],
+)
+def test_the_axis_has_round_numbers(low, high, ticks):
+    assert curve._ticks(low, high) == pytest.approx(ticks)
+    assert ticks[0] <= low <= high <= ticks[-1]
+
+
+def test_a_follower_shows_what_goes_wrong(done, monkeypatch):
+    """An exception beside the kernel's work has no callback to come back to."""
+    errors = ErrorPanel()
+
+    async def follow():
+        panel = RunPanel(done, errors)
+        panel.active = True
+        monkeypatch.setattr(run, "look", lambda run: 1 / 0)
+        await panel.errors.guard(lambda: run.beside.start(panel._follow(), errors))()
+        assert not panel.active
+
+    asyncio.run(follow())
+    assert isinstance(errors.last, ZeroDivisionError)

@@ -1,0 +1,1 @@
+"""Rows better left out: near-duplicates and leaked benchmark tasks."""

@@ -1,0 +1,1 @@
+"""Generate solutions: ask a model, decode its answers, extract the code."""

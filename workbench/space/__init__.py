@@ -1,0 +1,1 @@
+"""Instructions as points: embed, cluster, name the clusters, project to a map."""
