@@ -405,7 +405,7 @@ class TestBadSources:
             ("t.jsonl.gz", b"plain", "t.jsonl.gz cannot be read: Not a gzipped file"),
             (
                 "t.jsonl.gz",
-                gzip.compress(b"{}" * 99)[:-9],
+                gzip.compress(b"{}" * 99, mtime=0)[:-9],
                 "t.jsonl.gz cannot be read: Compressed file ended",
             ),
             ("t.parquet", b"PAR0", "t.parquet cannot be read as Parquet"),
