@@ -17,7 +17,7 @@ from collections.abc import Callable
 import datasets
 import numpy as np
 
-from workbench.packing import STRATEGIES, pack
+from workbench.packing import PACKERS, pack
 
 LENGTHS = {"OSS-like": (450, 0.2716), "Evol-like": (500, 0.4975)}
 ROW, BATCH = 2048, 16
@@ -61,7 +61,7 @@ def seqpacker(lengths: np.ndarray) -> Callable[[], int] | None:
 def compare(name: str, n: int, rounds: int) -> None:
     lengths = drawn(name, n)
     ours = {}
-    for strategy in STRATEGIES:
+    for strategy in PACKERS:
         pack(lengths[:100], ROW, strategy, batch_size=BATCH)
         took, plan = timed(lambda s=strategy: pack(lengths, ROW, s, batch_size=BATCH), rounds)
         ours[strategy] = took
@@ -79,7 +79,7 @@ def compare(name: str, n: int, rounds: int) -> None:
 
 def growth(name: str, n: int, rounds: int) -> None:
     few, many = drawn(name, n // 10), drawn(name, n)
-    for strategy in STRATEGIES:
+    for strategy in PACKERS:
         first, last = (
             timed(lambda k=k, s=strategy: pack(k, ROW, s, batch_size=BATCH), rounds)[0] for k in (few, many)
         )

@@ -50,7 +50,7 @@ def test_the_cache_folder_is_that_of_the_environment(tmp_path, monkeypatch):
 
 def test_two_processes_write_at_once():
     writer = """
-        from workbench.store import Store
+        from workbench.core.store import Store
         for i in range(40):
             Store("ifd").put({{"{who} %d" % i: b"{who}"}})
     """
@@ -62,7 +62,7 @@ def test_two_processes_write_at_once():
 
 def test_a_killed_writer_loses_nothing_that_it_had_put():
     process = python("""
-        from workbench.store import Store
+        from workbench.core.store import Store
         store, i = Store("ifd"), 0
         while True:
             store.put({f"{i} {part}": b"x" * 2000 for part in range(3)})

@@ -44,7 +44,7 @@ def test_cluster_coverage_shows_both_shares(selection):
 
 
 def test_padding_rates_are_labelled():
-    rates = {name: wb.pack([4, 3, 5, 8], 10, name, batch_size=4).padding_rate for name in packing.STRATEGIES}
+    rates = {name: wb.pack([4, 3, 5, 8], 10, name, batch_size=4).padding_rate for name in packing.PACKERS}
     figure = figures.padding_rates(rates)
     assert_drawn(figure, len(rates))
     assert figure.data[0].text == tuple(f"{100 * rate:.1f} %" for rate in rates.values())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.errors import UserError
-from workbench.packing import OVERLONG, STRATEGIES, PackPlan, Rows, pack, strategy
+from workbench.packing import OVERLONG, PACKERS, PackPlan, Rows, pack, packer
 
 WITHIN_BATCH = ["max", "pad", "dynamic", "balanced", "flat"]
 WORKED = [4, 3, 5, 8, 6, 2]  # the example of arXiv 2504.12687, section 4, at max_length 10
@@ -120,7 +120,7 @@ def test_a_row_may_be_exactly_full(strategy):
     )
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", PACKERS)
 @given(lengths=lengths, settings=settings)
 def test_every_sample_is_in_one_row_and_no_row_is_too_long(strategy, lengths, settings):
     plan = pack(lengths, strategy=strategy, **settings)
@@ -163,7 +163,7 @@ def test_balanced_rows_pad_less_than_the_papers_pack():
     assert worse < 30
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", PACKERS)
 @given(lengths=lengths, settings=settings)
 def test_samples_per_step_are_those_of_the_batches(strategy, lengths, settings):
     plan = pack(lengths, strategy=strategy, **settings)
@@ -218,7 +218,7 @@ def test_balanced_rows_are_near_the_best_layout():
     assert max(ratios) <= 4 / 3  # what longest-first guarantees for a given number of rows
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", PACKERS)
 def test_a_seed_decides_the_order(strategy):
     sizes = list(range(1, 61))
     first = pack(sizes, max_length=60, strategy=strategy, batch_size=4, seed=1).batches
@@ -245,7 +245,7 @@ def test_what_becomes_of_overlong_samples(overlong, lengths, rows, tokens, told)
     assert sizes.tolist() == [30, 5, 12]
 
 
-@given(lengths=lengths, max_length=st.integers(2, 70), strategy=st.sampled_from(sorted(STRATEGIES)))
+@given(lengths=lengths, max_length=st.integers(2, 70), strategy=st.sampled_from(sorted(PACKERS)))
 def test_the_pieces_of_split_samples_hold_every_token(lengths, max_length, strategy):
     plan = pack(lengths, max_length, strategy, overlong="split")
     found = [set() for _ in lengths]
@@ -266,9 +266,9 @@ def test_a_plan_describes_itself():
 
 
 def test_a_strategy_of_ones_own(monkeypatch):
-    monkeypatch.setitem(STRATEGIES, "pairs", None)  # taken away again afterwards
+    monkeypatch.setitem(PACKERS, "pairs", None)  # taken away again afterwards
 
-    @strategy("pairs", whole_set=True)
+    @packer("pairs", whole_set=True)
     def pairs(items, sizes, capacity, batch_size):
         return Rows(items, np.append(np.arange(0, len(items), 2), len(items)), np.array([0, 2]))
 
@@ -278,7 +278,7 @@ def test_a_strategy_of_ones_own(monkeypatch):
 def test_large_batches_and_rows_are_packed_too():
     """A batch of all samples, rows of many thousand tokens, and lengths that share no row."""
     sizes = np.random.default_rng(0).integers(1, 5_000, 4_000)
-    for name in STRATEGIES:
+    for name in PACKERS:
         plan = pack(sizes, max_length=32_768, strategy=name, batch_size=4_000)
         assert sorted(i for row in plan.rows for i in row) == list(range(4_000))
     assert pack(sizes, max_length=32_768, strategy="balanced", batch_size=4_000).padding_rate < 0.01
@@ -293,7 +293,7 @@ def test_a_table_is_packed_by_its_training_lengths():
 
 
 @pytest.mark.parametrize("overlong", OVERLONG)
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", PACKERS)
 @pytest.mark.parametrize("source", [[], datasets.Dataset.from_dict({"n_tokens": []})])
 def test_nothing_packs_to_nothing(strategy, source, overlong):
     plan = pack(source, strategy=strategy, overlong=overlong)

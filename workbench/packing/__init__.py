@@ -3,10 +3,10 @@
 A strategy is one function that lays items into rows; `strategy` registers it.
 """
 
-from . import strategies  # noqa: F401  they register themselves
+from . import packers  # noqa: F401  they register themselves
 from .overlong import OVERLONG, Pieces
 from .pack import pack
 from .plan import PackPlan, Row, Rows
-from .registry import STRATEGIES, Strategy, strategy
+from .registry import PACKERS, Packer, packer
 
-__all__ = ["OVERLONG", "STRATEGIES", "PackPlan", "Pieces", "Row", "Rows", "Strategy", "pack", "strategy"]
+__all__ = ["OVERLONG", "PACKERS", "PackPlan", "Packer", "Pieces", "Row", "Rows", "pack", "packer"]

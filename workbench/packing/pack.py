@@ -9,7 +9,7 @@ from ..core import tables
 from ..core.errors import UserError, one_of, positive
 from . import overlong as policy
 from .plan import PackPlan, Rows
-from .registry import STRATEGIES
+from .registry import PACKERS
 
 
 def pack(
@@ -42,7 +42,7 @@ def pack(
 
     Time grows with the number of samples; the first call on a machine compiles, which takes some seconds.
     """
-    one_of("strategy", strategy, STRATEGIES)
+    one_of("strategy", strategy, PACKERS)
     positive("max_length", max_length)
     positive("batch_size", batch_size)
     lengths = _lengths(source)
@@ -54,7 +54,7 @@ def pack(
             f"tokens), so all would be {done}: give at least the median, {int(np.median(lengths))}."
         )
     pieces = policy.cut(lengths, max_length, overlong)
-    n, how = len(pieces.size), STRATEGIES[strategy]
+    n, how = len(pieces.size), PACKERS[strategy]
     rng = None if seed is None else np.random.default_rng(seed)
     order = (np.arange(n) if rng is None else rng.permutation(n)).astype(np.int32)
     rows = how.pack(order, pieces.size, max_length, batch_size)

@@ -10,11 +10,11 @@ from .plan import Rows
 # (items in the order of the epoch, sizes in tokens by item, max_length, batch_size) -> Rows
 Pack = Callable[[np.ndarray, np.ndarray, int, int], Rows]
 
-STRATEGIES: dict[str, "Strategy"] = {}
+PACKERS: dict[str, "Packer"] = {}
 
 
 @dataclass(frozen=True)
-class Strategy:
+class Packer:
     """`whole_set`: packs over the whole epoch, so `pack` deals out the rows to batches afterwards; else the
     batches are made of consecutive items, as unpacked. `to_max`: rows are padded to max_length."""
 
@@ -24,11 +24,11 @@ class Strategy:
     to_max: bool
 
 
-def strategy(name: str, *, whole_set: bool = False, to_max: bool = False) -> Callable[[Pack], Pack]:
-    """Register the decorated function as packing strategy `name`; see `Strategy` for what it may say."""
+def packer(name: str, *, whole_set: bool = False, to_max: bool = False) -> Callable[[Pack], Pack]:
+    """Register the decorated function as packing strategy `name`; see `Packer` for what it may say."""
 
     def register(function: Pack) -> Pack:
-        STRATEGIES[name] = Strategy(name, function, whole_set, to_max)
+        PACKERS[name] = Packer(name, function, whole_set, to_max)
         return function
 
     return register

@@ -163,7 +163,7 @@ def _pack(study: Study, say) -> None:
         strategy: packing.pack(
             study.selection.dataset, training.max_length, strategy, batch_size=training.batch_size
         ).padding_rate
-        for strategy in packing.STRATEGIES
+        for strategy in packing.PACKERS
     }
     say("padding: " + ", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))
 

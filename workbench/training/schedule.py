@@ -73,7 +73,7 @@ class Collator:
     def __init__(self, pad_id: int, settings: TrainingSettings, isolated: bool):
         self.pad_id = pad_id
         self.isolated = isolated
-        self.width = settings.max_length if packing.STRATEGIES[settings.strategy].to_max else None
+        self.width = settings.max_length if packing.PACKERS[settings.strategy].to_max else None
 
     def __call__(self, items: list[list[list[Sample]]]) -> dict:
         (rows,) = items  # the loader's batch size is 1: an item is a batch already

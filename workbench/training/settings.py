@@ -78,7 +78,7 @@ class TrainingSettings:
     def __post_init__(self):
         one_of("method", self.method, METHODS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
-        one_of("strategy", self.strategy, packing.STRATEGIES)
+        one_of("strategy", self.strategy, packing.PACKERS)
         one_of("overlong", self.overlong, packing.OVERLONG)
         one_of("eval_benchmark", self.eval_benchmark, quick.BENCHMARKS)
         for name in (

@@ -32,7 +32,7 @@ class Controls(w.VBox):
         self.unit = w.Dropdown(options=self._units(), value=now.unit, layout=w.Layout(width="14em"))
         self.strategy = self._menu("Strategy", selection.usable(state.given), now.strategy, "17em")
         self.k = self._number("Clusters", now.k or state.given_k, len(state.given), 9)
-        self.packing = self._menu("Packing", list(packing.STRATEGIES), now.packing, "13em")
+        self.packing = self._menu("Packing", list(packing.PACKERS), now.packing, "13em")
         self.max_length = self._number("Row length", now.max_length, 10**6, 11)
         self.batch_size = self._number("Batch", now.batch_size, 10**6, 8)
         self.busy = w.HTML().add_class("workbench-busy")
@@ -113,7 +113,7 @@ class Controls(w.VBox):
             self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
             share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
             _describe(self.strategy, first_line(STRATEGIES[now.strategy].rank))
-            _describe(self.packing, first_line(packing.STRATEGIES[now.packing].pack))
+            _describe(self.packing, first_line(packing.PACKERS[now.packing].pack))
             self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
             self.ratio.value = min(100, max(1, round(100 * share)))
 

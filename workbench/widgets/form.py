@@ -35,7 +35,7 @@ class TrainingForm(w.VBox):
             options=METHODS,
         )  # fmt: skip
         self.strategy = _control(
-            w.Dropdown, at["strategy"], "Packing", "How samples share rows", options=list(packing.STRATEGIES)
+            w.Dropdown, at["strategy"], "Packing", "How samples share rows", options=list(packing.PACKERS)
         )
         self.max_length = _number(at["max_length"], "Max length", "Tokens of a row; longer samples are cut")
         self.batch_size = _number(at["batch_size"], "Batch size", "Samples of one forward pass")

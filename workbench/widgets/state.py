@@ -215,7 +215,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
     new = replace(old, **changes)
     selection.budget_of(**dict.fromkeys(UNITS) | new.budget)
     find(ds, new.strategy)
-    one_of("packing", new.packing, packing.STRATEGIES)
+    one_of("packing", new.packing, packing.PACKERS)
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)
     if new.k is not None and not (isinstance(new.k, int) and 1 <= new.k <= len(ds)):

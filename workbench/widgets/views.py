@@ -186,7 +186,7 @@ class PackingPreview(w.VBox):
                 tooltip=first_line(how.pack),
                 layout=w.Layout(width="6.5em"),
             )
-            for name, how in packing.STRATEGIES.items()
+            for name, how in packing.PACKERS.items()
         }
         for button in self.shown.values():
             button.observe(state.errors.guard(lambda change: self.refresh()), "value")

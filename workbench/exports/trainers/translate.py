@@ -10,14 +10,14 @@ import yaml
 from ...core import tables
 from ...lm import models
 from ...lm.prompts import TEMPLATES
-from ...packing import STRATEGIES
+from ...packing import PACKERS
 from ...study.recipe import Recipe
 from ...training import TrainingSettings
 from ...training.adapters import LORA_TARGETS
 from ...training.settings import OPTIMIZERS
 
 _UNPACKED = ("max", "pad")
-assert set(_UNPACKED) < set(STRATEGIES)
+assert set(_UNPACKED) < set(PACKERS)
 
 
 @dataclass(frozen=True)

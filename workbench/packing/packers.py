@@ -7,24 +7,24 @@ over the whole set and leave it to `pack` to deal the rows out to batches.
 import numpy as np
 
 from .plan import Rows
-from .registry import strategy
+from .registry import packer
 
 
-@strategy("pad")
-@strategy("max", to_max=True)
+@packer("pad")
+@packer("max", to_max=True)
 def alone(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """A row for each sample."""
     return Rows(items, np.arange(len(items) + 1), _batches(len(items), batch_size))
 
 
-@strategy("flat")
+@packer("flat")
 def flat(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """One row for each batch, as long as its samples together: nothing to pad."""
     bounds = _batches(len(items), batch_size)
     return Rows(items, bounds, np.arange(len(bounds)))
 
 
-@strategy("dynamic")
+@packer("dynamic")
 def dynamic(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """Shortest first; a row closes when the next would overfill it (arXiv 2504.12687, section 4.2)."""
     from . import kernels
@@ -33,7 +33,7 @@ def dynamic(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int
     return Rows(items, *kernels.in_order(items, batch_size, sizes, capacity))
 
 
-@strategy("balanced")
+@packer("balanced")
 def balanced(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """Longest first, each into the least loaded of as many rows as leave least padding."""
     from . import kernels
@@ -42,7 +42,7 @@ def balanced(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: in
     return Rows(*kernels.balance(items, batch_size, sizes, capacity))
 
 
-@strategy("bfd", whole_set=True)
+@packer("bfd", whole_set=True)
 def best_fit_decreasing(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """Longest first, each into the fullest row that still takes it."""
     from . import kernels
@@ -52,7 +52,7 @@ def best_fit_decreasing(items: np.ndarray, sizes: np.ndarray, capacity: int, bat
     return _in_one(*kernels.counting_sort(longest_first, row_of, n_rows))
 
 
-@strategy("exact", whole_set=True)
+@packer("exact", whole_set=True)
 def exact(items: np.ndarray, sizes: np.ndarray, capacity: int, batch_size: int) -> Rows:
     """The longest left, and one to three others that fill its row to the token; where none do, the longest
     that fits, and again. Works on how many samples of each length are left, not on samples."""
