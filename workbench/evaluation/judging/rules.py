@@ -14,7 +14,7 @@ from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
 
 MIN_SECONDS, FACTOR = evalplus.DEFAULT_MIN_TIME_LIMIT, evalplus.DEFAULT_GT_TIME_LIMIT_FACTOR
 _LONG = 3600.0  # seconds that the checker may wait for an answer: the sandbox has limits of its own
-_ANSWER = "from workbench.evaluation.rules import answering as {name}"
+_ANSWER = f"from {__name__} import answering as {{name}}"
 _asked: list[Callable] = []
 
 # They guard against code that runs in this process. None does, and they would take `open` and `kill` away.
