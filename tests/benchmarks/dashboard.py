@@ -22,7 +22,7 @@ from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, no_error_in, until
 
 TABLE = """
 import datasets, numpy as np, workbench as wb
-from workbench import tables
+from workbench.core import tables
 rng, n, d, k = np.random.default_rng(0), {rows}, 384, 10
 cluster = rng.integers(0, k, n)
 vectors = (rng.standard_normal((k, d))[cluster] + 1.2 * rng.standard_normal((n, d))).astype(np.float32)

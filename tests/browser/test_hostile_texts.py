@@ -53,8 +53,9 @@ wb.figures.token_gains(pd.DataFrame({"token": [HOSTILE], "gain": [1.0]}))""",
 wb.figures.coverage_map(table, sel.mask)""",
     "report": """from pathlib import Path
 from types import SimpleNamespace
-from workbench import comparison, journey, report
-from workbench.recipe import Recipe
+from workbench.selection import comparison
+from workbench.study import journey, report
+from workbench.study.recipe import Recipe
 judged = SimpleNamespace(loss_per_token=1.0, n_passed=0, tasks=[0])
 coverage = comparison.beside_random(sel).metrics
 study = journey.Study(Recipe(data=HOSTILE), Path("."), ds, None, sel, coverage, {"pad": 0.1})

@@ -78,7 +78,7 @@ def as_code(selection: Selection, pack: dict | None = None, table: str | Path | 
     """
     kept = {name: value for name, value in selection.settings.items() if value is not None}
     report = selection.report
-    lines = ["import workbench as wb", "from workbench import tables", ""]
+    lines = ["import workbench as wb", "from workbench.core import tables", ""]
     lines.append(f"# keeps {report.n_kept:,} of {report.n_rows:,} rows")
     lines += [_call("ds", "load", {"source": str(table)})] if table else _from_origin(selection.source)
     lines += [_call("sel", "select", kept, "ds"), f"rows = {tables.rows_sha256(selection.dataset)!r}"]

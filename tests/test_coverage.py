@@ -1,4 +1,7 @@
-"""How faithfully a selection represents the whole: each metric by hand, then what holds for any table."""
+"""How faithfully a selection represents the whole: each metric by hand, then what holds for any table.
+
+This file is not in a folder `tests/coverage`: numba would import that folder as the package `coverage`.
+"""
 
 import datasets
 import numpy as np
