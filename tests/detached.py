@@ -15,7 +15,7 @@ _server.set_forkserver_preload(["workbench.training", "transformers.models.llama
 
 
 def spawn(folder: RunFolder, die_in: str | None = None) -> int:
-    """Stands in for `launch._spawn`; `die_in` names a place to be killed at, on second arrival."""
+    """Stands in for `job._spawn`; `die_in` names a place to be killed at, on second arrival."""
     child = _server.Process(target=_run, args=(folder.path, dict(os.environ), die_in), daemon=True)
     child.start()
     return child.pid

@@ -119,7 +119,7 @@ def test_the_walk_sees_imports():
     assert {"lm.forward", "lm.models", "core.store"} <= imports("complexity.scoring") | imports(
         "complexity.engine"
     )
-    assert {"training.launch", "lm.prompts", "core.errors"} <= imports("training.run")
+    assert {"training.lifecycle", "core.progress", "core.errors"} <= imports("training.run")
 
 
 def test_importing_the_package_costs_nothing():

@@ -262,7 +262,7 @@ def _finetune(options) -> None:
 
     from . import data
     from .study.recipe import Recipe
-    from .training.foreground import run_here
+    from .training.job import run_here
 
     recipe = Recipe.from_yaml(options.recipe) if options.recipe else Recipe()
     rows = data.load(options.data or recipe.data)

@@ -86,7 +86,7 @@ def measure(name: str, options) -> dict:
     from workbench import packing
     from workbench.core import memory
     from workbench.lm import batching, forward
-    from workbench.training import recompute
+    from workbench.training.trainable import recompute
 
     strategy, leaky = VARIANTS[options.variant]
     if name in TOYS:
@@ -97,7 +97,7 @@ def measure(name: str, options) -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     model.train()
     if not leaky:
-        recompute.enable(model)
+        recompute(model)
 
     def step(rows):
         optimizer.zero_grad()

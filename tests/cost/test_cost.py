@@ -16,7 +16,7 @@ from workbench import packing
 from workbench.core.errors import UserError
 from workbench.cost import Calibration, Cost, calibration, measure, prediction, stored
 from workbench.lm import models
-from workbench.training import TrainingSettings, loop, queue
+from workbench.training import TrainingSettings, loop, processes
 from workbench.widgets import cost as panel
 from workbench.widgets.events import ErrorPanel
 
@@ -143,7 +143,7 @@ def test_memory_that_runs_out_ends_the_ladder(toy_model_dir, monkeypatch, passes
 
 def test_a_busy_device_is_not_measured(toy_model_dir, monkeypatch):
     monkeypatch.setattr(measure, "_PATIENCE", 0.1)
-    monkeypatch.setattr(queue, "turn", lambda *args: nullcontext(False))
+    monkeypatch.setattr(processes, "turn", lambda *args: nullcontext(False))
     with pytest.raises(UserError, match="another run uses device='cpu'; calibrate when it has ended"):
         measure.measure(str(toy_model_dir("llama")), TrainingSettings(**TOY), seconds=1)
 

@@ -22,8 +22,8 @@ from workbench.lm.prompts import Sample
 from workbench.study import launch
 from workbench.study.presets import preset
 from workbench.study.recipe import Recipe
-from workbench.training import TrainingSettings, distributed, finetune
-from workbench.training.schedule import Collator, Schedule
+from workbench.training import TrainingSettings, finetune, processes
+from workbench.training.schedule import Collator, Rounds, Schedule
 
 CHECKOUT = Path(launch.__file__).parents[1]
 # Lengths differ much, and 11 rows in batches of 2 on two processes leave an idle batch at the end.
@@ -72,7 +72,7 @@ def samples(*lengths: int) -> list[Sample]:
 def test_rounds_are_full_and_hold_each_batch_once(world, length):
     settings = replace(SETTINGS, epochs=1)
     schedule = Schedule(samples(9, 4, 7, 5, 3), settings)
-    rounds = distributed.Rounds(schedule, world)
+    rounds = Rounds(schedule, world)
     assert len(rounds) == length
     assert [rounds[t] for t in range(3)] == [schedule[t] for t in range(3)]
     for t in range(3, length):
@@ -81,8 +81,8 @@ def test_rounds_are_full_and_hold_each_batch_once(world, length):
 
 
 def test_one_process_agrees_with_itself():
-    assert distributed.agreed(True)
-    assert not distributed.agreed(False)
+    assert processes.agreed(True)
+    assert not processes.agreed(False)
 
 
 class TestRecipe:

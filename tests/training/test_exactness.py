@@ -12,8 +12,9 @@ from workbench.core.errors import UserError
 from workbench.lm import forward, models
 from workbench.lm.batching import collate, collate_leaking
 from workbench.lm.prompts import Sample
-from workbench.training import TrainingSettings, finetune, recompute
+from workbench.training import TrainingSettings, finetune
 from workbench.training.schedule import Schedule, fitted
+from workbench.training.trainable import recompute
 
 STEPS, BATCH = 12, 4
 
@@ -41,7 +42,7 @@ def train(folder, strategy: str, optimizer=momentum, **settings) -> tuple[list[f
     schedule = Schedule(samples(), TrainingSettings(strategy=strategy, batch_size=BATCH, max_length=64))
     optimizer, losses = optimizer(model.parameters()), []
     if settings:
-        recompute.enable(model, **settings)
+        recompute(model, **settings)
     with forward.packed_loss(model):
         for t in range(len(schedule)):
             loss = model(**collate(schedule[t]).as_inputs()).loss
@@ -124,9 +125,9 @@ def test_only_what_is_cheap_is_computed_again(toy_model_dir):
         return counter.get_total_flops()
 
     plain = multiplications()
-    recompute.enable(model)
+    recompute(model)
     assert multiplications() == plain
-    recompute.enable(model, everything=True)
+    recompute(model, everything=True)
     assert multiplications() > 1.1 * plain
 
 

@@ -25,7 +25,7 @@ from workbench.core import tables
 from workbench.core.errors import UserError
 from workbench.lm import models
 from workbench.study.recipe import Recipe
-from workbench.training import Run, TrainingSettings, attach, checkpoints, finetune, launch, loop, process
+from workbench.training import Run, TrainingSettings, attach, checkpoints, finetune, job, loop, processes
 from workbench.training.folder import RunFolder
 
 STEPS = 80
@@ -37,7 +37,7 @@ UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process
 @pytest.fixture
 def tune(toy_model_dir, tmp_path, monkeypatch):
     """Start a run on the toy llama in a folder of its own; detached ones in a process that starts at once."""
-    monkeypatch.setattr(launch, "_spawn", detached.spawn)
+    monkeypatch.setattr(job, "_spawn", detached.spawn)
 
     def start(folder: Path = tmp_path / "run", **settings) -> Run:
         return finetune(DS, toy_model_dir("llama"), folder, **FAST | LONG | {"save_steps": 8} | settings)
@@ -100,7 +100,7 @@ def test_ten_kills_change_nothing(tune, undisturbed):
 @UNFORKABLE
 @pytest.mark.parametrize("place", ["_save_optimizer_and_scheduler", "_save_rng_state", "seal", "replace"])
 def test_a_kill_amid_a_checkpoint_leaves_the_one_before(tune, undisturbed, monkeypatch, place):
-    monkeypatch.setattr(launch, "_spawn", partial(detached.spawn, die_in=place))
+    monkeypatch.setattr(job, "_spawn", partial(detached.spawn, die_in=place))
     run = tune(detached=True)
     until(lambda: not run.active)
     assert "ended without a word" in str(run.error)
@@ -360,25 +360,25 @@ def test_an_ended_run_leaves_no_model_in_memory(tune, monkeypatch, fails):
 
 
 def test_a_process_is_known_by_its_birth(tmp_path):
-    this = process.identity()
-    assert process.is_alive(this, tmp_path)
-    assert not process.is_alive(this | {"birth": this["birth"] - 60}, tmp_path)  # another one of that id
+    this = processes.identity()
+    assert processes.is_alive(this, tmp_path)
+    assert not processes.is_alive(this | {"birth": this["birth"] - 60}, tmp_path)  # another one of that id
     child = subprocess.Popen(["sleep", "60"])
-    there = process.identity(child.pid)
-    assert process.is_alive(there, tmp_path)
+    there = processes.identity(child.pid)
+    assert processes.is_alive(there, tmp_path)
     child.kill()
-    until(lambda: not process.is_alive(there, tmp_path))  # a zombie by now, which nobody has waited for
+    until(lambda: not processes.is_alive(there, tmp_path))  # a zombie by now, which nobody has waited for
     child.wait()
-    assert not process.is_alive(there, tmp_path)
+    assert not processes.is_alive(there, tmp_path)
 
 
 def test_a_process_elsewhere_lives_while_it_gives_signs_of_it(tmp_path):
-    elsewhere = process.identity() | {"host": "another-machine"}
+    elsewhere = processes.identity() | {"host": "another-machine"}
     beat = tmp_path / "run.json"
     beat.touch()
-    assert process.is_alive(elsewhere, beat)
+    assert processes.is_alive(elsewhere, beat)
     os.utime(beat, (time.time() - 600,) * 2)
-    assert not process.is_alive(elsewhere, beat)
+    assert not processes.is_alive(elsewhere, beat)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_a_process_elsewhere_lives_while_it_gives_signs_of_it(tmp_path):
 )
 def test_a_run_whose_process_is_gone_has_failed(stopped, tmp_path, changes, message):
     folder = RunFolder(Path(shutil.copytree(stopped.output_dir, tmp_path / "copy")))
-    folder.update(status="running", process=process.identity() | changes)
+    folder.update(status="running", process=processes.identity() | changes)
     os.utime(folder.state_file, (time.time() - 600,) * 2)
     run = attach(folder.path)
     assert (run.status, run.active) == ("failed", False)
@@ -404,8 +404,8 @@ def test_a_run_whose_process_is_gone_has_failed(stopped, tmp_path, changes, mess
 
 def test_a_restart_of_the_machine_is_named(stopped, tmp_path, monkeypatch):
     folder = RunFolder(Path(shutil.copytree(stopped.output_dir, tmp_path / "copy")))
-    folder.update(status="running", process=process.identity() | {"pid": 2**22 + 1})
-    monkeypatch.setattr(process.psutil, "boot_time", lambda: time.time() + 1)
+    folder.update(status="running", process=processes.identity() | {"pid": 2**22 + 1})
+    monkeypatch.setattr(processes.psutil, "boot_time", lambda: time.time() + 1)
     assert "the machine was restarted" in str(attach(folder.path).error)
 
 
@@ -533,8 +533,8 @@ def test_a_command_waits_until_a_lost_machine_counts_as_gone(command, undisturbe
     signal_at(5, signal.SIGTERM, tmp_path / "run")
     assert exit_code(command) == 143
     folder = RunFolder(tmp_path / "run")
-    folder.update(status="running", process=process.identity() | {"host": "another-machine"})
-    monkeypatch.setattr(process, "_SILENCE", 1.0)
+    folder.update(status="running", process=processes.identity() | {"host": "another-machine"})
+    monkeypatch.setattr(processes, "_SILENCE", 1.0)
     start = time.monotonic()
     assert exit_code(command) == 0
     assert time.monotonic() - start > 1

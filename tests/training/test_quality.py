@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from workbench.core.errors import UserError
 from workbench.evaluation import SandboxError, heldout_loss, level, quick
 from workbench.lm import forward, models
-from workbench.training import Run, finetune, launch, quality
+from workbench.training import Run, finetune, job, quality
 
 try:
     level()
@@ -127,7 +127,7 @@ def test_a_measurement_that_fails_is_told_and_ends_nothing(tune, monkeypatch):
 
 
 def test_a_detached_run_measures_too(toy_model_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "_spawn", detached.spawn)
+    monkeypatch.setattr(job, "_spawn", detached.spawn)
     run = finetune(
         DS, toy_model_dir("llama"), tmp_path / "run", detached=True, heldout=HELD_OUT, eval_steps=2, **FAST
     ).wait()

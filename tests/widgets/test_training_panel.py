@@ -12,7 +12,7 @@ from trainings import DS, FAST, fail_at, hold_at
 
 import workbench as wb
 from workbench.core.errors import UserError
-from workbench.training import Run, TrainingSettings, attach, finetune, queue
+from workbench.training import Run, TrainingSettings, attach, finetune, processes
 from workbench.training.folder import RunFolder
 from workbench.widgets import RunPanel, TrainingPanel, curve, run, standing, training
 from workbench.widgets.curve import loss_chart
@@ -186,7 +186,7 @@ def test_a_run_that_waits_for_another_says_so(make):
     panel = make()
 
     async def click():
-        with queue.turn("cpu", lambda: False, print):
+        with processes.turn("cpu", lambda: False, print):
             panel.start.click()
             await until(lambda: "queued" in status_of(panel))
             assert "waits until no other run uses the device" in status_of(panel)
@@ -250,7 +250,7 @@ def test_a_new_panel_follows_a_run_that_goes_on(make, monkeypatch):
 
 def test_a_run_that_went_down_with_its_kernel_can_be_resumed(make, done, tmp_path):
     shutil.copytree(done.output_dir, tmp_path / "run")
-    gone = {"host": wb.training.process.identity()["host"], "pid": 2**22 + 1, "birth": 0.0}
+    gone = {"host": wb.training.processes.identity()["host"], "pid": 2**22 + 1, "birth": 0.0}
     RunFolder(tmp_path / "run").update(status="running", process=gone, detached=False)
     panel = make()
     assert status_of(panel).startswith("failed")

@@ -16,8 +16,9 @@ from ..core import progress
 from ..core.errors import UserError
 from ..core.store import Store, digest
 from ..lm import models
-from ..training import TrainingSettings, adapters
+from ..training import TrainingSettings
 from ..training.settings import settings_of
+from ..training.trainable import check_hardware
 from .prediction import Calibration, fit
 
 _VERSION = 1  # of what is measured
@@ -62,7 +63,7 @@ def _checked(settings: Mapping) -> TrainingSettings:
     chosen = settings_of(dict(settings))
     if chosen.leaky:
         raise UserError("leaky=True is for comparisons and has no predicted cost; leave it out.")
-    adapters.check_hardware(chosen)
+    check_hardware(chosen)
     return chosen
 
 

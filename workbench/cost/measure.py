@@ -18,7 +18,7 @@ from ..core.errors import UserError
 from ..core.memory import PeakMemory, is_out_of_memory
 from ..lm import models
 from ..lm.prompts import Sample
-from ..training import TrainingSettings, queue
+from ..training import TrainingSettings, processes
 from ..training.loop import set_up
 
 # Tokens in the first pass of each step. The first step makes the optimizer's state and does not count; those
@@ -106,7 +106,7 @@ def measure(name: str, settings: TrainingSettings, seconds: float) -> dict:
     training `name`, without the step for warming up."""
     device = models.pick_device(settings.device)
     until = time.monotonic() + _PATIENCE
-    with queue.turn(device, lambda: time.monotonic() > until, lambda text: None) as ours:
+    with processes.turn(device, lambda: time.monotonic() > until, lambda text: None) as ours:
         if not ours:
             raise UserError(f"another run uses device={device!r}; calibrate when it has ended.")
         return _measured(name, settings, seconds, device)

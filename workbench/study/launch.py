@@ -17,10 +17,11 @@ from .. import data
 from ..core.errors import UserError
 from ..core.folders import new_folder
 from ..lm import models
-from ..training import adapters, checkpoints, distributed, failures, job, process
-from ..training.folder import RunFolder
+from ..training import checkpoints, failures, processes
+from ..training.folder import RunFolder, recorder
 from ..training.loop import train
-from ..training.run import samples_of
+from ..training.schedule import samples_of
+from ..training.trainable import check_hardware
 from .recipe import Recipe
 
 _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> None:
 
     folder, resume = RunFolder(Path(arguments[0]), echo=True), "--resume" in arguments[1:]
     recipe = Recipe.from_yaml(folder.path / "recipe.yaml")
-    adapters.check_hardware(recipe.training)
+    check_hardware(recipe.training)
     state = PartialState(cpu=recipe.training.device == "cpu")  # also gives each process a GPU of its own
     with state.main_process_first():  # which fetches what the others then find
         ds = data.load(recipe.data)
@@ -122,7 +123,7 @@ def main(arguments: list[str]) -> None:
             recipe.training,
             folder.path,
             on_record=record,
-            should_stop=lambda: distributed.agreed(stop.is_set()),
+            should_stop=lambda: processes.agreed(stop.is_set()),
             checkpoint=last,
         )
     except Exception as error:
@@ -141,13 +142,13 @@ def _begin(folder: RunFolder, recipe: Recipe, summary: dict, last: Path | None) 
             "status": "running",
             "error": None,
             "detached": False,
-            "process": process.identity(),
+            "process": processes.identity(),
             "model": recipe.model,
             "settings": asdict(recipe.training),
             "summary": summary,
         }
     )
-    return job.recorder(folder, folder.keep_history(checkpoints.step_of(last) if last else 0))
+    return recorder(folder, folder.keep_history(checkpoints.step_of(last) if last else 0))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Checkpoints that a crash cannot spoil: one counts only once it is sealed, with all its bytes on disk."""
+"""Checkpoints and the tuned model, as files that a crash cannot spoil.
+
+A checkpoint counts only once it is sealed, with all its bytes on disk.
+"""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .durable import flush, replace
+from ..lm import models
 
 _SEAL = "complete.json"  # file -> bytes; written last
 
@@ -62,3 +66,48 @@ def _flaw(checkpoint: Path) -> str | None:
         if found.get(name) != size:
             return f"{name} has {found.get(name, 0):,} of {size:,} bytes"
     return None
+
+
+def save_model(trainer, tokenizer, folder: Path) -> None:
+    """Write the result to `folder`, which never holds half of it."""
+    fresh = folder.with_name(folder.name + ".new")
+    try:
+        with models.quiet():
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # its shards put together
+            if not trainer.is_world_process_zero():
+                return
+            trainer.model.save_pretrained(fresh, state_dict=state)
+            tokenizer.save_pretrained(fresh)
+        flush(fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the room
+        raise
+    if folder.exists():  # of a stop before
+        shutil.rmtree(folder)
+    fresh.rename(folder)
+
+
+def flush(path: Path) -> None:
+    """Return when the file `path`, or the folder with all its files, is on disk and not only on its way."""
+    for part in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        if part.is_dir() and os.name == "nt":
+            continue  # Windows opens no folders
+        handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def replace(path: Path, text: str) -> None:
+    """Give the file `path` a new content: all of it, or, if anything fails, none."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

@@ -7,7 +7,7 @@ import traceback
 
 from ..core import memory
 from ..core.errors import UserError
-from . import checkpoints, process
+from . import checkpoints, processes
 from .folder import RunFolder
 from .settings import TrainingSettings
 
@@ -31,7 +31,7 @@ def describe(error: Exception, settings: TrainingSettings, folder: RunFolder) ->
 def gone(state: dict, folder: RunFolder) -> str:
     """The message of a run whose process has ended without a word."""
     who, written = state["process"], folder.state_file.stat().st_mtime
-    if process.machine_restarted_since(written):
+    if processes.machine_restarted_since(written):
         why = "the machine was restarted"
     else:
         why = "it was killed, by hand or by a system out of memory"

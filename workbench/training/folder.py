@@ -12,10 +12,9 @@ stop             there as long as somebody wants the run to stop
 
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..lm.prompts import Sample
-from . import process
-from .durable import replace
+from .checkpoints import replace
 
 _ROOM = 2**14  # bytes that run.json takes on disk from the start, whatever it says
 
@@ -131,24 +129,6 @@ class RunFolder:
         except FileNotFoundError:
             return []
 
-    @contextmanager
-    def signs_of_life(self) -> Iterator[None]:
-        """Within this context, run.json is touched regularly: other machines see only that."""
-        done = threading.Event()
-
-        def beat():
-            while not done.wait(process.BEAT):
-                with suppress(OSError):
-                    self.state_file.touch()
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
 
 class History:
     """Reads a history file that grows, and only what is new of it."""
@@ -182,3 +162,39 @@ class History:
                 return
             self._records.append(record)
             self._read_to, self._last_line = self._read_to + len(line), line
+
+
+def recorder(folder: RunFolder, before: list[dict]) -> Callable[[dict], None]:
+    """Writes records into `folder`, their seconds counted on from those `before`."""
+
+    def record(found: dict) -> None:
+        found["seconds"] = round(found["seconds"] + seconds_of(before), 3)
+        folder.append(found)
+        folder.log(sentence(found))
+
+    return record
+
+
+def seconds_of(history: list[dict]) -> float:
+    """How long all steps of a history took."""
+    return history[-1]["seconds"] if history else 0.0
+
+
+def sentence(record: dict) -> str:
+    """A record of the history in words."""
+    measured = {
+        "heldout_loss": "held-out loss {:.4f}",
+        "pass_at_1": "pass@1 {:.1%}",
+        "eval_error": "not measured: {}",
+    }
+    return " · ".join(
+        [_progress(record)]
+        + [words.format(record[name]) for name, words in measured.items() if name in record]
+    )
+
+
+def _progress(record: dict) -> str:
+    return (
+        f"step {record['step']} of {record['of']} · loss {record['loss']:.4f} · "
+        f"{record['tokens_per_second']:.0f} tokens/s · peak {record['peak_memory_mib']:,} MiB"
+    )

@@ -1,19 +1,32 @@
-"""One run from its folder, in whatever thread or process this is called: wait for its turn, train, tell."""
+"""A run from its folder: in a thread, in a process of its own, or in the calling one.
 
+Schedulers take the last: it ends when they ask, and the same command resumes it.
+"""
+
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
-from ..core import memory
+import datasets
+
+from ..core import memory, tables
+from ..core.errors import UserError
 from ..lm import models
-from . import checkpoints, failures, queue
-from .folder import RunFolder
+from . import checkpoints, failures, lifecycle, processes
+from .folder import RunFolder, recorder, seconds_of
 from .loop import train
 from .quality import Quality
 from .schedule import Schedule
-from .settings import TrainingSettings
+from .settings import TrainingSettings, settings_of
 
+_EVERY = 1.0  # seconds between looks at a run of another machine
 EXIT_CODES = {"done": 0, "failed": 1}
 
 
@@ -28,7 +41,7 @@ def work(folder: RunFolder, should_stop: Callable[[], bool] = lambda: False) -> 
         # An interpreter that ends waits for its threads: they see the main one ended.
         return should_stop() or folder.stop_file.exists() or not main.is_alive()
 
-    with folder.signs_of_life():
+    with processes.signs_of_life(folder.state_file):
         try:
             outcome = _train_in_turn(folder, state, settings, asked)
         except Exception as error:  # whatever it was: wait() and status tell it
@@ -43,12 +56,12 @@ def work(folder: RunFolder, should_stop: Callable[[], bool] = lambda: False) -> 
 
 def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, asked) -> dict:
     """What changes in the state of the run."""
-    with queue.turn(models.pick_device(settings.device), asked, folder.log) as ours:
+    with processes.turn(models.pick_device(settings.device), asked, folder.log) as ours:
         if not ours:
             return {"status": "stopped"}
         samples = folder.read_samples()
         planned = {"padding_rate": Schedule(samples, settings).padding_rate}
-        with queue.starting():
+        with processes.starting():
             folder.update(status="running", summary=state["summary"] | planned)
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
         last = checkpoints.newest(folder.checkpoints)
@@ -69,40 +82,30 @@ def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, a
     return {"status": "stopped" if done["stopped"] else "done", "summary": state["summary"] | done}
 
 
-def recorder(folder: RunFolder, before: list[dict]) -> Callable[[dict], None]:
-    """Writes records into `folder`, their seconds counted on from those `before`."""
-
-    def record(found: dict) -> None:
-        found["seconds"] = round(found["seconds"] + seconds_of(before), 3)
-        folder.append(found)
-        folder.log(sentence(found))
-
-    return record
-
-
-def seconds_of(history: list[dict]) -> float:
-    """How long all steps of a history took."""
-    return history[-1]["seconds"] if history else 0.0
+def start(folder: RunFolder, detached: bool) -> None:
+    """Run `folder` in a thread, or in a process that goes on without this one."""
+    with processes.starting():
+        lifecycle.claim(folder, detached=detached)
+        if detached:
+            folder.update(process=processes.identity(_spawn(folder)))
+        else:
+            threading.Thread(target=work, args=(folder,), name=lifecycle.thread_name(folder)).start()
 
 
-def sentence(record: dict) -> str:
-    """A record of the history in words."""
-    measured = {
-        "heldout_loss": "held-out loss {:.4f}",
-        "pass_at_1": "pass@1 {:.1%}",
-        "eval_error": "not measured: {}",
-    }
-    return " · ".join(
-        [_progress(record)]
-        + [words.format(record[name]) for name, words in measured.items() if name in record]
-    )
-
-
-def _progress(record: dict) -> str:
-    return (
-        f"step {record['step']} of {record['of']} · loss {record['loss']:.4f} · "
-        f"{record['tokens_per_second']:.0f} tokens/s · peak {record['peak_memory_mib']:,} MiB"
-    )
+def _spawn(folder: RunFolder) -> int:
+    """Start the process of a detached run; returns its id."""
+    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have added places to import from
+    with folder.log_file.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "workbench.training", str(folder.path.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,  # else what ends a kernel, or a terminal, ends its children
+        )
+    threading.Thread(target=child.wait, daemon=True).start()  # else a dead child stays in the process table
+    return child.pid
 
 
 def main(folder: RunFolder) -> int:
@@ -125,3 +128,49 @@ def main(folder: RunFolder) -> int:
             signal.signal(number, handler)
     status = folder.read()["status"]
     return 128 + caught[0] if caught and status == "stopped" else EXIT_CODES.get(status, 0)
+
+
+def run_here(
+    ds: datasets.Dataset, model: str, output_dir: Path, heldout: datasets.Dataset | None = None, **settings
+) -> int:
+    """Train as `finetune` does, in this thread, and print the log; returns the exit code of `main`.
+
+    Where `output_dir` holds the same run, stopped or failed, it goes on from its last checkpoint.
+    """
+    folder = RunFolder(output_dir, echo=True)
+    if folder.state_file.exists():
+        _check_same(folder, ds, model, settings)
+        _await_other_machines(folder)
+        if lifecycle.state_of(folder)["status"] == "done":
+            print(f"{output_dir}: done before")
+            return 0
+    else:
+        lifecycle.prepare(ds, model, output_dir, heldout, **settings)
+    with processes.starting():
+        lifecycle.claim(folder, detached=False)
+    code = main(folder)
+    if error := lifecycle.error_of(folder):
+        print(f"workbench: {error}", file=sys.stderr)
+    return code
+
+
+def _await_other_machines(folder: RunFolder) -> None:
+    """A scheduler may start a run anew before the silence of the machine that it lost is long enough."""
+    if lifecycle.is_elsewhere(folder):
+        folder.log(f"waiting: the run goes on at {folder.read()['process']['host']}, or did a moment ago")
+    while lifecycle.is_elsewhere(folder):
+        time.sleep(_EVERY)
+
+
+def _check_same(folder: RunFolder, ds: datasets.Dataset, model: str, settings: dict) -> None:
+    """Raise if the run in `folder` is another than these make."""
+    there = folder.read()
+    found = there["settings"] | {"model": there["model"], "rows": there["summary"]["rows_sha256"]}
+    wanted = asdict(settings_of(settings))
+    wanted |= {"model": lifecycle.lasting_name(model), "rows": tables.rows_sha256(ds)}
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise UserError(
+                f"output_dir={str(folder.path)!r} holds a run with {name}={found.get(name)!r}, "
+                f"not {value!r}; choose another folder."
+            )

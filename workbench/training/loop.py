@@ -1,7 +1,6 @@
 """One fine-tuning from start to end, in the calling thread: Hugging Face's Trainer over a `Schedule`."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,10 +22,9 @@ from ..core.errors import UserError
 from ..core.memory import PeakMemory
 from ..lm import forward, models
 from ..lm.prompts import Sample
-from . import adapters, checkpoints, distributed, recompute
-from .durable import flush
+from . import checkpoints, processes, trainable
 from .quality import Quality
-from .schedule import Collator, Schedule
+from .schedule import Collator, Rounds, Schedule
 from .settings import OPTIMIZERS, TrainingSettings
 
 
@@ -61,7 +59,7 @@ class _Reporter(TrainerCallback):
         self.step_ended = time.perf_counter()
         if self.should_stop() and state.global_step < state.max_steps:
             self.stopped = control.should_training_stop = control.should_save = True
-        elif distributed.agreed(self._is_due()) and state.global_step < state.max_steps:
+        elif processes.agreed(self._is_due()) and state.global_step < state.max_steps:
             control.should_save = True
 
     def _is_due(self) -> bool:
@@ -72,7 +70,7 @@ class _Reporter(TrainerCallback):
         return self.step_ended - self.saved >= pause
 
     def on_save(self, args, state, control, **kwargs):
-        distributed.wait()  # until all have written their part
+        processes.wait()  # until all have written their part
         if state.is_world_process_zero:
             checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved = time.perf_counter()
@@ -129,7 +127,7 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         weight_decay=settings.weight_decay,
         bf16=models.dtype_name(settings.dtype, device) == "bfloat16",
         fp16=models.dtype_name(settings.dtype, device) == "float16",
-        tf32=True if settings.tf32 and adapters.has_tf32(device) else None,
+        tf32=True if settings.tf32 and trainable.has_tf32(device) else None,
         use_cpu=device == "cpu",
         logging_steps=1,
         logging_nan_inf_filter=False,  # which would log a NaN loss as 0
@@ -163,15 +161,15 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     """A training of `model_name` on `batches` (rows of samples), checkpoints in `folder`."""
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
-    base, tokenizer = adapters.load_base(model_name, settings, device)
+    base, tokenizer = trainable.load_base(model_name, settings, device)
     isolated = not settings.leaky and forward.isolates(base)
     if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
         raise UserError(
             f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
             f"train it with strategy='pad' instead of {settings.strategy!r}."
         )
-    model = base if settings.method == "full" else adapters.with_adapter(base, model_name, settings)
-    recompute.enable(model, everything=settings.gradient_checkpointing)
+    model = base if settings.method == "full" else trainable.with_adapter(base, model_name, settings)
+    trainable.recompute(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     packed = forward.packed_loss(base) if isolated else nullcontext()
     attention = base.config._attn_implementation
@@ -180,7 +178,7 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
         trainer = _PlanTrainer(
             model=model,
             args=arguments,
-            train_dataset=distributed.Rounds(batches, arguments.world_size),
+            train_dataset=Rounds(batches, arguments.world_size),
             data_collator=Collator(pad_id, settings, isolated),
         )
         trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
@@ -218,7 +216,7 @@ def train(
         trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
-    _save(trainer, ready.tokenizer, folder / "model")
+    checkpoints.save_model(trainer, ready.tokenizer, folder / "model")
     return {
         "stopped": reporter.stopped,
         "steps": trainer.state.global_step,
@@ -227,21 +225,3 @@ def train(
         "memory_before_mib": round(memory.start_mib),
         "peak_memory_mib": round(memory.peak_mib),
     }
-
-
-def _save(trainer, tokenizer, folder: Path) -> None:
-    """Write the result to `folder`, which never holds half of it."""
-    fresh = folder.with_name(folder.name + ".new")
-    try:
-        with models.quiet():
-            distributed.save(trainer, fresh)
-            if not trainer.is_world_process_zero():
-                return
-            tokenizer.save_pretrained(fresh)
-        flush(fresh)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the room
-        raise
-    if folder.exists():  # of a stop before
-        shutil.rmtree(folder)
-    fresh.rename(folder)

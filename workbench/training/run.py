@@ -4,20 +4,15 @@ A `Run` holds nothing that is not in its folder, so any notebook or shell can ta
 """
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import datasets
 
-from ..core import progress, tables
+from ..core import progress
 from ..core.errors import UserError
-from ..lm import models, prompts
-from ..lm.prompts import Sample
-from . import launch, quality
-from .adapters import check_hardware
+from . import job, lifecycle
 from .folder import History, RunFolder
-from .schedule import fitted
-from .settings import TrainingSettings, settings_of
+from .settings import TrainingSettings
 
 _EVERY = 0.2  # seconds between looks at a run that is waited for
 
@@ -37,12 +32,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        return launch.state_of(self._folder)["status"]
+        return lifecycle.state_of(self._folder)["status"]
 
     @property
     def active(self) -> bool:
         """Whether the run is queued or running."""
-        return self.status in launch.ACTIVE or launch.thread_of(self._folder) is not None
+        return self.status in lifecycle.ACTIVE or lifecycle.thread_of(self._folder) is not None
 
     @property
     def stopping(self) -> bool:
@@ -57,8 +52,7 @@ class Run:
     @property
     def error(self) -> UserError | None:
         """The cause of a failure, the next step and the last lines of the log."""
-        text = launch.state_of(self._folder)["error"]
-        return UserError(f"The run in {self.output_dir} failed: {text}") if text else None
+        return lifecycle.error_of(self._folder)
 
     @property
     def history(self) -> list[dict]:
@@ -125,7 +119,7 @@ class Run:
 
     def resume(self) -> "Run":
         """Go on from the last checkpoint of a stopped or failed run, as it ran before: here, or detached."""
-        launch.start(self._folder, self._folder.read()["detached"])
+        job.start(self._folder, self._folder.read()["detached"])
         return self
 
     def __repr__(self) -> str:
@@ -159,51 +153,6 @@ def finetune(
     the columns of `ds`, and `check` for `eval_tasks`. `output_dir` must not hold a run already, unless
     `overwrite`.
     """
-    folder = prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
-    launch.start(folder, detached)
+    folder = lifecycle.prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
+    job.start(folder, detached)
     return Run(folder.path)
-
-
-def prepare(
-    ds: datasets.Dataset,
-    model: str | Path,
-    output_dir: str | Path,
-    heldout: datasets.Dataset | None = None,
-    *,
-    overwrite: bool = False,
-    **settings,
-) -> RunFolder:
-    """A folder with all that a run of `finetune` needs, not started yet."""
-    settings = settings_of(settings)
-    check_hardware(settings)
-    quality.check(settings, heldout)
-    folder = RunFolder(Path(output_dir))
-    launch.check_free(folder, overwrite)
-    samples, summary = samples_of(ds, model, settings)
-    state = {"model": launch.lasting_name(model), "settings": asdict(settings), "summary": summary}
-    launch.create(folder, samples, state, overwrite)
-    if heldout is not None:
-        quality.write(heldout, folder.heldout_file)
-    return folder
-
-
-def samples_of(
-    ds: datasets.Dataset, model: str | Path, settings: TrainingSettings
-) -> tuple[list[Sample], dict]:
-    """What a run on `ds` trains on, and what its summary says of that."""
-    tables.require(ds, ["instruction", "response"], "wb.load")
-    tokenizer = models.load_tokenizer(model)
-    whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
-    samples, pieces = fitted(whole, settings)
-    with_targets = [sample for sample in samples if sample.n_targets]
-    if not with_targets:
-        raise UserError(
-            f"none of the {len(ds)} rows has a response token within max_length={settings.max_length}."
-        )
-    return with_targets, {
-        "samples": len(with_targets),
-        "samples_without_target": len(samples) - len(with_targets),
-        "overlong": str(pieces),
-        "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
-        "rows_sha256": tables.rows_sha256(ds),
-    }

@@ -1,13 +1,41 @@
 """Every batch of every epoch, in the order of training."""
 
+from pathlib import Path
+
+import datasets
 import numpy as np
 from torch.utils.data import Dataset
 
 from .. import packing
+from ..core import tables
+from ..core.errors import UserError
+from ..lm import models, prompts
 from ..lm.batching import collate, collate_leaking
 from ..lm.prompts import Sample
 from ..packing import overlong
 from .settings import TrainingSettings
+
+
+def samples_of(
+    ds: datasets.Dataset, model: str | Path, settings: TrainingSettings
+) -> tuple[list[Sample], dict]:
+    """What a run on `ds` trains on, and what its summary says of that."""
+    tables.require(ds, ["instruction", "response"], "wb.load")
+    tokenizer = models.load_tokenizer(model)
+    whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
+    samples, pieces = fitted(whole, settings)
+    with_targets = [sample for sample in samples if sample.n_targets]
+    if not with_targets:
+        raise UserError(
+            f"none of the {len(ds)} rows has a response token within max_length={settings.max_length}."
+        )
+    return with_targets, {
+        "samples": len(with_targets),
+        "samples_without_target": len(samples) - len(with_targets),
+        "overlong": str(pieces),
+        "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
+        "rows_sha256": tables.rows_sha256(ds),
+    }
 
 
 def fitted(samples: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], packing.Pieces]:
@@ -65,6 +93,27 @@ class Schedule(Dataset):
     def padding_rate(self) -> float:
         """Padding / computed tokens over all epochs."""
         return 1 - sum(plan.n_tokens for plan in self.plans) / sum(plan.n_computed for plan in self.plans)
+
+
+class Rounds(Dataset):
+    """`schedule` in rounds of `world` batches, one for each process: process r runs items r, r + world, ...
+
+    Processes wait for each other in every pass, so the last round is filled up with idle batches, which
+    predict nothing and so count for nothing.
+    """
+
+    def __init__(self, schedule: Schedule, world: int):
+        self.schedule = schedule
+        self.length = -(-len(schedule) // world) * world
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, t: int) -> list[list[Sample]]:
+        if t < len(self.schedule):
+            return self.schedule[t]
+        ids = self.schedule[0][0][0].input_ids[:2]
+        return [[Sample(ids, first_target=len(ids))]]
 
 
 class Collator:

@@ -13,8 +13,8 @@ from ...lm.prompts import TEMPLATES
 from ...packing import PACKERS
 from ...study.recipe import Recipe
 from ...training import TrainingSettings
-from ...training.adapters import LORA_TARGETS
 from ...training.settings import OPTIMIZERS
+from ...training.trainable import LORA_TARGETS
 
 _UNPACKED = ("max", "pad")
 assert set(_UNPACKED) < set(PACKERS)

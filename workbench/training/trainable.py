@@ -1,10 +1,15 @@
-"""The model that a run tunes: all of its weights, or low-rank adapters (LoRA) on frozen ones."""
+"""The model that a run tunes: all of its weights, or low-rank adapters (LoRA) on frozen ones.
+
+By default the results of matrix products and of attention are kept and all that lies between them (norms,
+rotations, activations) is computed again: half of the memory for some percent of the time.
+"""
 
 import warnings
 from functools import partial
 from importlib.util import find_spec
 
 import torch
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from ..core.errors import UserError
 from ..lm import models
@@ -12,6 +17,7 @@ from .settings import TrainingSettings
 
 # What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_KEPT = ("mm", "attention", "attn")  # in the names of PyTorch's operators
 
 
 def check_hardware(settings: TrainingSettings) -> None:
@@ -70,3 +76,25 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted
+
+
+def _policy(context, operator, *args, **kwargs) -> CheckpointPolicy:
+    name = operator.name()
+    # A product of matrices costs more than its result is large; anything else is read and written once.
+    kept = any(part in name for part in _KEPT)
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def recompute(model, everything: bool = False) -> None:
+    """Let each layer of `model` compute again what is cheap to, or `everything` but its input.
+
+    The gradients stay as they are. A model whose layers cannot be computed again keeps all.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", True):
+        return
+    options = {"use_reentrant": False}
+    if not everything:
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+    # The name from transformers 6 on, and the one before.
+    switch = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    switch(options)

@@ -9,9 +9,9 @@ from workbench.core.errors import UserError
 from workbench.lm import forward, models
 from workbench.lm.batching import collate
 from workbench.lm.prompts import Sample
-from workbench.training import TrainingSettings, adapters, finetune, recompute
+from workbench.training import TrainingSettings, finetune, trainable
 from workbench.training.loop import train
-from workbench.training.run import samples_of
+from workbench.training.schedule import samples_of
 
 DS = table(
     [f"Write number {i}, {'please ' * (i % 3)}now." for i in range(8)],
@@ -34,7 +34,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 def test_gradient_checkpointing_changes_no_gradient(toy_model_dir, architecture):
     model, _ = models.load_model(toy_model_dir(architecture), "float32", "cpu")
     plain = gradients(model)
-    recompute.enable(model, everything=True)
+    trainable.recompute(model, everything=True)
     recomputed = gradients(model)
     assert any(gradient.abs().max() > 1e-3 for gradient in plain.values())
     for name, gradient in plain.items():
@@ -76,9 +76,9 @@ def test_what_needs_cuda_is_told_before_anything_starts(toy_model_dir, tmp_path,
 
 
 def test_qlora_without_bitsandbytes_is_told(monkeypatch):
-    monkeypatch.setattr(adapters, "find_spec", lambda name: None)
+    monkeypatch.setattr(trainable, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"method='qlora' needs the package bitsandbytes, .*pip install"):
-        adapters.check_hardware(TrainingSettings(method="qlora", device="cuda"))
+        trainable.check_hardware(TrainingSettings(method="qlora", device="cuda"))
 
 
 def test_an_adapter_is_not_merged_into_four_bits(toy_model_dir, tmp_path):
@@ -91,5 +91,5 @@ def test_an_adapter_reaches_the_papers_layers(toy_model_dir, tmp_path):
     settings = FAST | {"method": "lora", "lora_r": 4}
     run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
     weights = load_file(run.model_dir / "adapter_model.safetensors")
-    assert {name.split(".")[-3] for name in weights} == set(adapters.LORA_TARGETS)
+    assert {name.split(".")[-3] for name in weights} == set(trainable.LORA_TARGETS)
     assert {min(weight.shape) for weight in weights.values()} == {4}

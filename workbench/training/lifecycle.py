@@ -1,17 +1,20 @@
 """Starting runs, and telling those that go on from those whose process is gone."""
 
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+
+import datasets
 
 from ..core.errors import UserError
 from ..lm.prompts import Sample
-from . import failures, job, process, queue
+from . import failures, processes, quality
 from .folder import RunFolder
+from .schedule import samples_of
+from .settings import settings_of
+from .trainable import check_hardware
 
 ACTIVE = ("queued", "running")
 
@@ -21,7 +24,7 @@ def state_of(folder: RunFolder) -> dict:
     state = folder.read()
     if not _is_lost(folder, state):
         return state
-    with queue.starting():
+    with processes.starting():
         state = folder.read()  # the last words may have come meanwhile, or a new start
         if _is_lost(folder, state):
             state |= {"status": "failed", "error": failures.gone(state, folder)}
@@ -30,12 +33,18 @@ def state_of(folder: RunFolder) -> dict:
     return state
 
 
+def error_of(folder: RunFolder) -> UserError | None:
+    """The cause of a failure, the next step and the last lines of the log."""
+    text = state_of(folder)["error"]
+    return UserError(f"The run in {folder.path} failed: {text}") if text else None
+
+
 def _is_lost(folder: RunFolder, state: dict) -> bool:
     if state["status"] not in ACTIVE:
         return False
-    if process.is_this(state["process"]):
+    if processes.is_this(state["process"]):
         return thread_of(folder) is None
-    return not process.is_alive(state["process"], folder.state_file)
+    return not processes.is_alive(state["process"], folder.state_file)
 
 
 def _goes_on(folder: RunFolder, state: dict) -> bool:
@@ -44,18 +53,18 @@ def _goes_on(folder: RunFolder, state: dict) -> bool:
 
 def thread_of(folder: RunFolder) -> threading.Thread | None:
     """The thread of this process in which the run lives."""
-    name = _thread_name(folder)
+    name = thread_name(folder)
     return next((thread for thread in threading.enumerate() if thread.name == name), None)
 
 
-def _thread_name(folder: RunFolder) -> str:
+def thread_name(folder: RunFolder) -> str:
     return f"finetune {folder.path.resolve()}"
 
 
 def is_elsewhere(folder: RunFolder) -> bool:
     """Whether the run goes on at another machine."""
     state = folder.read()
-    return _goes_on(folder, state) and not process.is_here(state["process"])
+    return _goes_on(folder, state) and not processes.is_here(state["process"])
 
 
 def check_free(folder: RunFolder, overwrite: bool) -> None:
@@ -81,18 +90,41 @@ def lasting_name(model: str | Path) -> str:
 
 def create(folder: RunFolder, samples: list[Sample], state: dict, overwrite: bool) -> None:
     """Write what a run starts from, in place of a run that was there before."""
-    with queue.starting():
+    with processes.starting():
         check_free(folder, overwrite)  # another process may have been faster
         if folder.state_file.exists():  # never a folder that is something else
             shutil.rmtree(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_samples(samples)
-        fresh = {"status": "queued", "error": None, "detached": False, "process": process.identity()}
+        fresh = {"status": "queued", "error": None, "detached": False, "process": processes.identity()}
         folder.write(state | fresh)
 
 
+def prepare(
+    ds: datasets.Dataset,
+    model: str | Path,
+    output_dir: str | Path,
+    heldout: datasets.Dataset | None = None,
+    *,
+    overwrite: bool = False,
+    **settings,
+) -> RunFolder:
+    """A folder with all that a run of `finetune` needs, not started yet."""
+    settings = settings_of(settings)
+    check_hardware(settings)
+    quality.check(settings, heldout)
+    folder = RunFolder(Path(output_dir))
+    check_free(folder, overwrite)
+    samples, summary = samples_of(ds, model, settings)
+    state = {"model": lasting_name(model), "settings": asdict(settings), "summary": summary}
+    create(folder, samples, state, overwrite)
+    if heldout is not None:
+        quality.write(heldout, folder.heldout_file)
+    return folder
+
+
 def claim(folder: RunFolder, **changes) -> None:
-    """Make this process the one that runs `folder`; the caller holds `queue.starting`."""
+    """Make this process the one that runs `folder`; the caller holds `processes.starting`."""
     state = folder.read()
     if state["status"] == "done" or _goes_on(folder, state):
         raise UserError(f"the run in {folder.path} is {state['status']}; only an ended one can be resumed.")
@@ -101,30 +133,4 @@ def claim(folder: RunFolder, **changes) -> None:
             f"the run in {folder.path} is one of several processes; go on with its launch.sh --resume."
         )
     folder.stop_file.unlink(missing_ok=True)
-    folder.write(state | {"status": "queued", "error": None, "process": process.identity()} | changes)
-
-
-def start(folder: RunFolder, detached: bool) -> None:
-    """Run `folder` in a thread, or in a process that goes on without this one."""
-    with queue.starting():
-        claim(folder, detached=detached)
-        if detached:
-            folder.update(process=process.identity(_spawn(folder)))
-        else:
-            threading.Thread(target=job.work, args=(folder,), name=_thread_name(folder)).start()
-
-
-def _spawn(folder: RunFolder) -> int:
-    """Start the process of a detached run; returns its id."""
-    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have added places to import from
-    with folder.log_file.open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "workbench.training", str(folder.path.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # else what ends a kernel, or a terminal, ends its children
-        )
-    threading.Thread(target=child.wait, daemon=True).start()  # else a dead child stays in the process table
-    return child.pid
+    folder.write(state | {"status": "queued", "error": None, "process": processes.identity()} | changes)
