@@ -17,8 +17,7 @@ HOSTILE = (
 TABLE = f"""
 import numpy as np, datasets
 import workbench as wb
-from workbench.widgets import ExportPanel, Inspector
-from workbench.widgets.events import ErrorPanel
+from workbench.widgets import ErrorPanel, ExportPanel, Inspector
 
 HOSTILE = {HOSTILE!r}
 n = 12

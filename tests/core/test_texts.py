@@ -11,7 +11,7 @@ from pages import HOSTILE, Page
 
 from workbench import figures
 from workbench.core.texts import escaped, fenced, for_hover, for_markdown, one_line, visible
-from workbench.widgets.events import ErrorPanel
+from workbench.widgets import ErrorPanel
 
 ANY_TEXT = st.text() | st.text(alphabet="<>&;$`*[](){}|\\\n\r\t\x1b\u202ea#:/\"'")
 

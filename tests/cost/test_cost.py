@@ -17,8 +17,8 @@ from workbench.core.errors import UserError
 from workbench.cost import Calibration, Cost, calibration, measure, prediction, stored
 from workbench.lm import models
 from workbench.training import TrainingSettings, loop, processes
+from workbench.widgets import ErrorPanel
 from workbench.widgets import cost as panel
-from workbench.widgets.events import ErrorPanel
 
 TOY = {"dtype": "float32", "device": "cpu"}
 # seconds = 0.5 a pass + 0.25 a step + 0.01 a token + 0.0001 a squared length; bytes = 1000 + 20 a token, of

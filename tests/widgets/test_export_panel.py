@@ -15,8 +15,8 @@ from workbench.core import tables
 from workbench.core.errors import UserError
 from workbench.exports import code
 from workbench.study.recipe import Recipe
-from workbench.widgets.events import ErrorPanel
-from workbench.widgets.export import _TABLE, ExportPanel
+from workbench.widgets import ErrorPanel, ExportPanel
+from workbench.widgets.export import _TABLE
 
 ROOT = Path(wb.__file__).parents[1]
 PACK = {"max_length": 128, "strategy": "balanced", "batch_size": 4, "overlong": "split", "seed": 3}

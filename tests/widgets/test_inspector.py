@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pages import HOSTILE, Page
+from workbench.widgets.rows import LISTED
 
 import workbench as wb
 from workbench import complexity, selection
@@ -18,7 +19,6 @@ from workbench.core.errors import UserError
 from workbench.core.texts import visible
 from workbench.widgets import gains, reading
 from workbench.widgets.inspector import Inspector
-from workbench.widgets.rows import LISTED
 
 
 def text_of(html: str) -> str:

@@ -9,16 +9,16 @@ import time
 import pytest
 from conftest import table
 from trainings import DS, FAST, fail_at, hold_at
+from workbench.widgets.curve import loss_chart
+from workbench.widgets.events import ErrorPanel
+from workbench.widgets.form import TrainingForm
+from workbench.widgets.standing import Standing
 
 import workbench as wb
 from workbench.core.errors import UserError
 from workbench.training import Run, TrainingSettings, attach, finetune, processes
 from workbench.training.folder import RunFolder
 from workbench.widgets import RunPanel, TrainingPanel, curve, run, standing, training
-from workbench.widgets.curve import loss_chart
-from workbench.widgets.events import ErrorPanel
-from workbench.widgets.form import TrainingForm
-from workbench.widgets.standing import Standing
 
 SMALL = FAST | {"batch_size": 4, "epochs": 2}
 STEPS = 4

@@ -10,13 +10,12 @@ from .controls import Controls
 from .cost import CostPanel
 from .dashboard import Workbench
 from .evaluation import EvaluationPanel
-from .events import ErrorPanel
 from .export import ExportPanel
 from .inspector import Inspector
 from .numbers import Numbers
-from .run import RunPanel
 from .state import Settings, State
-from .training import TrainingPanel
+from .tasks import ErrorPanel
+from .training import RunPanel, TrainingPanel
 from .views import Bars, Map, PackingPreview
 
 __all__ = [

@@ -12,8 +12,7 @@ import ipywidgets as w
 from ..core.errors import UserError
 from ..cost import Calibration, Cost, calibrate, stored
 from ..packing import PackPlan
-from . import beside
-from .events import ErrorPanel
+from .tasks import ErrorPanel
 
 _ASK = "Estimate time and memory (about 20 s)"
 _PREDICTED = ("epochs", "accumulation")  # settings that one calibration holds for, whatever they are
@@ -51,7 +50,7 @@ class CostPanel(w.HBox):
             self._show()
         else:
             self._known[key] = None
-            beside.start(self._look_up(key), self._errors)
+            self._errors.start(self._look_up(key))
 
     def _key(self) -> str:
         """The settings that are calibrated for, as JSON."""
@@ -76,7 +75,7 @@ class CostPanel(w.HBox):
     def _measure(self, button) -> None:
         self.button.disabled = True
         self._show()
-        beside.start(self._calibrate(self._key()), self._errors)
+        self._errors.start(self._calibrate(self._key()))
 
     async def _look_up(self, key: str) -> None:
         with suppress(UserError):  # settings that cannot be: the button, and the run, tell

@@ -12,17 +12,17 @@ from ..core.errors import one_of
 from ..figures import to_svg
 from ..selection import Selection
 from . import numbers
+from .browser import MODES, Fit, Picture, responsive
 from .controls import Controls
 from .cost import CostPanel
-from .events import ErrorPanel
 from .export import ExportPanel
-from .fit import MODES, Fit, Picture, responsive
+from .fallback import Twin, view_of
 from .inspector import Inspector
 from .numbers import Numbers
 from .offer import Offer, missing
 from .state import State
+from .tasks import ErrorPanel
 from .training import TrainingPanel
-from .twin import Twin, view_of
 from .views import Bars, Map, PackingPreview
 
 _HALF = 620  # pixels of a figure as a picture
@@ -136,7 +136,7 @@ class Workbench(w.VBox):
         if self._mode == "core":
             return []
         fit = Fit()
-        fit.observe(self.errors.guard(self._with_webgl, starts=False), "webgl")
+        fit.observe(self.errors.guard(self._with_webgl, clear=False), "webgl")
         fit.on_pick(self.errors.guard(self._inspect))
         self._label(fit)
         return [fit]

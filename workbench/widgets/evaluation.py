@@ -9,8 +9,8 @@ from .. import data
 from ..core.errors import UserError
 from ..evaluation import EvalReport
 from . import verdicts
-from .events import ErrorPanel
-from .twin import WithHtml
+from .fallback import WithHtml
+from .tasks import ErrorPanel
 
 ALL, FLIPPED = "all", "flipped"
 _MONOSPACE = "<style>.workbench-tasks select {font-family: var(--jp-code-font-family, monospace)}</style>"

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 
 import ipywidgets as w
 
 from ..packing import PackPlan
 from ..selection import Selection
+from .markup import cell
 from .state import Cost, State
 
 _MEANING = {
@@ -25,18 +25,11 @@ _MEANING = {
     "predicted time": "of the training, once it has been predicted",
     "predicted memory": "peak of the training, once it has been predicted",
 }
+_WIDTH = "flex:0 0 10.5em"
 _GROUP = (
     '<div style="display:flex;gap:1em;padding:.25em 0;border-top:1px solid rgba(136,136,136,.25)">'
     '<div style="flex:0 0 5.5em;font-weight:600;opacity:.8;line-height:1.3">{title}</div>'
     '<div style="display:flex;flex-wrap:wrap;flex:1">{cells}</div></div>'
-)
-_CELL = (
-    '<div style="flex:0 0 10.5em" title="{meaning}" data-name="{name}">'
-    '<div style="opacity:.85;line-height:1.3">{name}</div>'
-    '<div style="font-size:1.45em;line-height:1.25;font-variant-numeric:tabular-nums">{value}'
-    '<span style="font-size:.6em;opacity:.75"> {extra}</span></div>'
-    '<div style="font-size:.85em;line-height:1.15;min-height:1.15em;font-variant-numeric:tabular-nums;'
-    'opacity:.85">{change}</div></div>'
 )
 
 
@@ -99,13 +92,7 @@ def _groups(selection: Selection, plan: PackPlan | None, predict) -> dict[str, d
 
 def _group(title: str, numbers: dict[str, Number], old: dict[str, Number]) -> str:
     cells = [
-        _CELL.format(
-            name=name,
-            meaning=escape(_MEANING[name]),
-            value=number.text,
-            extra=escape(number.extra),
-            change=number.since(old.get(name)),
-        )
+        cell(name, number.text, _MEANING[name], number.extra, number.since(old.get(name)), _WIDTH)
         for name, number in numbers.items()
     ]
     return _GROUP.format(title=title, cells="".join(cells))

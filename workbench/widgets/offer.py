@@ -12,8 +12,7 @@ import torch
 from .. import complexity
 from ..core import tables
 from ..space import clustering, embedding, projection
-from . import beside
-from .events import ErrorPanel
+from .tasks import ErrorPanel
 
 _CHARACTERS = 3.5  # of code and English a token
 _PASSES = 2  # the response alone, and after its instruction
@@ -67,7 +66,7 @@ class Offer(w.VBox):
 
     def _start(self, button) -> None:
         self.button.disabled = True
-        beside.start(self._in_background(), self._errors)
+        self._errors.start(self._in_background())
 
     async def _in_background(self) -> None:
         try:

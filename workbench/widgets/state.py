@@ -15,7 +15,7 @@ from ..selection import STRATEGIES, Explorer, Selection, candidates_of
 from ..selection.choose import find
 from ..space import naming
 from ..space.clustering import cluster
-from .events import ErrorPanel, WhenSettled
+from .tasks import Debounced, ErrorPanel
 
 UNITS = ("ratio", "rows", "tokens")
 _MADE_BY = {
@@ -80,7 +80,7 @@ class State:
         self._prepare()
         self.selection: Selection = self._select()
         self.before: Selection | None = None
-        self._rest = WhenSettled(self.errors.guard(self._follow, starts=False))
+        self._rest = Debounced(self.errors.guard(self._follow, clear=False))
 
     def set(self, **changes) -> None:
         """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`."""

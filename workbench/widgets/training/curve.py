@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..figures import ACCENT, KEPT, PALETTE
+from ...figures import ACCENT, KEPT, PALETTE
 
 _WIDTH, _HEIGHT = 640, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 48, 26, 34  # room for the axes' numbers and names

@@ -6,12 +6,12 @@ from pathlib import Path
 import ipywidgets as w
 import traitlets
 
-from ..training import Run, attach
-from . import beside, standing
+from ...training import Run, attach
+from ..fallback import WithHtml
+from ..tasks import ErrorPanel, has_loop
+from . import run_view
 from .curve import loss_chart
-from .events import ErrorPanel
-from .standing import Standing, look
-from .twin import WithHtml
+from .run_view import Standing, look
 
 _EVERY = 0.5  # seconds between looks at the run
 
@@ -62,8 +62,8 @@ class RunPanel(WithHtml, w.VBox):
     def follow(self) -> None:
         """Show how the run stands, now and, where an event loop runs, until it ends."""
         self.refresh()
-        if self.active and beside.has_loop():
-            self._following = beside.start(self._follow(), self.errors)
+        if self.active and has_loop():
+            self._following = self.errors.start(self._follow())
 
     def refresh(self) -> None:
         """Show how the run stands now."""
@@ -86,10 +86,10 @@ class RunPanel(WithHtml, w.VBox):
 
     def _show(self, now: Standing) -> None:
         folder = str(self.run.output_dir)
-        self.about.value = standing.about(now, folder)
-        self.status.value, self.meaning.value = standing.badge(now), standing.meaning(now)
-        self.numbers.value, self.chart.value = standing.numbers(now), loss_chart(now.history)
-        self.outcome.value, self.lines.value = standing.outcome(now, folder), standing.log(now)
+        self.about.value = run_view.about(now, folder)
+        self.status.value, self.meaning.value = run_view.badge(now), run_view.meaning(now)
+        self.numbers.value, self.chart.value = run_view.numbers(now), loss_chart(now.history)
+        self.outcome.value, self.lines.value = run_view.outcome(now, folder), run_view.log(now)
         if now.last:
             self.bar.max, self.bar.value = now.last["of"], now.last["step"]
         _set_shown(self.bar, now.active)

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import ipywidgets as w
 
-from ..core.errors import UserError
-from ..selection import Selection
-from ..training import Run, attach, finetune
-from ..training.folder import RunFolder
-from . import beside
-from .events import ErrorPanel
+from ...core.errors import UserError
+from ...selection import Selection
+from ...training import Run, attach, finetune
+from ...training.folder import RunFolder
+from ..fallback import WithHtml
+from ..markup import box
+from ..tasks import ErrorPanel
 from .form import TrainingForm
-from .question import Question
 from .run import RunPanel
-from .twin import WithHtml
 
 
 class TrainingPanel(WithHtml, w.VBox):
@@ -139,7 +138,7 @@ class TrainingPanel(WithHtml, w.VBox):
         )
         self.start.disabled = self.form.output_dir.disabled = True
         self._say(f"Turns {len(rows):,} rows into the tokens of {model} …")
-        beside.start(self._launched(begin), self.errors)
+        self.errors.start(self._launched(begin))
 
     async def _launched(self, begin: Callable[[], Run]) -> None:
         try:
@@ -147,3 +146,40 @@ class TrainingPanel(WithHtml, w.VBox):
         finally:
             self.form.output_dir.disabled = False
             self._look()
+
+
+class Question(w.VBox):
+    """Hidden until `ask`; the answers are the buttons `replace`, `move` (to the folder `other`), `cancel`."""
+
+    def __init__(self):
+        self.other = ""
+        self.text = w.HTML()
+        self.replace = w.Button(description="Replace it", button_style="danger", icon="trash")
+        self.move = w.Button(icon="folder", layout=w.Layout(width="auto"))
+        self.cancel = w.Button(description="Cancel")
+        answers = w.HBox([self.replace, self.move, self.cancel], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([self.text, answers])
+        self.add_class("workbench-question")
+        self.hide()
+
+    def ask(self, run: Run) -> None:
+        self.other = str(_free_beside(run.output_dir))
+        self.move.description = f"Use {self.other}"
+        self.text.value = box(
+            f"<b>{escape(str(run.output_dir))}</b> holds a run ({escape(run.status)}). "
+            "Replace it? Its model, log and checkpoints will be deleted.",
+            "#E69F00",
+            alert=True,
+        )
+        self.layout.display = ""
+
+    def hide(self) -> None:
+        self.layout.display = "none"
+
+
+def _free_beside(folder: Path) -> Path:
+    """`folder` with the first number that is not taken."""
+    number = 2
+    while (found := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return found

@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import ipywidgets as w
 
-from .. import packing
-from ..training.settings import METHODS, settings_of
+from ... import packing
+from ...training.settings import METHODS, settings_of
 
 _RATES = {"full": 5e-5, "lora": 5e-4, "qlora": 5e-4}  # the paper's, and ten times that for adapters
 _SURVIVES = (

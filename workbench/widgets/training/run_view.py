@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 
-from ..core.errors import UserError
-from ..core.texts import escaped
-from ..training import Run, TrainingSettings
+from ...core.errors import UserError
+from ...core.texts import escaped
+from ...training import Run, TrainingSettings
+from ..markup import box, cell
 
 _LINES = 30  # of the log
-_CELL = (
-    '<div style="min-width:5em" title="{meaning}">'
-    '<div style="font-size:1.3em;line-height:1.3;font-variant-numeric:tabular-nums">{value}</div>'
-    '<div style="opacity:.75;line-height:1.3">{name}</div></div>'
-)
 _SIGNS = {  # told apart without their colours too
     "queued": ("…", "#787878"),
     "running": ("●", "#0072B2"),
@@ -120,7 +116,7 @@ def duration(seconds: float) -> str:
 
 def numbers(now: Standing) -> str:
     """HTML of the numbers of the last step."""
-    cells = [_CELL.format(name=name, value=value, meaning=meaning) for name, value, meaning in _numbers(now)]
+    cells = [cell(*number) for number in _numbers(now)]
     style = "display:flex;flex-wrap:wrap;column-gap:1.1em;row-gap:.3em;margin:.4em 0"
     return f'<div style="{style}">{"".join(cells)}</div>' if cells else ""
 
@@ -173,14 +169,10 @@ def outcome(now: Standing, folder: str) -> str:
     if now.error:
         cause, _, log = now.error.partition("\n")
         lines = f'<pre style="white-space:pre-wrap;margin:.4em 0 0">{escaped(log)}</pre>' if log else ""
-        return _boxed("failed", 'role="alert"', escaped(cause) + lines)
+        return box(escaped(cause) + lines, _SIGNS["failed"][1], alert=True)
     if now.status == "done":
         code = f"<code>{escaped(f'wb.attach({folder!r})')}</code>"
         where = f"The model is in {escaped(folder)}/model."
-        return _boxed("done", "", f"{where} In a cell, {code} is this run, for wb.evaluate and wb.export.")
+        text = f"{where} In a cell, {code} is this run, for wb.evaluate and wb.export."
+        return box(text, _SIGNS["done"][1])
     return ""
-
-
-def _boxed(status: str, attributes: str, content: str) -> str:
-    style = f"border-left:4px solid {_SIGNS[status][1]};padding:.3em .8em;line-height:1.4"
-    return f'<div {attributes} style="{style}">{content}</div>'

@@ -1,0 +1,131 @@
+"""Callbacks and background tasks whose exceptions reach the error panel."""
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import contextmanager
+from functools import wraps
+
+import ipywidgets as w
+
+from ..core.errors import UserError
+from ..core.texts import escaped
+from .markup import box
+
+_MAX_SHOWN = 10_000  # characters of a message
+_UNEXPECTED = (
+    '<div style="opacity:.8">This is unexpected. Change a setting to continue; if it happens again, please '
+    "report it with the text below.</div>"
+)
+_running: set[asyncio.Task] = set()  # an event loop keeps only weak references to its tasks
+
+
+def has_loop() -> bool:
+    """Whether an event loop is running: True in a notebook, False in a script."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class ErrorPanel(w.HTML):
+    """Shows the exception of a callback or background task; empty if there is none.
+
+    ipywidgets and event loops swallow exceptions: wrap callbacks in `guard`, and start coroutines with
+    `start`. `last` is the exception shown, or None.
+    """
+
+    last: Exception | None = None
+
+    def __init__(self):
+        super().__init__()
+        self.add_class("workbench-errors")
+
+    def guard(self, callback: Callable, clear: bool = True) -> Callable:
+        """Returns `callback`, sync or async, with its exceptions shown in this panel.
+
+        With `clear`, each call first removes the exception shown before. Pass False for callbacks that only
+        follow up on another one.
+        """
+        if inspect.iscoroutinefunction(callback):
+
+            @wraps(callback)
+            async def guarded(*args, **kwargs):
+                with self._guarded(clear):
+                    return await callback(*args, **kwargs)
+        else:
+
+            @wraps(callback)
+            def guarded(*args, **kwargs):
+                with self._guarded(clear):
+                    return callback(*args, **kwargs)
+
+        return guarded
+
+    def start(self, work: Coroutine) -> asyncio.Task | None:
+        """Run `work` as a background task and show its exceptions.
+
+        Without an event loop it runs to its end first, and None is returned.
+        """
+        if not has_loop():
+            return asyncio.run(self._watch(work))
+        task = asyncio.get_running_loop().create_task(self._watch(work))
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+        return task
+
+    async def _watch(self, work: Coroutine) -> None:
+        with self._guarded(clear=False):
+            await work
+
+    @contextmanager
+    def _guarded(self, clear: bool):
+        if clear:
+            self.clear()
+        try:
+            yield
+        except Exception as error:
+            self.show(error)
+
+    def show(self, error: Exception) -> None:
+        """Show `error`: its message, and its traceback folded."""
+        self.last = error
+        # The message of a UserError is enough; any other exception also needs its type.
+        expected = isinstance(error, UserError)
+        kind = "" if expected else f"<b>{escaped(type(error).__name__)}</b>: "
+        trace = "".join(traceback.format_exception(error))
+        details = (
+            f'<details><summary>traceback</summary><pre style="overflow-x:auto">{escaped(_cut(trace))}</pre>'
+            "</details>"
+        )
+        message = kind + escaped(_cut(str(error))) + ("" if expected else _UNEXPECTED)
+        self.value = box(message + details, "#D55E00", alert=True)
+
+    def clear(self) -> None:
+        """Remove the exception shown."""
+        self.last, self.value = None, ""
+
+
+def _cut(text: str) -> str:
+    """Leave out the middle of a long message, which may quote a line of a dataset of any length."""
+    if len(text) <= _MAX_SHOWN:
+        return text
+    return f"{text[: _MAX_SHOWN // 2]} … {text[-_MAX_SHOWN // 2 :]}"
+
+
+class Debounced:
+    """Calls `action` once, `seconds` after the last call of a burst; at once if no event loop is running."""
+
+    def __init__(self, action: Callable[[], None], seconds: float = 0.25):
+        self._action, self._seconds = action, seconds
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> None:
+        if not has_loop():
+            self._action()
+            return
+        if self._waiting:
+            self._waiting.cancel()
+        self._waiting = asyncio.get_running_loop().call_later(self._seconds, self._action)
