@@ -30,7 +30,7 @@ SHOWN = """() => {
         .find((cell) => cell.title.startsWith("optimizer steps"));
     return {
         status: panel?.querySelector("[role=status]")?.innerText.slice(2) ?? "",
-        step: parseInt(step?.firstElementChild.innerText ?? "0"),
+        step: parseInt(step?.children[1].innerText ?? "0"),
         curve: panel?.querySelectorAll("svg polyline").length ?? 0,
         errors: panel?.querySelector(".workbench-errors")?.innerText.trim() ?? "",
         outcome: panel?.querySelector(".workbench-run")?.innerText ?? "",

@@ -10,19 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from pages import HOSTILE, Page
-from workbench.widgets.rows import LISTED
 
 import workbench as wb
 from workbench import complexity, selection
 from workbench.core import tables
 from workbench.core.errors import UserError
 from workbench.core.texts import visible
-from workbench.widgets import gains, reading
-from workbench.widgets.inspector import Inspector
+from workbench.widgets import Inspector, row_view
+from workbench.widgets import inspector as inspector_module
 
 
 def text_of(html: str) -> str:
-    return Page(html.replace(reading.STYLE, "")).text
+    return Page(html).text
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +141,7 @@ class TestOneRow:
     @pytest.mark.parametrize("row", [-1, 7])
     def test_no_such_row(self, inspector, row):
         with pytest.raises(
-            UserError, match=rf"row={row} is no row of the dataset; give a number from 0 to 6"
+            UserError, match=rf"row={row} is not a row of the dataset; give a number from 0 to 6"
         ):
             inspector.show(row)
 
@@ -188,7 +187,7 @@ class TestManyRows:
         ds = datasets.Dataset.from_dict({"instruction": ["a"] * 2000, "response": ["b"] * 2000})
         inspector = Inspector(ds)
         inspector.show_many(range(10, 1900))
-        assert len(inspector.list.choice.options) == LISTED
+        assert len(inspector.list.choice.options) == row_view.MAX_LISTED
         assert "1,890 rows · the first 500 listed" in inspector.list.summary.value
 
     def test_rows_beyond_the_table(self, inspector):
@@ -202,14 +201,14 @@ class TestTexts:
         "text", [HOSTILE, "\n\n  indented\n", "```python\nx = 1\n```", "", "\x00\x1b[0m"]
     )
     def test_every_character_is_there_and_only_colours_are_markup(self, text, language):
-        page = Page(reading.coloured(text, language))
+        page = Page(row_view.coloured(text, language))
         assert page.text == visible(text)
         assert set(page.tags) <= {"span"}
 
     def test_a_long_text_is_cut_until_all_of_it_is_asked_for(self):
-        view, text = reading.TextView("Response"), "x = '<b>'\n" * 100_000
+        view, text = row_view.TextView("Response"), "x = '<b>'\n" * 100_000
         view.show(text, "python")
-        assert text_of(view.body.value) == text[: reading.SHOWN]
+        assert text_of(view.body.value) == text[: row_view.MAX_SHOWN]
         assert view.more.description == "Show all of 1,000,000 characters"
         assert view.more.layout.display is None
         assert "1,000,000 characters, the first 4,000 shown" in view.head.value
@@ -249,14 +248,14 @@ class TestGains:
             time.sleep(0.05)
             return complexity.Explanation("", pd.DataFrame({"token": [f"<{row}>"], "gain": [1.0]}), 0.5)
 
-        monkeypatch.setattr(gains.complexity, "explain", explain)
+        monkeypatch.setattr(inspector_module.complexity, "explain", explain)
         return calls
 
     def test_on_demand_alone(self, inspector, explained, chosen):
         inspector.show(2)
         assert explained == []
-        assert "loads smollm2-135m" in inspector.gains.ask.description
-        inspector.gains.ask.click()
+        assert "loads smollm2-135m" in inspector.gains.button.description
+        inspector.gains.button.click()
         assert explained == [(2, "smollm2-135m", {})]
         assert "&lt;2&gt;" in inspector.gains.tokens.value
         assert inspector.gains.line.value == "IFD 0.5000 by smollm2-135m"
@@ -268,35 +267,35 @@ class TestGains:
     def test_as_the_scores_were_made(self, ds, explained):
         made = {"model": "m", "convention": "same-tokens", "prompt": "chat", "dtype": "float32"}
         noted = tables.note(ds, "score", made | {"max_length": 99})
-        Inspector(noted).gains.ask.click()
+        Inspector(noted).gains.button.click()
         assert explained[0][2] == {"convention": "same-tokens", "prompt": "chat", "max_length": 99}
 
     def test_the_kernel_stays_free_and_another_rows_answer_is_not_shown(self, inspector, explained):
         async def click_and_go_on():
-            inspector.gains.ask.click()
-            assert inspector.gains.ask.disabled
-            assert "asking smollm2-135m about row 0" in inspector.gains.line.value
+            inspector.gains.button.click()
+            assert inspector.gains.button.disabled
+            assert "Scoring row 0 with smollm2-135m" in inspector.gains.line.value
             inspector.show(1)
             await inspector.gains._task
 
         asyncio.run(click_and_go_on())
         assert explained[0][0] == 0
         assert inspector.gains.tokens.value == ""
-        assert not inspector.gains.ask.disabled
+        assert not inspector.gains.button.disabled
 
     def test_a_failure_is_shown(self, inspector, monkeypatch):
         def refuse(*_, **__):
             raise UserError("row=0 has no token of the response to compare")
 
-        monkeypatch.setattr(gains.complexity, "explain", refuse)
-        inspector.gains.ask.click()
+        monkeypatch.setattr(inspector_module.complexity, "explain", refuse)
+        inspector.gains.button.click()
         assert "no token of the response to compare" in inspector.errors.value
-        assert not inspector.gains.ask.disabled
+        assert not inspector.gains.button.disabled
 
 
 def test_an_explanation_with_a_toy(ds, toy_model_dir):
     inspector = Inspector(ds, model=str(toy_model_dir("llama")))
-    inspector.gains.ask.click()
+    inspector.gains.button.click()
     assert inspector.errors.last is None
     tokens = re.sub("<[^>]+>", "", inspector.gains.tokens.value.partition("</pre>")[0])
     assert unescape(tokens).startswith("x = 0")

@@ -8,17 +8,19 @@ import time
 
 import pytest
 from conftest import table
+from pages import numbers_in
 from trainings import DS, FAST, fail_at, hold_at
-from workbench.widgets.curve import loss_chart
-from workbench.widgets.events import ErrorPanel
-from workbench.widgets.form import TrainingForm
-from workbench.widgets.standing import Standing
 
 import workbench as wb
 from workbench.core.errors import UserError
 from workbench.training import Run, TrainingSettings, attach, finetune, processes
 from workbench.training.folder import RunFolder
-from workbench.widgets import RunPanel, TrainingPanel, curve, run, standing, training
+from workbench.widgets import ErrorPanel, RunPanel, TrainingPanel
+from workbench.widgets.training import curve, run, run_view
+from workbench.widgets.training import panel as panel_module
+from workbench.widgets.training.curve import loss_chart
+from workbench.widgets.training.form import TrainingForm
+from workbench.widgets.training.run_view import Standing
 
 SMALL = FAST | {"batch_size": 4, "epochs": 2}
 STEPS = 4
@@ -125,7 +127,7 @@ def test_the_kernel_answers_while_rows_are_made_ready(make, monkeypatch, done):
             refused.set()
         raise UserError("enough")
 
-    monkeypatch.setattr(training, "finetune", slow)
+    monkeypatch.setattr(panel_module, "finetune", slow)
     panel = make()
 
     async def click():
@@ -432,7 +434,7 @@ def at(status: str, history: list[dict] = (RECORD,), **more) -> Standing:
     ],
 )
 def test_the_status_is_said_in_words(now, words):
-    assert f"{text_of(standing.badge(now))[2:]} {standing.meaning(now)}" == words
+    assert f"{text_of(run_view.badge(now))[2:]} {run_view.meaning(now)}" == words
 
 
 @pytest.mark.parametrize(
@@ -440,14 +442,13 @@ def test_the_status_is_said_in_words(now, words):
     [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (93_784, "26 h 3 min")],
 )
 def test_durations(seconds, words):
-    assert standing.duration(seconds) == words
+    assert run_view.duration(seconds) == words
 
 
 def test_the_numbers_are_those_of_the_last_step():
     measured = {"step": 3, "heldout_loss": 1.5, "pass_at_1": 0.125}
-    html = standing.numbers(at("running", [RECORD, measured], summary={"padding_rate": 0.031}))
-    texts = re.findall(r">([^<>]+)</div>", html)
-    assert dict(zip(texts[1::2], texts[0::2], strict=True)) == {
+    html = run_view.numbers(at("running", [RECORD, measured], summary={"padding_rate": 0.031}))
+    assert numbers_in(html) == {
         "step": "3 of 10",
         "loss": "1.250",
         "held-out loss": "1.500",
@@ -457,16 +458,16 @@ def test_the_numbers_are_those_of_the_last_step():
         "padding": "3.1%",
         "elapsed": "6 s",
     }
-    assert standing.numbers(at("queued", [])) == ""
+    assert run_view.numbers(at("queued", [])) == ""
 
 
 def test_texts_of_a_run_are_not_markup():
     evil = "<script>alert(1)</script>"
     now = at("failed", model=evil, error=f"{evil}\n{evil}", log=evil)
-    for shown in (standing.about(now, evil), standing.outcome(now, evil), standing.log(now)):
+    for shown in (run_view.about(now, evil), run_view.outcome(now, evil), run_view.log(now)):
         assert "<script>" not in shown
         assert "&lt;script&gt;" in shown
-    assert "<script>" not in standing.outcome(at("done"), evil)
+    assert "<script>" not in run_view.outcome(at("done"), evil)
 
 
 # The curve.
@@ -540,7 +541,7 @@ def test_a_follower_shows_what_goes_wrong(done, monkeypatch):
         panel = RunPanel(done, errors)
         panel.active = True
         monkeypatch.setattr(run, "look", lambda run: 1 / 0)
-        await panel.errors.guard(lambda: run.beside.start(panel._follow(), errors))()
+        await panel.errors.guard(lambda: errors.start(panel._follow()))()
         assert not panel.active
 
     asyncio.run(follow())

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from pages import numbers_in
 
 import workbench as wb
 from workbench import packing, selection
@@ -39,8 +40,7 @@ def dashboard(ds):
 
 def numbers_of(dashboard) -> dict[str, str]:
     """Name -> text of each number shown."""
-    cell = r'data-name="([^"]+)"><div[^>]*>[^<]*</div><div[^>]*>([^<]*)<'
-    return dict(re.findall(cell, dashboard.numbers.value))
+    return numbers_in(dashboard.numbers.value)
 
 
 def changes_of(dashboard) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""HTML that several panels use. Everything but `tooltip` and `extra` is inserted as it is: escape it first."""
+"""HTML that several panels use. Escape what you pass, except plain texts: `tooltip`, `extra`, `status`."""
 
 from html import escape
 
@@ -18,8 +18,8 @@ def cell(
     below = ""
     if change is not None:
         below = (
-            '<div style="font-size:.85em;line-height:1.15;min-height:1.15em;font-variant-numeric:tabular-nums;'
-            f'opacity:.85">{change}</div>'
+            '<div style="font-size:.85em;line-height:1.15;min-height:1.15em;opacity:.85;'
+            f'font-variant-numeric:tabular-nums">{change}</div>'
         )
     return (
         f'<div style="{width}" title="{escape(tooltip)}" data-name="{name}">'
