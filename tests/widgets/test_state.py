@@ -156,7 +156,7 @@ def test_an_async_callback_shows_its_exception():
     assert "UserError</b>" not in errors.value  # its sentence is enough
     errors.show(KeyError("x"))
     assert "KeyError" in errors.value
-    assert "change a setting to go on" in errors.value
+    assert "Change a setting to continue" in errors.value
 
 
 def test_a_price_fills_its_place_and_follows(state):
