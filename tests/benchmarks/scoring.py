@@ -98,7 +98,7 @@ def main() -> None:
             one_row(tokenizer, plain, question, answer, limit)
 
     found = {"peer, float32": [], "float32": [], "bfloat16": []}
-    with memory.kept():
+    with memory.reuse_freed_memory():
         for name in dtypes:  # warm up
             engine.Engine(loaded[name][0], 512)(made[:1]).__next__()
         for _ in range(options.rounds):

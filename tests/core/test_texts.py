@@ -1,4 +1,4 @@
-"""A dataset's text as HTML, as hover text and as Markdown: it stays text."""
+"""A dataset's text is escaped in HTML, hover text and Markdown."""
 
 import re
 from html import unescape
@@ -31,19 +31,19 @@ ANY_TEXT = st.text() | st.text(alphabet="<>&;$`*[](){}|\\\n\r\t\x1b\u202ea#:/\"'
         ("👩\u200d💻 naïve 漢字", "👩\u200d💻 naïve 漢字"),
     ],
 )
-def test_what_cannot_be_seen_gets_a_sign(text, shown):
+def test_invisible_characters_become_visible_signs(text, shown):
     assert visible(text) == shown
 
 
 @given(ANY_TEXT)
-def test_html_shows_the_text_and_nothing_else(text):
+def test_html_shows_the_text_without_markup(text):
     page = Page(f'<p title="{escaped(text)}">{escaped(text)}</p>')
     assert page.tags == ["p"]
     assert page.text == visible(text)
 
 
 @given(ANY_TEXT)
-def test_hover_text_has_no_markup_and_no_mathematics(text):
+def test_hover_text_has_no_markup_or_mathematics(text):
     shown = for_hover(text, 40)
     assert not re.search("[<>$\n]", shown)
     assert re.fullmatch("([^&]|&(lt|gt|amp|#36);)*", shown)
@@ -78,26 +78,26 @@ def test_one_line_is_cut_to_its_width(text, line):
         ("two\nlines", "two lines"),
     ],
 )
-def test_markdown_is_told_as_text(text, shown):
+def test_markdown_shows_the_text_without_markup(text, shown):
     assert for_markdown(text) == shown
 
 
 @given(ANY_TEXT)
-def test_nothing_closes_a_fence(text):
+def test_no_text_closes_its_code_fence(text):
     lines = fenced(text + "\n", "yaml").split("\n")
     fence = lines[0].removesuffix("yaml")
     assert lines[-1] == fence
     assert not any(line.strip().startswith(fence) for line in lines[1:-1])
 
 
-def test_tokens_are_shown_as_they_are():
+def test_token_gains_escape_their_tokens():
     tokens = pd.DataFrame({"token": [HOSTILE, "\n"], "gain": [1.0, float("nan")]})
     page = Page(figures.token_gains(tokens)._repr_html_())
     assert set(page.tags) == {"pre", "span", "div"}
     assert page.text.startswith(visible(HOSTILE) + "↵\n")
 
 
-def test_errors_that_quote_a_dataset_are_text_and_cut():
+def test_error_panels_escape_and_shorten_quoted_data():
     errors = ErrorPanel()
     errors.show(ValueError(HOSTILE + "x" * 1_000_000))
     page = Page(errors.value)

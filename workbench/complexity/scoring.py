@@ -237,7 +237,7 @@ def score(
 
 def _score_rows(ds: datasets.Dataset, scorer: _Scorer, lengths: list[int], prompt: str) -> list[Score]:
     scores: list[Score] = [_EMPTY] * len(ds)
-    with progress.bar(sum(lengths), "score", unit="token") as bar, memory.kept():
+    with progress.bar(sum(lengths), "score", unit="token") as bar, memory.reuse_freed_memory():
         shown = _Progress(bar)
         for start in range(0, len(ds), _ROUND):
             rows = ds[start : start + _ROUND]

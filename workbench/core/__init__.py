@@ -1,1 +1,1 @@
-"""What every room stands on: errors, tables, texts, the store, progress, memory, folders."""
+"""Shared utilities: errors, tables, texts, the result store, progress bars, memory, folders, hub access."""

@@ -1,24 +1,24 @@
-"""Errors that a person can mend. Their text names the parameter or place, the value found and the cure."""
+"""Errors the user can fix. The message names the parameter or file, the bad value and the fix."""
 
 
 class UserError(ValueError):
-    """Input that cannot be used as it is; the command line prints its text without a traceback."""
+    """Invalid input. The command line prints the message without a traceback."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A path that does not exist. Also a `FileNotFoundError`, for callers that expect the built-in."""
+    """A path that does not exist. Also a `FileNotFoundError`, so that callers can catch the built-in."""
 
-    # OSError would build the text from errno and strerror, which are not given here.
+    # OSError.__str__ builds its text from errno and strerror, which are not set here.
     __str__ = Exception.__str__
 
 
 def one_of(parameter: str, value: object, choices) -> None:
-    """Raise unless `value` is among `choices`, naming them all."""
+    """Raise UserError, with all `choices` in the message, unless `value` is one of them."""
     if value not in choices:
         raise UserError(f"{parameter}={value!r} is not known; choose one of {', '.join(sorted(choices))}.")
 
 
 def positive(parameter: str, value: object) -> None:
-    """Raise unless `value` is a whole number of at least 1."""
+    """Raise UserError unless `value` is an int of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{parameter}={value!r} must be a whole number of at least 1.")

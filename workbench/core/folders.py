@@ -1,4 +1,4 @@
-"""A new folder that is there whole or not at all."""
+"""Create a folder atomically: complete or not at all."""
 
 import shutil
 import tempfile
@@ -11,15 +11,18 @@ from .errors import UserError
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A scratch folder that becomes `path` when the block ends well, and is gone when it does not."""
+    """Yield a temporary folder that is renamed to `path` on success and deleted on failure.
+
+    Raises UserError if `path` is a file or a folder that is not empty.
+    """
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        what = "is not empty" if path.is_dir() else "is a file"
-        raise UserError(f"path={str(path)!r} {what}; nothing is overwritten: give a new folder.")
+        problem = "is not empty" if path.is_dir() else "is a file"
+        raise UserError(f"path={str(path)!r} {problem}; nothing is overwritten: give a new folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        scratch.chmod(0o755)  # mkdtemp makes it private
+        scratch.chmod(0o755)  # mkdtemp creates it with 0o700
         yield scratch
         if path.exists():
             path.rmdir()

@@ -1,24 +1,24 @@
-"""Whether the model hub answers, found in seconds."""
+"""Check within seconds whether the Hugging Face hub can be reached."""
 
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from huggingface_hub import constants
 
-_SECONDS = 3.0  # how long the hub may take to answer before it counts as out of reach
+_TIMEOUT_SECONDS = 3.0
 
 
 def why_unreachable() -> str | None:
-    """None when the hub answers, else why it is not to be asked.
+    """Return None if the hub answers, else the reason why it cannot be used.
 
-    The hub's client retries an unreachable hub for half a minute a file; one short question comes first.
+    Call this before the hub's client, which retries for about 30 seconds per file when the hub is down.
     """
     if constants.HF_HUB_OFFLINE:
         return "switched off by HF_HUB_OFFLINE"
     try:
-        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_SECONDS).close()
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
     except HTTPError:
-        return None  # it answered
+        return None  # an error status is an answer, too
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         return f"out of reach ({type(reason).__name__} from {constants.ENDPOINT})"

@@ -1,4 +1,4 @@
-"""Memory of a stretch of work: its peak, its end, keeping what was used and giving it back."""
+"""Measure peak memory, reuse freed memory, and return it to the system."""
 
 import ctypes
 import gc
@@ -11,30 +11,30 @@ import torch
 
 
 def release() -> None:
-    """Give freed memory back to the GPU and to the system: a notebook lives on after a training."""
+    """Return freed memory to the GPU and to the system, e.g. while a notebook kernel stays alive."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    # glibc keeps what a thread has freed, gigabytes after a training, unless asked.
+    # Without this call glibc keeps freed memory, possibly gigabytes, for the process.
     _glibc("malloc_trim")(0)
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in mallopt
-_KEEP, _GIVE_BACK = 2**30, 2**25  # bytes; the second is the most that glibc would come to by itself
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+# Thresholds in bytes. The second is the maximum of glibc's own dynamic threshold.
+_KEEP, _GIVE_BACK = 2**30, 2**25
 
 
 def _glibc(function: str):
-    """A function of glibc's allocator; where there is no glibc, one that does nothing."""
+    """Return a function of glibc's allocator, or a no-op on systems without glibc."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return getattr(library, function, lambda *_: None)
 
 
 @contextmanager
-def kept():
-    """Within this context the process keeps freed memory for its next tensors.
+def reuse_freed_memory():
+    """Context in which the process keeps freed memory for its next tensors (glibc only).
 
-    By default each large tensor is mapped anew and each of its pages faults, which the forward pass of a
-    small model on a CPU feels.
+    By default glibc maps every large tensor anew, and the page faults slow down small models on a CPU.
     """
     set_option = _glibc("mallopt")
     set_option(_MMAP_THRESHOLD, _KEEP)
@@ -48,7 +48,10 @@ def kept():
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether `error` says so. Only CUDA has an exception of its own for it."""
+    """Return whether `error` reports exhausted memory.
+
+    PyTorch has an exception class of its own for this only on CUDA; elsewhere the text decides.
+    """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
@@ -56,8 +59,12 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 class PeakMemory:
-    """Within this context, the most memory in use: allocated on the GPU where it is one (as the paper
-    measures it), else resident in this process, sampled 20 times a second. MiB."""
+    """Context manager that measures peak memory, in MiB.
+
+    On a CUDA device, `peak_mib` is `torch.cuda.max_memory_allocated`. On other devices it is the resident
+    memory of this process, sampled 20 times per second, so shorter peaks are missed. `start_mib` is the
+    memory in use on entry.
+    """
 
     def __init__(self, device: str):
         self.on_gpu = device.startswith("cuda")
@@ -66,11 +73,12 @@ class PeakMemory:
         self._done = threading.Event()
 
     def now_mib(self) -> float:
+        """Return the memory in use, in MiB."""
         used = torch.cuda.memory_allocated() if self.on_gpu else self._process.memory_info().rss
         return used / 2**20
 
     def restart(self) -> None:
-        """Forget the peak so far."""
+        """Reset the peak to the memory in use now."""
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
         self.peak_mib = self.now_mib()
@@ -87,6 +95,7 @@ class PeakMemory:
             self.update()
 
     def update(self) -> float:
+        """Take a sample and return the peak, in MiB."""
         peak = torch.cuda.max_memory_allocated() / 2**20 if self.on_gpu else self.now_mib()
         self.peak_mib = max(self.peak_mib, peak)
         return self.peak_mib

@@ -1,4 +1,4 @@
-"""Progress bars that read well in a terminal, in a notebook and in a log file."""
+"""Progress bars and messages for terminals, notebooks and log files."""
 
 import os
 import sys
@@ -8,43 +8,43 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-_here = threading.local()
+_thread = threading.local()
 
 
 def in_notebook() -> bool:
-    """Whether this process is a Jupyter kernel."""
+    """Return whether this process is a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
 
 
 def _stream():
-    """Standard output in a notebook, because Jupyter paints standard error red; else standard error."""
+    """Standard output in a notebook, because Jupyter shows standard error on red; else standard error."""
     return sys.stdout if in_notebook() else sys.stderr
 
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Within this context nothing is shown from this thread: somebody else tells of the whole."""
-    before, _here.silent = getattr(_here, "silent", False), True
+    """Context in which this thread shows no bars or messages, e.g. because its caller shows its own."""
+    before, _thread.silent = getattr(_thread, "silent", False), True
     try:
         yield
     finally:
-        _here.silent = before
+        _thread.silent = before
 
 
 def _is_silent() -> bool:
-    return bool(os.environ.get("WORKBENCH_QUIET")) or getattr(_here, "silent", False)
+    return bool(os.environ.get("WORKBENCH_QUIET")) or getattr(_thread, "silent", False)
 
 
 def say(text: str) -> None:
-    """Announce something that takes a while."""
+    """Print a message, e.g. before a step that takes long. Silenced as bars are."""
     if not _is_silent():
         print(text, file=_stream(), flush=True)
 
 
 class _Bar(tqdm):
-    """Tells no rate within its first second: what is read from the store has none worth telling."""
+    """Shows no rate during its first second: the rate of cached results would be misleading."""
 
     @staticmethod
     def format_meter(n, total, elapsed, *args, **more):
@@ -53,17 +53,18 @@ class _Bar(tqdm):
         return tqdm.format_meter(n, total, elapsed, *args, **more)
 
 
-def bar(total: int, what: str, unit: str = "row") -> tqdm:
-    """A bar of `total` units with rate and time left.
+def bar(total: int, label: str, unit: str = "row") -> tqdm:
+    """Return a progress bar over `total` units that shows the rate and the time left.
 
-    Plain text, also in notebooks: a widget bar would be saved as a broken model. Logs that are no terminal
-    get a line now and then.
+    The bar is plain text in notebooks too, because a saved notebook shows a widget as an error. It updates
+    every 0.5 seconds in a terminal or notebook, and every 20 seconds in a log file. `$WORKBENCH_QUIET` and
+    `silent` disable it.
     """
     notebook, stream = in_notebook(), _stream()
     interval = 0.5 if notebook or stream.isatty() else 20.0
     return _Bar(
         total=total,
-        desc=what,
+        desc=label,
         unit=f" {unit}s",
         file=stream,
         mininterval=interval,

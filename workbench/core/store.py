@@ -1,9 +1,10 @@
-"""Results on disk, keyed by content: what was computed once is never computed again.
+"""Content-addressed cache of results on disk.
 
-One SQLite file under `cache_dir()`. A key is a hash of everything that the value depends on (weights, text,
-settings), never a name alone, so a changed model or row misses the cache instead of reading a stale value.
-SQLite's rollback journal makes each `put` atomic, also under kill -9 and between processes; its write-ahead
-log is not used, because it does not work on the network file systems that clusters have.
+The cache is one SQLite file in `cache_dir()`. Each key is a hash of everything the value depends on (weights,
+text, settings), never a name alone, so a changed model or row never reads a stale value.
+
+SQLite's rollback journal makes each `put` atomic, between processes and if a process is killed. The
+write-ahead log is not used because it does not work on network file systems, which clusters use.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ from pathlib import Path
 
 import platformdirs
 
-_LOOKUP_SIZE = 500  # below SQLite's limit on variables in one statement, also in old builds
+_LOOKUP_SIZE = 500  # keys per statement; old builds of SQLite allow 999 variables
 
 
 def cache_dir() -> Path:
-    """`$WORKBENCH_CACHE`, or the platform's cache folder of this user; created when missing."""
+    """Return `$WORKBENCH_CACHE`, or else the platform's user cache folder; it is created if needed."""
     root = os.environ.get("WORKBENCH_CACHE") or platformdirs.user_cache_dir("workbench", appauthor=False)
     path = Path(root).expanduser()
     path.mkdir(parents=True, exist_ok=True)
@@ -28,20 +29,23 @@ def cache_dir() -> Path:
 
 
 def digest(*parts) -> str:
-    """128-bit hash of JSON-like `parts` (bytes are taken as they are)."""
-    h = hashlib.blake2b(digest_size=16)
+    """Return a 128-bit hash, as hex, of `parts`: bytes, or values that JSON can encode.
+
+    The order of the keys of a dict does not matter. The order of the parts and their boundaries do.
+    """
+    blake = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
-        h.update(len(data).to_bytes(8, "little"))  # no two lists of parts run together to the same bytes
-        h.update(data)
-    return h.hexdigest()
+        encoded = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        blake.update(len(encoded).to_bytes(8, "little"))
+        blake.update(encoded)
+    return blake.hexdigest()
 
 
 class Store:
-    """A table of `kind`, key -> bytes in `results.sqlite`.
+    """Key-value store of bytes for one `kind` of result, in `cache_dir()/results.sqlite` or at `path`.
 
-    >>> store = Store("ifd"); store.put({"k": b"value"}); store.get(["k", "absent"])
-    {'k': b'value'}
+    >>> store = Store("squares"); store.put({"3": b"9"}); store.get(["3", "absent"])
+    {'3': b'9'}
     """
 
     def __init__(self, kind: str, path: Path | None = None):
@@ -54,21 +58,21 @@ class Store:
             )
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60)  # seconds to wait for another process's write
+        return sqlite3.connect(self.path, timeout=60)  # seconds to wait for the lock
 
     def get(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The stored values among `keys`; absent keys are left out."""
-        keys, found = list(dict.fromkeys(keys)), {}
+        """Return the stored values of `keys`; keys that are not stored are left out."""
+        keys, values = list(dict.fromkeys(keys)), {}
         with closing(self._connect()) as db:
-            for at in range(0, len(keys), _LOOKUP_SIZE):
-                some = keys[at : at + _LOOKUP_SIZE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, value FROM results WHERE kind = ? AND key IN ({marks})"
-                found.update(db.execute(query, [self.kind, *some]))
-        return found
+            for start in range(0, len(keys), _LOOKUP_SIZE):
+                chunk = keys[start : start + _LOOKUP_SIZE]
+                placeholders = ",".join("?" * len(chunk))
+                query = f"SELECT key, value FROM results WHERE kind = ? AND key IN ({placeholders})"
+                values.update(db.execute(query, [self.kind, *chunk]))
+        return values
 
     def put(self, values: Mapping[str, bytes]) -> None:
-        """Write all of `values`, or none of them, and return when they are on disk."""
+        """Write all `values` in one transaction, replace older ones, and return when they are on disk."""
         with closing(self._connect()) as db, db:
             db.executemany(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?)",

@@ -1,4 +1,4 @@
-"""Small helpers for the tables (`datasets.Dataset`) that flow through the stages."""
+"""Read and write tables (`datasets.Dataset`), and record the settings that produced their columns."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ FLOAT = datasets.Value("float64")
 FLOAT32 = datasets.Value("float32")
 INT = datasets.Value("int64")
 TEXT = datasets.Value("string")
-_NOTE = "workbench."
-_DESCRIPTION = b"workbench.description"  # of a dataset, among the metadata of a Parquet file
-_LENGTH_SLACK = 0.01  # what half precision does to a unit vector
+_PREFIX = "workbench."  # of the key of recorded settings
+_DESCRIPTION = b"workbench.description"  # key of the dataset's description in the metadata of a Parquet file
+_NORM_TOLERANCE = 0.01  # covers unit vectors in half precision
 
 
 def vector(d: int) -> datasets.List:
-    """Feature of `d` float32 in each row."""
+    """Return the feature of a column that holds float32 [d] in each row."""
     return datasets.List(datasets.Value("float32"), length=d)
 
 
 def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> datasets.Dataset:
-    """`ds` with `columns` added, in place of those of the same name."""
+    """Return `ds` with `columns` added; they replace columns of the same name."""
     ds = ds.remove_columns([name for name in columns if name in ds.column_names])
-    if not len(ds):  # concatenating would drop the columns of an empty table
+    if not len(ds):  # concatenate_datasets would drop the columns of an empty table
         return datasets.Dataset.from_dict(
             {name: [] for name in [*ds.column_names, *columns]},
             features=datasets.Features(ds.features | features),
@@ -42,7 +42,7 @@ def with_columns(ds: datasets.Dataset, columns: dict, features: dict) -> dataset
 
 @contextmanager
 def without_bars():
-    """A bar for a copy that takes an instant only buries those that a person waits for."""
+    """Context in which `datasets` shows no bars: those of quick copies would hide the relevant ones."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -53,7 +53,7 @@ def without_bars():
 
 
 def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
-    """Raise unless `ds` has all of `columns`, saying which stage makes them."""
+    """Raise UserError unless `ds` has all `columns`; the message says to call `made_by` first."""
     missing = [name for name in columns if name not in ds.column_names]
     if missing:
         raise UserError(
@@ -63,26 +63,26 @@ def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
 
 
 def write_parquet(ds: datasets.Dataset, path: Path) -> None:
-    """Its description, with what was noted and left out, goes along; `description` finds it."""
+    """Write `ds` to a Parquet file, with its description (recorded settings, rejected rows) as metadata."""
     table = ds.with_format("arrow")[:]
     metadata = (table.schema.metadata or {}) | {_DESCRIPTION: (ds.info.description or "").encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
 def description(table: pa.Table) -> str:
-    """What `write_parquet` wrote of the dataset's; empty in other files."""
+    """Return the dataset description that `write_parquet` stored; empty for other files."""
     return (table.schema.metadata or {}).get(_DESCRIPTION, b"").decode()
 
 
 def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
-    """A JSON object a line, text as it is."""
+    """Write one JSON object per line, in UTF-8 without ASCII escapes."""
     with path.open("w", encoding="utf-8") as file:
         for row in ds:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
-    """Instruction and response of each row; raises where a row lacks one."""
+    """Yield (instruction, response) of each row. Raises UserError if one of them is not a string."""
     require(ds, ["instruction", "response"], "wb.load")
     for row, pair in enumerate(zip(ds["instruction"], ds["response"], strict=True)):
         for name, text in zip(("instruction", "response"), pair, strict=True):
@@ -92,90 +92,94 @@ def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
 
 
 def rows_sha256(ds: datasets.Dataset) -> str:
-    """Hash of what is trained on: of each row its JSON list [instruction, response] on a line of its own.
+    """Return the SHA-256, as hex, of the texts: one line per row with the JSON list [instruction, response].
 
-    Ids, scores and the file format take no part, so that a model and any export of its rows can be matched.
+    It does not depend on ids, other columns or the file format, so any two copies of the rows can be matched.
     """
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for pair in texts(ds):
-        found.update(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
-    return found.hexdigest()
+        sha256.update(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
+    return sha256.hexdigest()
 
 
 def array(ds: datasets.Dataset, column: str) -> np.ndarray:
-    """A column as a NumPy array: nulls of float columns as NaN, vectors as [rows, d].
+    """Return a column as a NumPy array [n], or [n, d] for vectors. Nulls of float columns become NaN.
 
-    A column without nulls that lies in one piece is not copied.
+    The array shares memory with the table if the column has no nulls and consists of one Arrow chunk.
     """
     chunks = ds.select_columns([column]).with_format("arrow")[:][column]
-    data = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-    if pa.types.is_fixed_size_list(data.type):
-        return data.flatten().to_numpy(zero_copy_only=False).reshape(len(data), -1)
-    return data.to_numpy(zero_copy_only=False)
+    cells = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    if pa.types.is_fixed_size_list(cells.type):
+        return cells.flatten().to_numpy(zero_copy_only=False).reshape(len(cells), -1)
+    return cells.to_numpy(zero_copy_only=False)
 
 
 def vectors(ds: datasets.Dataset) -> np.ndarray:
-    """The column `embedding` as float32 [n, d], not copied where it is stored so. UserError unless each is of
-    unit length."""
+    """Return the column `embedding` as float32 [n, d], without a copy if it is stored that way.
+
+    Raises UserError unless all vectors have one dimension, finite values and unit length.
+    """
     require(ds, ["embedding"], "wb.embed")
     if not len(ds):
         return np.zeros((0, 0), np.float32)
-    found = array(ds, "embedding")
+    embedding = array(ds, "embedding")
     try:
-        if found.ndim == 1:  # lists of any length, as files and `add_column` give them
-            found = np.stack(found)
-        found = found.astype(np.float32, copy=False)
+        if embedding.ndim == 1:  # lists of variable length, as files and `add_column` make them
+            embedding = np.stack(embedding)
+        embedding = embedding.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
         raise UserError(f"column 'embedding' does not hold vectors of one length: {error}.") from None
-    length = np.sqrt(np.einsum("ij,ij->i", found, found))
-    wrong = np.flatnonzero(~(np.abs(length - 1) < _LENGTH_SLACK))  # NaN, too
-    if len(wrong):
+    norms = np.sqrt(np.einsum("ij,ij->i", embedding, embedding))
+    invalid = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))  # includes NaN
+    if len(invalid):
         raise UserError(
-            f"column 'embedding', row {wrong[0]}: length {length[wrong[0]]:.3g}; vectors must be finite and "
-            "of unit length, as wb.embed makes them."
+            f"column 'embedding', row {invalid[0]}: length {norms[invalid[0]]:.3g}; vectors must be finite "
+            "and of unit length, as wb.embed makes them."
         )
-    return found
+    return embedding
 
 
 def note(ds: datasets.Dataset, stage: str, settings: dict) -> datasets.Dataset:
-    """`ds` with the `settings` of `stage` in place of earlier ones: a line of JSON in its description.
+    """Return `ds` with the `settings` of `stage` recorded; they replace earlier settings of the same stage.
 
-    The description is the one text of a dataset that lives through select, map and save_to_disk.
+    They become a line of JSON in the dataset's description, because the description is the only text that
+    survives select, map and save_to_disk.
     """
-    noted = ds.select(range(len(ds)))
-    noted.info.description = "\n".join([*_other_lines(ds, stage), json.dumps({_NOTE + stage: settings})])
-    return noted
+    annotated = ds.select(range(len(ds)))
+    line = json.dumps({_PREFIX + stage: settings})
+    annotated.info.description = "\n".join([*_other_lines(ds, stage), line])
+    return annotated
 
 
 def noted(ds: datasets.Dataset, stage: str) -> dict:
-    """What `note` wrote for `stage`; empty where there is none."""
+    """Return the settings that `note` recorded for `stage`; empty if there are none."""
     for line in reversed((ds.info.description or "").split("\n")):
         if line.startswith(_start(stage)):
-            return json.loads(line)[_NOTE + stage]
+            return json.loads(line)[_PREFIX + stage]
     return {}
 
 
 def notes(ds: datasets.Dataset) -> dict[str, dict]:
-    """All that `note` wrote, by stage, in the order in which it was written."""
-    found = {}
+    """Return all settings that `note` recorded, by stage, in the order in which they were recorded."""
+    settings_by_stage = {}
     for line in (ds.info.description or "").split("\n"):
-        if line.startswith(f'{{"{_NOTE}'):
+        if line.startswith(f'{{"{_PREFIX}'):
             ((name, settings),) = json.loads(line).items()
-            stage = name.removeprefix(_NOTE)
-            found.pop(stage, None)  # the last one counts, in its place
-            found[stage] = settings
-    return found
+            stage = name.removeprefix(_PREFIX)
+            settings_by_stage.pop(stage, None)  # a repeated stage moves to its last position
+            settings_by_stage[stage] = settings
+    return settings_by_stage
 
 
 def ids_digest(ds: datasets.Dataset) -> str:
-    """Hash of the column `id`: the same for the same rows in the same order; empty without ids."""
+    """Return a 128-bit hash, as hex, of the column `id` in row order; empty without that column."""
     if "id" not in ds.column_names:
         return ""
     return hashlib.blake2b("\n".join(map(str, ds["id"][:])).encode(), digest_size=16).hexdigest()
 
 
 def _start(stage: str) -> str:
-    return json.dumps({_NOTE + stage: {}})[:-2]  # up to the settings' opening brace
+    return json.dumps({_PREFIX + stage: {}})[:-2]  # up to the opening brace of the settings
 
 
 def _other_lines(ds: datasets.Dataset, stage: str) -> list[str]:

@@ -1,14 +1,14 @@
-"""A dataset's text is data: shown as text wherever it is shown, whatever it holds.
+"""Escape a dataset's text for display, so that it is always shown as text and never run as markup.
 
-Each way of showing has its own markup, and so its own function here: HTML, a figure's hover text, Markdown.
+There is one function per kind of markup: HTML, plotly hover text, Markdown.
 """
 
 import re
 from html import escape
 
-# Characters that steer a terminal or a line of text, or that nobody sees: controls but tab and newline, soft
-# hyphen, marks of direction, invisible operators, line separators, tags, halves of a character. Joiners
-# (U+200C, U+200D) stay: scripts and emoji need them.
+# Characters that control a terminal or the text direction, or that are invisible: control characters except
+# tab and newline, soft hyphen, directional marks, invisible operators, line separators, tags, surrogates.
+# The joiners U+200C and U+200D stay, because scripts and emoji need them.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -17,28 +17,28 @@ _MARKDOWN = re.compile(r"([\\`*\[\]|$~]|:(?=//))")
 
 
 def visible(text: str) -> str:
-    """`text` with each character that is not seen, or moves others, as a sign: ESC is "␛", U+202E "⟨U+202E⟩".
+    """Replace each invisible or controlling character by a visible sign: ESC by "␛", U+202E by "⟨U+202E⟩".
 
-    Lines end with "\\n" alone.
+    Line ends become "\\n".
     """
     return _UNSEEN.sub(_sign, text.replace("\r\n", "\n"))
 
 
-def _sign(found: re.Match) -> str:
-    code = ord(found.group())
+def _sign(match: re.Match) -> str:
+    code = ord(match.group())
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"
 
 
 def escaped(text: str) -> str:
-    """`text` for HTML, in an element or in a quoted attribute."""
+    """Return `text` for HTML, in an element or in a quoted attribute."""
     return escape(visible(text))
 
 
 def one_line(text: str, width: int) -> str:
-    """The beginning of `text` in one line of at most `width` characters; "…" where something is left out."""
-    beginning = text[: 4 * width]  # no long text is walked for a short line
+    """Return the beginning of `text` as one line of at most `width` characters, with "…" if it is cut."""
+    beginning = text[: 4 * width]  # so that a very long text costs nothing
     line = visible(" ".join(beginning.split()))
     if len(line) <= width and len(beginning) == len(text):
         return line
@@ -46,18 +46,18 @@ def one_line(text: str, width: int) -> str:
 
 
 def for_hover(text: str, width: int) -> str:
-    """The beginning of `text` for plotly, which takes some HTML, entities, and mathematics between "$"."""
+    """Return the beginning of `text` for plotly, which interprets HTML, entities and mathematics in "$"."""
     return escape(one_line(text, width), quote=False).replace("$", "&#36;")
 
 
 def for_markdown(text: str) -> str:
-    """`text` in one line of Markdown, table cells too: no markup, no live link."""
+    """Return `text` as one line of Markdown without markup or links, also for table cells."""
     line = escape(visible(" ".join(text.split())), quote=False)
     return _MARKDOWN.sub(r"\\\1", line)
 
 
 def fenced(text: str, language: str) -> str:
-    """A block of code in Markdown that `text` cannot close."""
+    """Return a fenced Markdown code block whose fence is longer than any run of backticks in `text`."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}{fence}"
