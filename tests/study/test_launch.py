@@ -81,8 +81,8 @@ def test_rounds_are_full_and_hold_each_batch_once(world, length):
 
 
 def test_one_process_agrees_with_itself():
-    assert processes.agreed(True)
-    assert not processes.agreed(False)
+    assert processes.any_process(True)
+    assert not processes.any_process(False)
 
 
 class TestRecipe:

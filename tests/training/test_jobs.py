@@ -103,8 +103,8 @@ def test_a_kill_amid_a_checkpoint_leaves_the_one_before(tune, undisturbed, monke
     monkeypatch.setattr(job, "_spawn", partial(detached.spawn, die_in=place))
     run = tune(detached=True)
     until(lambda: not run.active)
-    assert "ended without a word" in str(run.error)
-    assert "resume() goes on from step 8." in str(run.error)
+    assert "ended unexpectedly" in str(run.error)
+    assert "resume() continues from step 8." in str(run.error)
     assert steps_of(run) == 16
     monkeypatch.undo()
     run._folder.update(detached=False)
@@ -197,7 +197,7 @@ def test_a_detached_run_is_taken_up_from_its_folder(tune, undisturbed):
     run = tune(detached=True)
     other = attach(run.output_dir)
     until(lambda: steps_of(other) > 2)
-    with pytest.raises(UserError, match="is running; only an ended one can be resumed"):
+    with pytest.raises(UserError, match="is running; only a stopped or failed run can be resumed"):
         other.resume()
     assert other.stop().status == "stopped"
     assert run.status == "stopped"
@@ -263,7 +263,7 @@ def no_room(disk: Path):
 def test_a_full_disk_is_told_on_that_disk(tune, small_disk, is_detached):
     run = tune(small_disk / "run", detached=is_detached, epochs=10_000)
     until(lambda: steps_of(run) > 8)  # whose checkpoint is on disk
-    full = r"failed: The disk is full: .* Make room there. resume\(\) goes on"
+    full = r"failed: The disk is full: .* Free some space there. resume\(\) continues"
     with no_room(small_disk), pytest.raises(UserError, match=full) as told_by:
         run.wait()
     assert run._folder.read()["status"] == "failed"
@@ -304,7 +304,7 @@ def test_out_of_memory_names_what_takes_less(tune, monkeypatch, kind):
 
     monkeypatch.setattr(loop._PlanTrainer, "training_step", refuse)
     with pytest.raises(
-        UserError, match=r"Out of memory: .* anew with a smaller batch_size than 2"
+        UserError, match=r"Out of memory: .* a new run with a smaller batch_size than 2"
     ) as told_by:
         tune().wait()
     for way in ("gradient_checkpointing=True", "method='lora'", "max_length than 256"):
@@ -331,7 +331,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_a_checkpoint_holds_it(
 def test_an_error_of_any_other_kind_names_its_traceback(tune, monkeypatch):
     monkeypatch.setattr(loop._PlanTrainer, "training_step", lambda *_: {}["no such key"])
     run = tune()
-    with pytest.raises(UserError, match=r"KeyError: 'no such key'. Its traceback is in .*run.log. resume"):
+    with pytest.raises(UserError, match=r"KeyError: 'no such key'. The traceback is in .*run.log. resume"):
         run.wait()
     assert "Traceback (most recent call last):" in run.log(200)
 
@@ -384,7 +384,7 @@ def test_a_process_elsewhere_lives_while_it_gives_signs_of_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host": socket.gethostname(), "pid": 2**22 + 1}, "it was killed, .* detached=True outlive"),
+        ({"host": socket.gethostname(), "pid": 2**22 + 1}, "it was killed, .* detached=True survive"),
         ({"host": socket.gethostname()}, "it was killed"),  # a kernel of this very id, before a restart
         ({"host": "another-machine"}, "another-machine"),
     ],
@@ -396,7 +396,7 @@ def test_a_run_whose_process_is_gone_has_failed(stopped, tmp_path, changes, mess
     run = attach(folder.path)
     assert (run.status, run.active) == ("failed", False)
     with pytest.raises(
-        UserError, match=f"(?s)ended without a word: .*{message}|{message}.* ended without a word"
+        UserError, match=f"(?s)ended unexpectedly: .*{message}|{message}.* ended unexpectedly"
     ):
         run.wait()
     assert folder.read()["status"] == "failed"
@@ -445,7 +445,7 @@ def test_an_interrupt_of_wait_leaves_the_run_going(tune):
     # Where the tests run in a shell's background, Ctrl-C is ignored from the start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt, match=r"the run in .* goes on; its stop\(\) ends it"):
+        with pytest.raises(KeyboardInterrupt, match=r"the run in .* continues; call its stop\(\) to end it"):
             run.wait(60)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -523,10 +523,10 @@ def test_a_preempted_command_goes_on_where_it_was(command, undisturbed, tmp_path
     assert exit_code(command) == 0
     assert told(run) == told(undisturbed)
     shown = capsys.readouterr().out
-    assert "going on from checkpoint-" in shown
+    assert "resuming from checkpoint-" in shown
     assert f"step {STEPS} of {STEPS} · loss " in shown
     assert exit_code(command) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'run'}: done before\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'run'}: already done\n"
 
 
 def test_a_command_waits_until_a_lost_machine_counts_as_gone(command, undisturbed, tmp_path, monkeypatch):

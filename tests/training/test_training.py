@@ -129,7 +129,7 @@ def test_nothing_to_train_on_is_told(toy_model_dir, tmp_path):
 def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
     tune().wait()
     (tmp_path / "run/notes.txt").write_text("of the first run")
-    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run already; .* pass overwrite=True"):
+    with pytest.raises(UserError, match=r"output_dir='.*run' already holds a run; .* pass overwrite=True"):
         tune()
     assert (tmp_path / "run/notes.txt").exists()
     assert tune(overwrite=True).wait().status == "done"
@@ -138,7 +138,7 @@ def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
 
 def test_a_folder_of_a_run_that_is_not_done_is_never_overwritten(tune):
     run = tune(epochs=20)
-    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run that is not done"):
+    with pytest.raises(UserError, match=r"output_dir='.*run' holds a run that is still active"):
         tune(overwrite=True)
     assert run.stop().status == "stopped"
 
@@ -163,7 +163,7 @@ def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
     assert run.resume().wait().status == "done"
     assert [record["step"] for record in run.history] == list(range(1, 9))
     same_training(run, undisturbed)
-    with pytest.raises(UserError, match="is done; only an ended one can be resumed"):
+    with pytest.raises(UserError, match="is done; only a stopped or failed run can be resumed"):
         run.resume()
 
 

@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
             recipe.training,
             folder.path,
             on_record=record,
-            should_stop=lambda: processes.agreed(stop.is_set()),
+            should_stop=lambda: processes.any_process(stop.is_set()),
             checkpoint=last,
         )
     except Exception as error:

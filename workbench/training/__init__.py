@@ -1,4 +1,4 @@
-"""Fine-tuning on a pack plan: settings, the training loop, and runs that leave a notebook usable."""
+"""Fine-tuning: settings, the training loop over a pack plan, and runs in the background of a notebook."""
 
 from .run import Run, attach, finetune
 from .settings import TrainingSettings

@@ -1,6 +1,6 @@
-"""Checkpoints and the tuned model, as files that a crash cannot spoil.
+"""Crash-safe files: checkpoints, the trained model, and small text files.
 
-A checkpoint counts only once it is sealed, with all its bytes on disk.
+A checkpoint counts only once it is sealed, which happens after all of its bytes are on disk.
 """
 
 import json
@@ -11,35 +11,35 @@ from pathlib import Path
 
 from ..lm import models
 
-_SEAL = "complete.json"  # file -> bytes; written last
+_SEAL = "complete.json"  # file name -> size in bytes; written last
 
 
 def step_of(checkpoint: Path) -> int:
-    """Optimizer steps done in `checkpoint`, a folder that the Trainer named."""
+    """Return the number of optimizer steps done in `checkpoint`, a folder named by the Trainer."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def seal(checkpoint: Path) -> None:
-    """Declare `checkpoint` complete; only then remove the others beside it."""
+    """Mark `checkpoint` as complete, then remove the other checkpoints beside it."""
     flush(checkpoint)
     replace(checkpoint / _SEAL, json.dumps(_sizes(checkpoint)))
     flush(checkpoint.parent)
     for other in _all(checkpoint.parent):
         if other != checkpoint:
-            shutil.rmtree(other, ignore_errors=True)  # what is left of it counts as incomplete
+            shutil.rmtree(other, ignore_errors=True)  # a partly removed checkpoint counts as incomplete
 
 
 def newest(folder: Path) -> Path | None:
-    """The complete checkpoint in `folder` with the most steps."""
-    complete = [checkpoint for checkpoint in _all(folder) if not _flaw(checkpoint)]
+    """Return the complete checkpoint in `folder` with the most steps, or None."""
+    complete = [checkpoint for checkpoint in _all(folder) if not _defect(checkpoint)]
     return max(complete, key=step_of, default=None)
 
 
-def discard_incomplete(folder: Path, say: Callable[[str], None]) -> None:
-    """Remove what nothing can be resumed from, saying why, and give its room on the disk back."""
+def discard_incomplete(folder: Path, log: Callable[[str], None]) -> None:
+    """Remove checkpoints that a run cannot resume from, which frees their disk space, and log why."""
     for checkpoint in _all(folder):
-        if flaw := _flaw(checkpoint):
-            say(f"{checkpoint.name} cannot be used: {flaw}")
+        if defect := _defect(checkpoint):
+            log(f"{checkpoint.name} cannot be used: {defect}")
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -55,43 +55,46 @@ def _sizes(checkpoint: Path) -> dict[str, int]:
     }
 
 
-def _flaw(checkpoint: Path) -> str | None:
-    """Why `checkpoint` is incomplete, if it is."""
+def _defect(checkpoint: Path) -> str | None:
+    """Return why `checkpoint` is incomplete, or None if it is complete."""
     try:
-        wanted = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
+        expected = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "it was not written to its end"
-    found = _sizes(checkpoint)
-    for name, size in wanted.items():
-        if found.get(name) != size:
-            return f"{name} has {found.get(name, 0):,} of {size:,} bytes"
+        return "it was not written completely"
+    sizes = _sizes(checkpoint)
+    for name, size in expected.items():
+        if sizes.get(name) != size:
+            return f"{name} has {sizes.get(name, 0):,} of {size:,} bytes"
     return None
 
 
 def save_model(trainer, tokenizer, folder: Path) -> None:
-    """Write the result to `folder`, which never holds half of it."""
-    fresh = folder.with_name(folder.name + ".new")
+    """Write the trained weights (or adapter) and the tokenizer to `folder`, all of them or nothing.
+
+    Every process of a distributed training calls this; the first one gathers the shards and writes.
+    """
+    scratch = folder.with_name(folder.name + ".new")
     try:
         with models.quiet():
-            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # its shards put together
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
             if not trainer.is_world_process_zero():
                 return
-            trainer.model.save_pretrained(fresh, state_dict=state)
-            tokenizer.save_pretrained(fresh)
-        flush(fresh)
+            trainer.model.save_pretrained(scratch, state_dict=state)
+            tokenizer.save_pretrained(scratch)
+        flush(scratch)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the room
+        shutil.rmtree(scratch, ignore_errors=True)  # frees the space if the disk is full
         raise
-    if folder.exists():  # of a stop before
+    if folder.exists():  # the model of an earlier stop
         shutil.rmtree(folder)
-    fresh.rename(folder)
+    scratch.rename(folder)
 
 
 def flush(path: Path) -> None:
-    """Return when the file `path`, or the folder with all its files, is on disk and not only on its way."""
+    """Return once the file `path`, or the folder `path` with all of its files, is physically on disk."""
     for part in [*path.rglob("*"), path] if path.is_dir() else [path]:
         if part.is_dir() and os.name == "nt":
-            continue  # Windows opens no folders
+            continue  # Windows cannot open folders
         handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR)
         try:
             os.fsync(handle)
@@ -100,14 +103,14 @@ def flush(path: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Give the file `path` a new content: all of it, or, if anything fails, none."""
-    fresh = path.with_name(path.name + ".new")
+    """Replace the content of the file `path` atomically: if this fails, the old content stays."""
+    scratch = path.with_name(path.name + ".new")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
+        with scratch.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        scratch.replace(path)
     except OSError:
-        fresh.unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise

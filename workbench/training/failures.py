@@ -1,4 +1,4 @@
-"""What ended a run, in one message: the cause, the next step, and the last lines of its log."""
+"""Error messages of failed runs: the cause, what to do next, and the last lines of the log."""
 
 import errno
 import re
@@ -11,61 +11,61 @@ from . import checkpoints, processes
 from .folder import RunFolder
 from .settings import TrainingSettings
 
-_LINES = 5  # of the log in a message
-_LONGEST = 2000  # characters of a cause, which may be an exception with a page of text
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# safetensors and PyTorch turn the system's error into a text, PyTorch into one that does not even tell which.
-_NO_ROOM_TEXTS = re.compile(
+_LOG_LINES = 5  # lines of the log in a message
+_MAX_CHARACTERS = 2000  # of a cause: some exceptions have a page of text
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# safetensors and PyTorch turn the system's error into text, and PyTorch's does not even name the error.
+_DISK_FULL_TEXTS = re.compile(
     "No space left|File too large|Disk quota exceeded|PytorchStreamWriter failed|inline_container"
 )
 
 
 def describe(error: Exception, settings: TrainingSettings, folder: RunFolder) -> str:
-    """The message of a run in which `error` was raised; the traceback goes to the log."""
-    seen = folder.tail(_LINES)
+    """Return the message of a run that raised `error`; log the traceback."""
+    lines = folder.tail(_LOG_LINES)
     folder.log("".join(traceback.format_exception(error)))
-    checkpoints.discard_incomplete(folder.checkpoints, folder.log)  # a full disk needs the room
-    return _message(_cause(error, settings, folder), folder, seen)
+    checkpoints.discard_incomplete(folder.checkpoints, folder.log)  # frees space if the disk is full
+    return _message(_cause(error, settings, folder), folder, lines)
 
 
-def gone(state: dict, folder: RunFolder) -> str:
-    """The message of a run whose process has ended without a word."""
-    who, written = state["process"], folder.state_file.stat().st_mtime
+def describe_lost(state: dict, folder: RunFolder) -> str:
+    """Return the message of a run whose process ended without recording why."""
+    process, written = state["process"], folder.state_file.stat().st_mtime
     if processes.machine_restarted_since(written):
-        why = "the machine was restarted"
+        cause = "the machine was restarted"
     else:
-        why = "it was killed, by hand or by a system out of memory"
+        cause = "it was killed, by hand or because the system ran out of memory"
     if not state["detached"]:
-        why += ", or its notebook's kernel was restarted, which only runs with detached=True outlive"
-    where = f"process {who['pid']} on {who['host']}"
-    cause = f"The training ({where}) ended without a word: {why}. " + _go_on(folder)
-    return _message(cause, folder, folder.tail(_LINES))
+        cause += ", or its notebook's kernel was restarted, which only runs with detached=True survive"
+    process_text = f"process {process['pid']} on {process['host']}"
+    cause = f"The training ({process_text}) ended unexpectedly: {cause}. {_how_to_resume(folder)}"
+    return _message(cause, folder, folder.tail(_LOG_LINES))
 
 
 def _message(cause: str, folder: RunFolder, lines: list[str]) -> str:
-    text = cause if len(cause) <= _LONGEST else cause[: _LONGEST - 1] + "…"
+    text = cause if len(cause) <= _MAX_CHARACTERS else cause[: _MAX_CHARACTERS - 1] + "…"
     if lines:
         text += "\n".join([f"\nThe last lines of {folder.log_file}:", *(f"  {line[:200]}" for line in lines)])
     return text
 
 
 def _cause(error: Exception, settings: TrainingSettings, folder: RunFolder) -> str:
-    """One or two sentences: what happened, and what to do."""
+    """Return one or two sentences: what happened, and what to do."""
     if isinstance(error, UserError | FloatingPointError):
-        return str(error)  # these name their cure
+        return str(error)  # these messages contain the fix
     if memory.is_out_of_memory(error):
         return (
-            f"Out of memory: {_first_line(error)} Free some and resume(), or start anew with "
-            f"{_or(_leaner(settings))}."
+            f"Out of memory: {_first_line(error)} Free some memory and resume(), or start a new run with "
+            f"{_or(_memory_savers(settings))}."
         )
     if _is_disk_full(error):
         free = shutil.disk_usage(folder.path).free // 2**20
         return (
             f"The disk is full: {_first_line(error)} ({free:,} MiB are free in {folder.path}). "
-            f"Make room there. {_go_on(folder)}"
+            f"Free some space there. {_how_to_resume(folder)}"
         )
-    what = f"{type(error).__name__}: {_first_line(error)}"
-    return f"{what} Its traceback is in {folder.log_file}. {_go_on(folder)}"
+    name = type(error).__name__
+    return f"{name}: {_first_line(error)} The traceback is in {folder.log_file}. {_how_to_resume(folder)}"
 
 
 def _first_line(error: Exception) -> str:
@@ -73,32 +73,32 @@ def _first_line(error: Exception) -> str:
     return f"{text}."
 
 
-def _leaner(settings: TrainingSettings) -> list[str]:
-    """Settings that need less memory."""
-    ways = [f"a smaller batch_size than {settings.batch_size} and more accumulation"]
+def _memory_savers(settings: TrainingSettings) -> list[str]:
+    """Return changes to `settings` that need less memory."""
+    changes = [f"a smaller batch_size than {settings.batch_size} and more accumulation"]
     if not settings.gradient_checkpointing:
-        ways.append("gradient_checkpointing=True")
+        changes.append("gradient_checkpointing=True")
     if settings.method == "full":
-        ways.append("method='lora'")
-    return [*ways, f"a smaller max_length than {settings.max_length}"]
+        changes.append("method='lora'")
+    return [*changes, f"a smaller max_length than {settings.max_length}"]
 
 
-def _or(ways: list[str]) -> str:
-    return ", ".join(ways[:-1]) + f" or {ways[-1]}"
+def _or(choices: list[str]) -> str:
+    return ", ".join(choices[:-1]) + f" or {choices[-1]}"
 
 
 def _is_disk_full(error: BaseException) -> bool:
     while error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return True
-        if _NO_ROOM_TEXTS.search(str(error)):
+        if _DISK_FULL_TEXTS.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def _go_on(folder: RunFolder) -> str:
-    last = checkpoints.newest(folder.checkpoints)
-    if last is None:
-        return "resume() starts over: there is no checkpoint yet."
-    return f"resume() goes on from step {checkpoints.step_of(last)}."
+def _how_to_resume(folder: RunFolder) -> str:
+    checkpoint = checkpoints.newest(folder.checkpoints)
+    if checkpoint is None:
+        return "resume() starts over, because there is no checkpoint yet."
+    return f"resume() continues from step {checkpoints.step_of(checkpoint)}."

@@ -1,13 +1,13 @@
-"""The folder of a run: all that is known of it, for this process and for any other.
+"""The folder of a run. It holds everything about the run, for this process and for any other.
 
 run.json         settings, status, error, summary, and the process that trains
-samples.parquet  what it trains on, as token ids
-heldout.parquet  rows on which the loss is measured meanwhile, if there are any
-history.jsonl    a line for each optimizer step
-run.log          the same in words, with warnings and tracebacks
-checkpoints/     to resume from; gone once the run is done
-model/           the result
-stop             there as long as somebody wants the run to stop
+samples.parquet  the training samples as token ids
+heldout.parquet  held-out rows to evaluate on during training (optional)
+history.jsonl    one record per optimizer step
+run.log          the same records as text, with warnings and tracebacks
+checkpoints/     the checkpoint to resume from; removed when the run is done
+model/           the trained model or adapter, with its tokenizer
+stop             exists while a stop is requested
 """
 
 import json
@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 from ..lm.prompts import Sample
 from .checkpoints import replace
 
-_ROOM = 2**14  # bytes that run.json takes on disk from the start, whatever it says
+_STATE_BYTES = 2**14  # run.json is padded to this size, which reserves space for an error message
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run, and how they are read and written. With `echo`, the log is also printed."""
+    """Read and write the files of one run. `echo=True` also prints the log."""
 
     path: Path
     echo: bool = False
@@ -67,17 +67,18 @@ class RunFolder:
         return self.path / "model"
 
     def read(self) -> dict:
-        """What run.json says."""
+        """Return the content of run.json."""
         for _ in range(20):
-            with suppress(json.JSONDecodeError):  # amid a write on a full disk, see `write`
+            # On a full disk, `write` overwrites the file in place, so it can be incomplete for a moment.
+            with suppress(json.JSONDecodeError):
                 return json.loads(self.state_file.read_text(encoding="utf-8"))
             time.sleep(0.05)
         return json.loads(self.state_file.read_text(encoding="utf-8"))
 
     def write(self, state: dict) -> None:
-        """Write run.json at once; where the disk is full, over the old one, whose room it has."""
+        """Write run.json atomically. If the disk is full, overwrite it in place: its space is reserved."""
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        text = json.dumps(state | {"written": written}, indent=2).ljust(_ROOM - 1) + "\n"
+        text = json.dumps(state | {"written": written}, indent=2).ljust(_STATE_BYTES - 1) + "\n"
         try:
             replace(self.state_file, text)
         except OSError:
@@ -85,6 +86,7 @@ class RunFolder:
                 file.write(text)
 
     def update(self, **changes) -> None:
+        """Change entries of run.json."""
         self.write(self.read() | changes)
 
     def write_samples(self, samples: list[Sample]) -> None:
@@ -100,20 +102,20 @@ class RunFolder:
         return [Sample(tuple(tokens), first) for tokens, first in zip(ids, firsts, strict=True)]
 
     def append(self, record: dict) -> None:
-        """Add a record to the history; it is on disk before any checkpoint of its step."""
+        """Append a record to the history. It is on disk before any checkpoint of its step."""
         with self.history_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep_history(self, steps: int) -> list[dict]:
-        """Forget what was done after the first `steps` steps; returns the records of those."""
+        """Drop the records after the first `steps` optimizer steps; return those that remain."""
         kept = [record for record in History(self.history_file).read() if record["step"] <= steps]
         replace(self.history_file, "".join(json.dumps(record) + "\n" for record in kept))
         return kept
 
     def log(self, text: str) -> None:
-        """Add a line to the log. That it cannot be written fails nothing: what matters is in run.json."""
+        """Append a line to the log. A log that cannot be written is ignored: run.json has the essentials."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
         if self.echo:
             print(line, flush=True)
@@ -121,7 +123,7 @@ class RunFolder:
             file.write(line + "\n")
 
     def tail(self, lines: int) -> list[str]:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         try:
             with self.log_file.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 200 * lines))
@@ -131,70 +133,68 @@ class RunFolder:
 
 
 class History:
-    """Reads a history file that grows, and only what is new of it."""
+    """Read a growing history file; each `read` parses only the lines that are new."""
 
     def __init__(self, path: Path):
         self._path = path
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._records: list[dict] = []
-        self._read_to, self._last_line = 0, b""
+        self._offset, self._last_line = 0, b""
 
     def read(self) -> list[dict]:
-        """All records so far. A last line that is not complete, cut off or being written, is left out."""
+        """Return all records so far, without a last line that is incomplete."""
         try:
             with self._path.open("rb") as file:
-                file.seek(self._read_to - len(self._last_line))
-                if file.read(len(self._last_line)) != self._last_line:  # another file by now
-                    self._forget()
+                file.seek(self._offset - len(self._last_line))
+                if file.read(len(self._last_line)) != self._last_line:  # the file was replaced
+                    self._reset()
                     file.seek(0)
-                self._take(file.read())
+                self._parse(file.read())
         except FileNotFoundError:
-            self._forget()
+            self._reset()
         return list(self._records)
 
-    def _take(self, new: bytes) -> None:
+    def _parse(self, new: bytes) -> None:
         for line in new.splitlines(keepends=True):
             try:
                 record = json.loads(line if line.endswith(b"\n") else b"")
-            except ValueError:  # not complete, or what a machine that stopped amid a write has left
+            except ValueError:  # still being written, or cut off by a crash
                 return
             self._records.append(record)
-            self._read_to, self._last_line = self._read_to + len(line), line
+            self._offset, self._last_line = self._offset + len(line), line
 
 
 def recorder(folder: RunFolder, before: list[dict]) -> Callable[[dict], None]:
-    """Writes records into `folder`, their seconds counted on from those `before`."""
+    """Return a function that adds a record to the history and the log of `folder`.
 
-    def record(found: dict) -> None:
-        found["seconds"] = round(found["seconds"] + seconds_of(before), 3)
-        folder.append(found)
-        folder.log(sentence(found))
+    The seconds of each record continue from those of `before`, the records of the steps already done.
+    """
 
-    return record
+    def record_step(record: dict) -> None:
+        record["seconds"] = round(record["seconds"] + seconds_of(before), 3)
+        folder.append(record)
+        folder.log(sentence(record))
+
+    return record_step
 
 
 def seconds_of(history: list[dict]) -> float:
-    """How long all steps of a history took."""
+    """Return the training time of all steps in `history`, in seconds."""
     return history[-1]["seconds"] if history else 0.0
 
 
 def sentence(record: dict) -> str:
-    """A record of the history in words."""
-    measured = {
+    """Return a history record as a line of the log."""
+    measurements = {
         "heldout_loss": "held-out loss {:.4f}",
         "pass_at_1": "pass@1 {:.1%}",
         "eval_error": "not measured: {}",
     }
-    return " · ".join(
-        [_progress(record)]
-        + [words.format(record[name]) for name, words in measured.items() if name in record]
-    )
-
-
-def _progress(record: dict) -> str:
-    return (
+    progress = (
         f"step {record['step']} of {record['of']} · loss {record['loss']:.4f} · "
         f"{record['tokens_per_second']:.0f} tokens/s · peak {record['peak_memory_mib']:,} MiB"
     )
+    texts = [text.format(record[name]) for name, text in measurements.items() if name in record]
+    return " · ".join([progress, *texts])

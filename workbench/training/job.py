@@ -1,6 +1,6 @@
-"""A run from its folder: in a thread, in a process of its own, or in the calling one.
+"""Train the run in a folder: in a thread, in a detached process, or in the calling process.
 
-Schedulers take the last: it ends when they ask, and the same command resumes it.
+The last is for job schedulers, which end a process with a signal and later repeat its command to resume.
 """
 
 import os
@@ -26,65 +26,70 @@ from .quality import Quality
 from .schedule import Schedule
 from .settings import TrainingSettings, settings_of
 
-_EVERY = 1.0  # seconds between looks at a run of another machine
+_POLL = 1.0  # seconds between checks of a run on another machine
 EXIT_CODES = {"done": 0, "failed": 1}
 
 
 def work(folder: RunFolder, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Train what `folder` describes, from its newest complete checkpoint, to the end or until somebody wants
-    it to stop; whatever happens is in the folder afterwards, and the memory is free again."""
+    """Train the run in `folder` from its newest complete checkpoint until it is done, stopped or failed.
+
+    Never raises: the outcome, including the message of an error, is written to run.json. Frees the memory of
+    the training before it returns.
+    """
     state = folder.read()
     settings = TrainingSettings(**state["settings"])
     main = threading.main_thread()
 
-    def asked() -> bool:
-        # An interpreter that ends waits for its threads: they see the main one ended.
+    def must_stop() -> bool:
+        # At exit, the interpreter waits for its threads after the main one has ended.
         return should_stop() or folder.stop_file.exists() or not main.is_alive()
 
-    with processes.signs_of_life(folder.state_file):
+    with processes.heartbeat(folder.state_file):
         try:
-            outcome = _train_in_turn(folder, state, settings, asked)
-        except Exception as error:  # whatever it was: wait() and status tell it
+            outcome = _train_in_turn(folder, state, settings, must_stop)
+        except Exception as error:  # reported by status and wait()
             outcome = {"status": "failed", "error": failures.describe(error, settings, folder)}
         memory.release()
         folder.update(**outcome)
         folder.stop_file.unlink(missing_ok=True)
     folder.log(outcome["status"])
     if outcome["status"] == "done":
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # three times the model, and of no more use
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # three times the size of the model
 
 
-def _train_in_turn(folder: RunFolder, state: dict, settings: TrainingSettings, asked) -> dict:
-    """What changes in the state of the run."""
-    with processes.turn(models.pick_device(settings.device), asked, folder.log) as ours:
-        if not ours:
+def _train_in_turn(
+    folder: RunFolder, state: dict, settings: TrainingSettings, must_stop: Callable[[], bool]
+) -> dict:
+    """Wait until the device is free, then train; return the changes to run.json."""
+    with processes.turn(models.pick_device(settings.device), must_stop, folder.log) as has_turn:
+        if not has_turn:
             return {"status": "stopped"}
         samples = folder.read_samples()
         planned = {"padding_rate": Schedule(samples, settings).padding_rate}
-        with processes.starting():
+        with processes.start_lock():
             folder.update(status="running", summary=state["summary"] | planned)
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
-        last = checkpoints.newest(folder.checkpoints)
-        before = folder.keep_history(checkpoints.step_of(last) if last else 0)
-        folder.log(f"going on from {last.name}" if last else f"training {state['model']}")
+        checkpoint = checkpoints.newest(folder.checkpoints)
+        before = folder.keep_history(checkpoints.step_of(checkpoint) if checkpoint else 0)
+        folder.log(f"resuming from {checkpoint.name}" if checkpoint else f"training {state['model']}")
 
-        done = train(
+        summary = train(
             state["model"],
             samples,
             settings,
             folder.path,
             on_record=recorder(folder, before),
-            should_stop=asked,
-            checkpoint=last,
+            should_stop=must_stop,
+            checkpoint=checkpoint,
             quality=Quality(settings, folder.heldout_file),
         )
-    done["seconds"] = round(done["seconds"] + seconds_of(before), 2)
-    return {"status": "stopped" if done["stopped"] else "done", "summary": state["summary"] | done}
+    summary["seconds"] = round(summary["seconds"] + seconds_of(before), 2)
+    return {"status": "stopped" if summary["stopped"] else "done", "summary": state["summary"] | summary}
 
 
 def start(folder: RunFolder, detached: bool) -> None:
-    """Run `folder` in a thread, or in a process that goes on without this one."""
-    with processes.starting():
+    """Start the run in `folder`, in a thread or in a process that outlives this one."""
+    with processes.start_lock():
         lifecycle.claim(folder, detached=detached)
         if detached:
             folder.update(process=processes.identity(_spawn(folder)))
@@ -93,8 +98,8 @@ def start(folder: RunFolder, detached: bool) -> None:
 
 
 def _spawn(folder: RunFolder) -> int:
-    """Start the process of a detached run; returns its id."""
-    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have added places to import from
+    """Start the process of a detached run; return its pid."""
+    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have extended sys.path
     with folder.log_file.open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "workbench.training", str(folder.path.resolve())],
@@ -102,29 +107,30 @@ def _spawn(folder: RunFolder) -> int:
             stdout=log,
             stderr=log,
             env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # else what ends a kernel, or a terminal, ends its children
+            start_new_session=True,  # survives the end of the kernel or terminal
         )
-    threading.Thread(target=child.wait, daemon=True).start()  # else a dead child stays in the process table
+    threading.Thread(target=child.wait, daemon=True).start()  # reap the child, so it does not stay a zombie
     return child.pid
 
 
 def main(folder: RunFolder) -> int:
-    """`work` in the main thread of a process of its own; returns its exit code.
+    """Call `work` in the main thread of a process of its own; return the exit code.
 
-    SIGTERM, which a cluster sends before it takes the machine away, and Ctrl-C stop the run with a
-    checkpoint; a second one ends the process as it stands.
+    SIGTERM (sent by clusters before they take a machine away) and Ctrl-C stop the run with a checkpoint; a
+    second signal ends the process at once. The exit code is 0 if the run is done, 1 if it failed and 128 plus
+    the signal number if a signal stopped it.
     """
     caught = []
 
     def stop(number, frame):
         caught.append(number)
-        signal.signal(number, found[number])
+        signal.signal(number, handlers[number])
 
-    found = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         work(folder, should_stop=lambda: bool(caught))
     finally:
-        for number, handler in found.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     status = folder.read()["status"]
     return 128 + caught[0] if caught and status == "stopped" else EXIT_CODES.get(status, 0)
@@ -133,20 +139,21 @@ def main(folder: RunFolder) -> int:
 def run_here(
     ds: datasets.Dataset, model: str, output_dir: Path, heldout: datasets.Dataset | None = None, **settings
 ) -> int:
-    """Train as `finetune` does, in this thread, and print the log; returns the exit code of `main`.
+    """Train like `finetune`, but in the calling thread; print the log and return the exit code of `main`.
 
-    Where `output_dir` holds the same run, stopped or failed, it goes on from its last checkpoint.
+    If `output_dir` holds the same run, stopped or failed, resume it from its last checkpoint. Raises
+    UserError if it holds a run with another model, other rows or other settings.
     """
     folder = RunFolder(output_dir, echo=True)
     if folder.state_file.exists():
         _check_same(folder, ds, model, settings)
-        _await_other_machines(folder)
+        _wait_for_other_machine(folder)
         if lifecycle.state_of(folder)["status"] == "done":
-            print(f"{output_dir}: done before")
+            print(f"{output_dir}: already done")
             return 0
     else:
         lifecycle.prepare(ds, model, output_dir, heldout, **settings)
-    with processes.starting():
+    with processes.start_lock():
         lifecycle.claim(folder, detached=False)
     code = main(folder)
     if error := lifecycle.error_of(folder):
@@ -154,23 +161,24 @@ def run_here(
     return code
 
 
-def _await_other_machines(folder: RunFolder) -> None:
-    """A scheduler may start a run anew before the silence of the machine that it lost is long enough."""
+def _wait_for_other_machine(folder: RunFolder) -> None:
+    """Wait while the run counts as active on another machine. A scheduler may restart a job before its lost
+    machine has been silent for long enough to count as dead."""
     if lifecycle.is_elsewhere(folder):
-        folder.log(f"waiting: the run goes on at {folder.read()['process']['host']}, or did a moment ago")
+        folder.log(f"waiting: the run is, or just was, active on {folder.read()['process']['host']}")
     while lifecycle.is_elsewhere(folder):
-        time.sleep(_EVERY)
+        time.sleep(_POLL)
 
 
 def _check_same(folder: RunFolder, ds: datasets.Dataset, model: str, settings: dict) -> None:
-    """Raise if the run in `folder` is another than these make."""
-    there = folder.read()
-    found = there["settings"] | {"model": there["model"], "rows": there["summary"]["rows_sha256"]}
-    wanted = asdict(settings_of(settings))
-    wanted |= {"model": lifecycle.lasting_name(model), "rows": tables.rows_sha256(ds)}
-    for name, value in wanted.items():
-        if found.get(name) != value:
+    """Raise UserError if the run in `folder` has another model, other rows or other settings."""
+    state = folder.read()
+    stored = state["settings"] | {"model": state["model"], "rows": state["summary"]["rows_sha256"]}
+    current = asdict(settings_of(settings))
+    current |= {"model": lifecycle.lasting_name(model), "rows": tables.rows_sha256(ds)}
+    for name, value in current.items():
+        if stored.get(name) != value:
             raise UserError(
-                f"output_dir={str(folder.path)!r} holds a run with {name}={found.get(name)!r}, "
+                f"output_dir={str(folder.path)!r} holds a run with {name}={stored.get(name)!r}, "
                 f"not {value!r}; choose another folder."
             )

@@ -1,4 +1,4 @@
-"""Starting runs, and telling those that go on from those whose process is gone."""
+"""Create run folders, claim them for a process, and tell live runs from those whose process is gone."""
 
 import shutil
 import threading
@@ -20,26 +20,27 @@ ACTIVE = ("queued", "running")
 
 
 def state_of(folder: RunFolder) -> dict:
-    """What run.json says; if the process is gone that would have to say more, it is told there first."""
+    """Return the content of run.json, after marking the run as failed there if its process is gone."""
     state = folder.read()
     if not _is_lost(folder, state):
         return state
-    with processes.starting():
-        state = folder.read()  # the last words may have come meanwhile, or a new start
+    with processes.start_lock():
+        state = folder.read()  # the run may have ended, or started again, in the meantime
         if _is_lost(folder, state):
-            state |= {"status": "failed", "error": failures.gone(state, folder)}
-            with suppress(PermissionError):  # somebody else's folder
+            state |= {"status": "failed", "error": failures.describe_lost(state, folder)}
+            with suppress(PermissionError):  # the folder belongs to another user
                 folder.write(state)
     return state
 
 
 def error_of(folder: RunFolder) -> UserError | None:
-    """The cause of a failure, the next step and the last lines of the log."""
+    """Return why the run failed, what to do next and the last lines of the log; None if it did not fail."""
     text = state_of(folder)["error"]
     return UserError(f"The run in {folder.path} failed: {text}") if text else None
 
 
 def _is_lost(folder: RunFolder, state: dict) -> bool:
+    """Whether run.json claims that the run is active but nothing works on it any more."""
     if state["status"] not in ACTIVE:
         return False
     if processes.is_this(state["process"]):
@@ -47,12 +48,12 @@ def _is_lost(folder: RunFolder, state: dict) -> bool:
     return not processes.is_alive(state["process"], folder.state_file)
 
 
-def _goes_on(folder: RunFolder, state: dict) -> bool:
+def _is_active(folder: RunFolder, state: dict) -> bool:
     return state["status"] in ACTIVE and not _is_lost(folder, state)
 
 
 def thread_of(folder: RunFolder) -> threading.Thread | None:
-    """The thread of this process in which the run lives."""
+    """Return the thread of this process that trains the run, or None."""
     name = thread_name(folder)
     return next((thread for thread in threading.enumerate() if thread.name == name), None)
 
@@ -62,42 +63,43 @@ def thread_name(folder: RunFolder) -> str:
 
 
 def is_elsewhere(folder: RunFolder) -> bool:
-    """Whether the run goes on at another machine."""
+    """Whether the run is active on another machine."""
     state = folder.read()
-    return _goes_on(folder, state) and not processes.is_here(state["process"])
+    return _is_active(folder, state) and not processes.is_here(state["process"])
 
 
 def check_free(folder: RunFolder, overwrite: bool) -> None:
-    """Raise unless a new run may use `folder`."""
-    named = f"output_dir={str(folder.path)!r}"
+    """Raise UserError if a new run must not use `folder`."""
+    name = f"output_dir={str(folder.path)!r}"
     if not folder.state_file.exists():
         for part in (folder.checkpoints, folder.model):
             if part.exists():
-                raise UserError(f"{named} holds {part.name}/, but no run; choose another folder.")
-    elif _goes_on(folder, folder.read()):
-        raise UserError(f"{named} holds a run that is not done; wait() for it or stop() it.")
+                raise UserError(f"{name} holds {part.name}/, but no run; choose another folder.")
+    elif _is_active(folder, folder.read()):
+        raise UserError(f"{name} holds a run that is still active; wait() for it or stop() it.")
     elif not overwrite:
         raise UserError(
-            f"{named} holds a run already; take it up with wb.attach, choose another folder, "
+            f"{name} already holds a run; open it with wb.attach, choose another folder, "
             f"or pass overwrite=True."
         )
 
 
 def lasting_name(model: str | Path) -> str:
-    """A folder by its full path, because a run may be taken up from elsewhere; else the name."""
+    """Return the full path of a model folder, since a run may resume in another working directory; return
+    any other model name as it is."""
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
 def create(folder: RunFolder, samples: list[Sample], state: dict, overwrite: bool) -> None:
-    """Write what a run starts from, in place of a run that was there before."""
-    with processes.starting():
-        check_free(folder, overwrite)  # another process may have been faster
-        if folder.state_file.exists():  # never a folder that is something else
+    """Write the samples and run.json of a new run, replacing an earlier run in `folder`."""
+    with processes.start_lock():
+        check_free(folder, overwrite)  # again: another process may have created a run in the meantime
+        if folder.state_file.exists():  # never delete a folder that is not a run
             shutil.rmtree(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_samples(samples)
-        fresh = {"status": "queued", "error": None, "detached": False, "process": processes.identity()}
-        folder.write(state | fresh)
+        initial = {"status": "queued", "error": None, "detached": False, "process": processes.identity()}
+        folder.write(state | initial)
 
 
 def prepare(
@@ -109,7 +111,8 @@ def prepare(
     overwrite: bool = False,
     **settings,
 ) -> RunFolder:
-    """A folder with all that a run of `finetune` needs, not started yet."""
+    """Check the arguments of `finetune` and return a folder with everything the run needs, without starting
+    it."""
     settings = settings_of(settings)
     check_hardware(settings)
     quality.check(settings, heldout)
@@ -124,13 +127,19 @@ def prepare(
 
 
 def claim(folder: RunFolder, **changes) -> None:
-    """Make this process the one that runs `folder`; the caller holds `processes.starting`."""
+    """Record this process as the one that runs `folder`. The caller holds `processes.start_lock`.
+
+    Raises UserError if the run is done or active, or if it was started by `workbench launch`.
+    """
     state = folder.read()
-    if state["status"] == "done" or _goes_on(folder, state):
-        raise UserError(f"the run in {folder.path} is {state['status']}; only an ended one can be resumed.")
+    if state["status"] == "done" or _is_active(folder, state):
+        raise UserError(
+            f"the run in {folder.path} is {state['status']}; only a stopped or failed run can be resumed."
+        )
     if not folder.samples_file.exists():
         raise UserError(
-            f"the run in {folder.path} is one of several processes; go on with its launch.sh --resume."
+            f"the run in {folder.path} was started by `workbench launch`; "
+            "resume it with its launch.sh --resume."
         )
     folder.stop_file.unlink(missing_ok=True)
     folder.write(state | {"status": "queued", "error": None, "process": processes.identity()} | changes)

@@ -59,7 +59,7 @@ class _Reporter(TrainerCallback):
         self.step_ended = time.perf_counter()
         if self.should_stop() and state.global_step < state.max_steps:
             self.stopped = control.should_training_stop = control.should_save = True
-        elif processes.agreed(self._is_due()) and state.global_step < state.max_steps:
+        elif processes.any_process(self._is_due()) and state.global_step < state.max_steps:
             control.should_save = True
 
     def _is_due(self) -> bool:
@@ -70,7 +70,7 @@ class _Reporter(TrainerCallback):
         return self.step_ended - self.saved >= pause
 
     def on_save(self, args, state, control, **kwargs):
-        processes.wait()  # until all have written their part
+        processes.barrier()  # until all have written their part
         if state.is_world_process_zero:
             checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved = time.perf_counter()

@@ -1,6 +1,8 @@
-"""Processes that train: which of them live, and whose turn it is on a device.
+"""The processes that train: whether one is still alive, whose turn it is on a device, and what they agree on.
 
-A turn is a lock on a file, which the system takes from a process that dies: a dead run never blocks another.
+Runs take turns on a device, across all processes of a user, because running at once would only slow them
+down. A turn is a lock on a file. The operating system releases it when a process dies, so a dead run never
+blocks another.
 """
 
 import os
@@ -20,48 +22,51 @@ from filelock import FileLock, Timeout
 
 from ..core.store import cache_dir
 
-_BEAT = 15.0  # seconds between signs of life
-_SILENCE = 180.0  # seconds without one after which a process on another machine counts as gone
-_EVERY = 0.2  # seconds between two tries
+_HEARTBEAT = 15.0  # seconds between heartbeats
+_SILENCE = 180.0  # seconds without a heartbeat after which a process on another machine counts as dead
+_RETRY = 0.2  # seconds between two attempts to take a turn
 
 
 def identity(pid: int | None = None) -> dict:
-    """What tells a process (by default this one) from a later one that got its `pid`."""
+    """Return host, pid and start time of a process (by default this one), which tell it from a later one
+    with the same pid."""
     pid = pid or os.getpid()
     return {"host": socket.gethostname(), "pid": pid, "birth": _birth(pid)}
 
 
 def is_here(process: dict) -> bool:
-    """Whether the process of that `identity` is one of this machine."""
+    """Whether the process with this `identity` belongs to this machine."""
     return process["host"] == socket.gethostname()
 
 
 def is_this(process: dict) -> bool:
-    """Whether it may be this very process: its id is the same."""
+    """Whether the process with this `identity` has the host and pid of the calling process."""
     return is_here(process) and process["pid"] == os.getpid()
 
 
-def is_alive(process: dict, sign_of_life: Path) -> bool:
-    """Whether the process of that `identity` still runs.
+def is_alive(process: dict, heartbeat: Path) -> bool:
+    """Whether the process with this `identity` still runs.
 
-    Processes of another machine cannot be asked: they live as long as they touch the file `sign_of_life`.
+    A process on another machine cannot be looked up. It counts as alive while it touches the file
+    `heartbeat`.
     """
     if not is_here(process):
-        return time.time() - sign_of_life.stat().st_mtime < _SILENCE
+        return time.time() - heartbeat.stat().st_mtime < _SILENCE
     birth = _birth(process["pid"])
     return birth is not None and abs(birth - process["birth"]) < 2
 
 
 def _birth(pid: int) -> float | None:
-    """When the process began, in seconds of a clock that nobody sets; None where it has ended."""
+    """Return the start time of a process in seconds, on a clock that is never adjusted; None if it has
+    ended."""
     try:
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and its parent has not asked yet
+        if process.status() == psutil.STATUS_ZOMBIE:  # killed, but not yet reaped by its parent
             return None
-        # Linux counts from the start of the machine, and psutil adds that start as the clock has it now.
+        # Linux counts from boot. psutil adds the boot time, which changes when the system clock is set.
         zero = psutil.boot_time() if sys.platform == "linux" else 0.0
         return round(process.create_time() - zero, 2)
-    except psutil.Error:  # none, or somebody else's
+    except psutil.Error:  # no such process, or no permission to read it
         return None
 
 
@@ -71,12 +76,12 @@ def machine_restarted_since(moment: float) -> bool:
 
 
 @contextmanager
-def signs_of_life(file: Path) -> Iterator[None]:
-    """Within this context, `file` is touched regularly: other machines see only that."""
+def heartbeat(file: Path) -> Iterator[None]:
+    """Touch `file` regularly within this context, so that other machines see that this process is alive."""
     done = threading.Event()
 
     def beat():
-        while not done.wait(_BEAT):
+        while not done.wait(_HEARTBEAT):
             with suppress(OSError):
                 file.touch()
 
@@ -89,24 +94,27 @@ def signs_of_life(file: Path) -> Iterator[None]:
         thread.join()
 
 
-def starting() -> FileLock:
-    """Held while a run is started or found dead, so that two processes never start the same one."""
+def start_lock() -> FileLock:
+    """Return the lock to hold while a run is started or declared dead, so that no run is started twice."""
     return FileLock(cache_dir() / "runs.lock")
 
 
 @contextmanager
-def turn(device: str, should_stop: Callable[[], bool], say: Callable[[str], None]) -> Iterator[bool]:
-    """Wait until no other run uses `device`, and keep it; gives False where `should_stop` came first."""
+def turn(device: str, should_stop: Callable[[], bool], log: Callable[[str], None]) -> Iterator[bool]:
+    """Wait until no other run uses `device`, then hold it within this context.
+
+    Yields True, or False if `should_stop()` became true while waiting.
+    """
     lock = FileLock(cache_dir() / f"device-{_name(device)}.lock")
-    told = False
+    is_logged = False
     while not should_stop():
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if not told:
-                say(f"queued: another run uses {device}")
-                told = True
-            time.sleep(_EVERY)
+            if not is_logged:
+                log(f"queued: another run uses {device}")
+                is_logged = True
+            time.sleep(_RETRY)
         else:
             try:
                 yield True
@@ -117,23 +125,28 @@ def turn(device: str, should_stop: Callable[[], bool], say: Callable[[str], None
 
 
 def _name(device: str) -> str:
-    """Of the very device: machines may share a cache, and "cuda" is another GPU in each cluster job."""
+    """Return a name of the physical device: machines may share a cache folder, and "cuda" is a different GPU
+    in each cluster job."""
     if device.startswith("cuda"):
         device = str(torch.cuda.get_device_properties(torch.device(device)).uuid)
     return re.sub(r"\W+", "-", f"{socket.gethostname()}-{device}")
 
 
-def agreed(wish: bool) -> bool:
-    """Whether any process has the wish: all must stop after the same step."""
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true in any process of a distributed training. All of them must call this.
+
+    Without `torch.distributed`, returns `flag`. A distributed training stops or saves only if all processes
+    do so after the same step.
+    """
     if not dist.is_initialized():
-        return wish
+        return flag
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    found = torch.tensor(int(wish), device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return bool(found)
+    flags = torch.tensor(int(flag), device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
 
 
-def wait() -> None:
-    """Return when all processes are here."""
+def barrier() -> None:
+    """Wait until all processes of a distributed training have reached this call."""
     if dist.is_initialized():
         dist.barrier()

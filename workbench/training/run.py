@@ -1,6 +1,6 @@
-"""A fine-tuning that leaves the notebook usable: a thread of it, or (`detached`) a process that outlives it.
+"""Fine-tuning in the background: in a thread of the notebook, or in a process that outlives it (`detached`).
 
-A `Run` holds nothing that is not in its folder, so any notebook or shell can take it up with `attach`.
+A `Run` keeps no state outside its folder, so any notebook or shell can open the same run with `attach`.
 """
 
 import time
@@ -14,15 +14,14 @@ from . import job, lifecycle
 from .folder import History, RunFolder
 from .settings import TrainingSettings
 
-_EVERY = 0.2  # seconds between looks at a run that is waited for
+_POLL = 0.2  # seconds between updates of the progress bar
 
 
 class Run:
-    """`status` is "queued", "running", "done", "stopped" or "failed"; `error` says why it failed.
+    """A fine-tuning run, as `finetune` starts and `attach` opens it. All properties read the run's folder.
 
-    `history` has a record for each optimizer step (loss in nats per predicted token, tokens without padding,
-    seconds, peak memory in MiB; where measured, `heldout_loss` in the same unit, `pass_at_1` from 0 to 1, and
-    `eval_seconds`, or why not, `eval_error`); `summary` describes the whole.
+    The folder `output_dir` holds run.json (settings, status, summary), history.jsonl, run.log, the model when
+    the run is done or stopped, and until it is done the last checkpoint.
     """
 
     def __init__(self, output_dir: Path):
@@ -32,6 +31,11 @@ class Run:
 
     @property
     def status(self) -> str:
+        """One of "queued", "running", "done", "stopped" or "failed".
+
+        A queued run waits for another run on the same device. A run whose process was killed is "failed"; on
+        another machine this is noticed after 3 minutes without a sign of life.
+        """
         return lifecycle.state_of(self._folder)["status"]
 
     @property
@@ -41,21 +45,38 @@ class Run:
 
     @property
     def stopping(self) -> bool:
-        """Whether the run was asked to stop and has not ended yet."""
+        """Whether a stop was requested and the run has not ended yet."""
         return self._folder.stop_file.exists() and self.active
 
     @property
     def detached(self) -> bool:
-        """Whether the run is a process of its own, which outlives the kernel."""
+        """Whether the run has a process of its own, which outlives the kernel."""
         return self._folder.read()["detached"]
 
     @property
     def error(self) -> UserError | None:
-        """The cause of a failure, the next step and the last lines of the log."""
+        """Why the run failed (e.g. out of memory, disk full, killed), what to do next, and the last lines of
+        the log; None if it did not fail."""
         return lifecycle.error_of(self._folder)
 
     @property
     def history(self) -> list[dict]:
+        """One record for each optimizer step so far.
+
+            step, of             number of this step, and of all steps
+            loss                 mean training loss, nats per predicted token
+            learning_rate        of this step
+            tokens               tokens trained on so far, without padding
+            seconds              training time so far, with saving and without evaluation
+            tokens_per_second    mean speed since the start or the last resume
+            peak_memory_mib      peak memory so far in MiB: allocated on the GPU, else resident in RAM
+            heldout_loss         loss on the held-out rows, nats per predicted token
+            pass_at_1            share of the evaluation tasks solved, 0 to 1
+            eval_seconds         duration of the evaluation
+            eval_error           why the evaluation failed, which does not end the run
+
+        The last four are only in records of steps after which the model was evaluated (`eval_steps`).
+        """
         return self._history.read()
 
     @property
@@ -65,38 +86,51 @@ class Run:
 
     @property
     def settings(self) -> TrainingSettings:
+        """The settings of the run, with the defaults filled in."""
         return TrainingSettings(**self._folder.read()["settings"])
 
     @property
     def summary(self) -> dict:
+        """Figures of the whole run.
+
+        From the start: `samples`, `samples_without_target` (left out, because no response token is within
+        `max_length`), `overlong`, `tokens` (all epochs, without padding) and `rows_sha256` (a hash of
+        the rows).
+        While it runs: `padding_rate` (padding / computed tokens). At the end: `stopped`, `steps`, `seconds`,
+        `memory_before_mib` and `peak_memory_mib` (MiB).
+        """
         return self._folder.read()["summary"]
 
     @property
     def model_dir(self) -> Path:
-        """Where the tuned model is, once the run is done or stopped."""
+        """The folder of the tuned model or adapter, which exists once the run is done or stopped."""
         return self._folder.model
 
     def log(self, lines: int = 20) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         return "\n".join(self._folder.tail(lines))
 
     def wait(self, timeout: float | None = None) -> "Run":
-        """Return when the run has ended, or after `timeout` seconds, showing its progress; raise if it
-        failed."""
-        until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        """Show a progress bar until the run has ended, at most for `timeout` seconds, and return the run.
+
+        Raises UserError if the run failed. Interrupting the kernel ends the waiting and not the run.
+        """
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         try:
-            self._follow(until)
+            self._follow(deadline)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the run in {self.output_dir} goes on; its stop() ends it.") from None
+            raise KeyboardInterrupt(
+                f"the run in {self.output_dir} continues; call its stop() to end it."
+            ) from None
         if not self.active and (error := self.error):
             raise error
         return self
 
-    def _follow(self, until: float) -> None:
+    def _follow(self, deadline: float) -> None:
         bar = None
         try:
-            while self.active and time.monotonic() < until:
-                time.sleep(min(_EVERY, max(0.0, until - time.monotonic())))
+            while self.active and time.monotonic() < deadline:
+                time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
                 if history := self.history:
                     last = history[-1]
                     bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
@@ -108,17 +142,24 @@ class Run:
                 bar.close()
 
     def request_stop(self) -> None:
-        """Ask the run to end after its current step, with a checkpoint to `resume` from."""
+        """Request an end after the current step, with a checkpoint for `resume`; return at once."""
         if self.active:
             self._folder.stop_file.touch()
 
     def stop(self) -> "Run":
-        """`request_stop`, and wait for the end."""
+        """End the run after its current step, with a checkpoint for `resume`, and return the run.
+
+        The model as trained so far is saved in `model_dir`. Raises UserError if the run failed.
+        """
         self.request_stop()
         return self.wait()
 
     def resume(self) -> "Run":
-        """Go on from the last checkpoint of a stopped or failed run, as it ran before: here, or detached."""
+        """Continue a stopped or failed run from its last complete checkpoint, and return at once.
+
+        The run is detached if it was before. Losses and weights are those of an uninterrupted run. Without a
+        checkpoint, the run starts over. Raises UserError if the run is active or done.
+        """
         job.start(self._folder, self._folder.read()["detached"])
         return self
 
@@ -129,7 +170,10 @@ class Run:
 
 
 def attach(output_dir: str | Path) -> Run:
-    """The run in `output_dir`, whoever started it: a notebook before its kernel's restart, or a script."""
+    """Open the run in `output_dir`, whoever started it: this notebook, an earlier kernel or a script.
+
+    Raises UserError if the folder holds no run.
+    """
     if not RunFolder(Path(output_dir)).state_file.exists():
         raise UserError(f"output_dir={str(output_dir)!r} holds no run; start one with wb.finetune.")
     return Run(Path(output_dir))
@@ -145,13 +189,32 @@ def finetune(
     heldout: datasets.Dataset | None = None,
     **settings,
 ) -> Run:
-    """Start tuning `model` on `ds` (columns `instruction`, `response`) and return at once.
+    """Start to fine-tune `model` on `ds` in the background and return the `Run` at once.
 
-    The run is a thread of this process; with `detached` it is a process of its own, which goes on when the
-    kernel and the browser are closed, and which `attach` finds again. Runs wait for each other.
-    `settings` are those of `TrainingSettings`; `heldout` has the rows that its `eval_steps` speaks of, with
-    the columns of `ds`, and `check` for `eval_tasks`. `output_dir` must not hold a run already, unless
-    `overwrite`.
+    `ds` has the columns `instruction` and `response`. Only response tokens and the closing end-of-sequence
+    token are predicted, under the model's instruction template. `model` is a short name, a local folder or a
+    hub id; a folder that holds an adapter is merged into its base first.
+
+    The run is a thread of this process. `detached=True` makes it a process of its own, which continues when
+    the kernel and the browser are closed; `attach(output_dir)` opens it again from anywhere. Runs of one user
+    take turns on a device. `Run.stop` ends a run with a checkpoint and `Run.resume` continues from it. After
+    a crash, a kill, or when memory or disk space run out, `Run.error` says what to do, and the last
+    checkpoint is at most 20 minutes old (`save_minutes`, `save_steps`).
+
+    `settings` are the fields of `TrainingSettings`. Samples packed into one row never attend to each other
+    (unless `leaky=True`), and a model that cannot keep them apart is refused, unless `strategy="pad"`. With
+    the strategies `pad`, `dynamic`, `balanced` and `flat`, a step sees the samples that it would see without
+    packing, so losses and weights are those of padded training (arXiv 2504.12687, section 4.2, describes
+    `dynamic`); with `bfd` and `exact`, packing changes which samples share a step. If memory is short, use
+    `gradient_checkpointing=True`, `optimizer="adafactor"`, `method="lora"` or, on NVIDIA GPUs,
+    `method="qlora"`.
+
+    `heldout` has rows to evaluate on every `eval_steps` optimizer steps: `instruction` and `response` for the
+    held-out loss, and `check` (assertions) for `eval_tasks`. The figures are added to `Run.history`.
+
+    Raises UserError, before anything is written, if a setting is unknown or out of range, if this machine
+    lacks the hardware for it, if no row has a response token within `max_length`, or if `output_dir` holds a
+    run. `overwrite=True` replaces that run, unless it is active.
     """
     folder = lifecycle.prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
     job.start(folder, detached)

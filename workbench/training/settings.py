@@ -1,4 +1,4 @@
-"""All that decides how one fine-tuning goes."""
+"""All settings of a fine-tuning run."""
 
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -9,8 +9,8 @@ from ..evaluation import quick
 
 METHODS = ("full", "lora", "qlora")
 
-# Ours -> transformers' names. The 8-bit ones are bitsandbytes' and need CUDA; the paged one moves its state
-# to the host when the GPU is full.
+# Our name -> the name in transformers. The 8-bit optimizers come from bitsandbytes and need CUDA; the paged
+# one moves its state to host memory when the GPU is full.
 OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
     "adafactor": "adafactor",
@@ -21,29 +21,65 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of one fine-tuning. Learning rate, schedule, lengths and LoRA are those of the paper's
-    release.
+    """Settings of one fine-tuning run. The defaults of learning rate, scheduler, `max_length` and LoRA are
+    those of the paper's released training code (arXiv 2504.12687, experimental setup).
 
-    `method` "full" tunes all weights, "lora" adapters on frozen ones, "qlora" adapters on weights frozen in 4
-    bits (nf4, double quantisation; CUDA only). `optimizer` is one of `OPTIMIZERS`: "adafactor" keeps a
-    fraction of AdamW's state, "adamw-8bit" a quarter (CUDA only). `tf32` lets GPUs from Ampere on multiply
-    float32 in TF32.
+    What is trained:
 
-    `batch_size` counts the samples of one forward pass, `accumulation` the passes of one optimizer step.
-    `overlong` says what becomes of samples above `max_length`, as in `wb.pack`: a piece of a split one goes
-    on where the last ended, without the prompt, and each token is predicted once. `gradient_checkpointing`
-    computes whole layers again to save memory; without it, only what is cheap to compute.
+        method          "full": all weights; "lora": adapters on frozen weights; "qlora": adapters on weights
+                        frozen in 4 bits (nf4 with double quantisation, CUDA only)
+        lora_r, lora_alpha, lora_dropout
+                        rank, scale and dropout of the adapters
+        dtype           of matrix products; "auto" is bfloat16 if the hardware multiplies it natively. With
+                        method="full", weights stay float32
+        tf32            multiply float32 in TF32 on NVIDIA GPUs from Ampere on; ignored elsewhere
+        device          "cpu", "cuda", "cuda:1", ...; "auto" is a GPU if there is one
 
-    `dtype` is that of the matrix products; fully tuned weights stay float32. A checkpoint is written when the
-    run is stopped, every `save_minutes` (less often where that would take a twentieth of the time; None:
-    never) and, if given, every `save_steps` optimizer steps. `leaky=True` trains as the paper's collator
-    does, with samples of a row seeing each other: for comparison only.
+    Optimization:
 
-    Every `eval_steps` optimizer steps, and after the last, the loss on `finetune`'s held-out rows is measured
-    (None: never), and pass@1 of one greedy answer to each of `eval_tasks` tasks, always the same, of
-    `eval_benchmark`: "held-out" rows with a column `check`, or "humaneval", "mbpp" and their plus suites.
-    Loss and weights are those of a run without it. Its seconds are not counted in the history, the memory
-    that it takes is. With `launch` it cannot be had.
+        optimizer       "adamw"; "adafactor" has a fraction of AdamW's state; "adamw-8bit" a quarter and
+                        "paged-adamw-8bit" also moves it to host memory when needed (both CUDA only)
+        learning_rate, scheduler, warmup_steps, weight_decay
+                        as in transformers; the scheduler by name, e.g. "cosine" or "linear"
+        epochs          passes over the rows; each epoch has an order of its own
+        batch_size      samples in one forward pass
+        accumulation    forward passes in one optimizer step
+        seed            of shuffling, dropout and new adapters
+
+    Samples:
+
+        max_length      tokens of the longest sample and, except with strategy="flat", of a packed row
+        overlong        what happens to longer samples: "truncate", "split" or "drop", as in `wb.pack`. A
+                        piece of a split sample continues where the last one ended, without the prompt, and
+                        each response token is predicted once
+        strategy        how samples are packed into rows, as in `wb.pack`; "dynamic" is the paper's
+        template        the instruction template; "auto" is the model's own
+        leaky           let packed samples attend to each other, as the paper's released collator does; for
+                        comparison only
+
+    Memory:
+
+        gradient_checkpointing
+                        recompute whole layers in the backward pass. Without it, only cheap operations are
+                        recomputed (norms, rotations, activations)
+
+    Checkpoints, also written when the run is stopped; only the last one is kept:
+
+        save_minutes    minutes between checkpoints, None for never. The interval grows if saving would take
+                        more than a twentieth of the time
+        save_steps      optimizer steps between checkpoints, in addition
+
+    Evaluation during training; losses and weights are those of a run without it. Its time does not count in
+    the history, but its memory does. Not supported with `workbench launch`.
+
+        eval_steps      optimizer steps between evaluations; the last step is always evaluated. None for never
+        eval_tasks      number of tasks for pass@1: always the same ones, one greedy answer each
+        eval_benchmark  where the tasks come from: "held-out", i.e. held-out rows with a column `check`, or
+                        "humaneval", "humaneval+", "mbpp" or "mbpp+"
+        eval_max_new_tokens
+                        tokens of the longest answer
+
+    Raises UserError if a value is unknown or out of range.
     """
 
     method: str = "full"
@@ -93,8 +129,8 @@ class TrainingSettings:
             raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
 
 
-def settings_of(given: dict) -> TrainingSettings:
-    """`TrainingSettings(**given)`, with an error that a person can mend for a name that is none of them."""
-    for name in given:
+def settings_of(arguments: dict) -> TrainingSettings:
+    """Return `TrainingSettings(**arguments)`. Raises UserError if a name is unknown."""
+    for name in arguments:
         one_of("setting", name, [field.name for field in fields(TrainingSettings)])
-    return TrainingSettings(**given)
+    return TrainingSettings(**arguments)

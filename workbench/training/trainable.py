@@ -1,7 +1,8 @@
-"""The model that a run tunes: all of its weights, or low-rank adapters (LoRA) on frozen ones.
+"""The model to train: all of its weights, or low-rank adapters (LoRA) on frozen weights.
 
-By default the results of matrix products and of attention are kept and all that lies between them (norms,
-rotations, activations) is computed again: half of the memory for some percent of the time.
+By default, the results of matrix products and attention are stored for the backward pass, and the cheap
+operations between them (norms, rotations, activations) are recomputed. This halves the memory of activations
+and costs a few percent of the time.
 """
 
 import warnings
@@ -15,15 +16,16 @@ from ..core.errors import UserError
 from ..lm import models
 from .settings import TrainingSettings
 
-# What the paper's release adapts; a model that names its layers otherwise gets adapters on all linear ones.
+# The layers that the paper's released code adapts. If a model has none of these names, all of its linear
+# layers get adapters.
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_KEPT = ("mm", "attention", "attn")  # in the names of PyTorch's operators
+_STORED = ("mm", "attention", "attn")  # parts of the names of PyTorch operators
 
 
 def check_hardware(settings: TrainingSettings) -> None:
-    """Raise if this machine cannot train with `settings`, which may be perfectly good elsewhere."""
+    """Raise UserError if `settings` need a GPU or a package that this machine lacks."""
     device = models.pick_device(settings.device)
-    for name, value, instead in (
+    for name, value, alternative in (
         ("method", settings.method, "lora"),
         ("optimizer", settings.optimizer, "adafactor"),
     ):
@@ -31,34 +33,35 @@ def check_hardware(settings: TrainingSettings) -> None:
             continue
         if not device.startswith("cuda"):
             raise UserError(
-                f"{name}={value!r} needs an NVIDIA GPU and this run is on {device!r}; use {name}={instead!r}."
+                f"{name}={value!r} needs an NVIDIA GPU and this run is on {device!r}; "
+                f"use {name}={alternative!r}."
             )
         if find_spec("bitsandbytes") is None:
             raise UserError(
                 f"{name}={value!r} needs the package bitsandbytes, which is not installed: "
-                f"pip install bitsandbytes, or use {name}={instead!r}."
+                f"pip install bitsandbytes, or use {name}={alternative!r}."
             )
 
 
 def has_tf32(device: str) -> bool:
-    """Whether `device` multiplies in TF32, as NVIDIA GPUs do from Ampere on."""
+    """Whether `device` supports TF32, as NVIDIA GPUs do from Ampere on."""
     return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def load_base(name: str, settings: TrainingSettings, device: str):
-    """Model and tokenizer of `name`, with weights stored as `settings.method` has them."""
+    """Return the model `name`, with its weights stored as `settings.method` needs them, and its tokenizer."""
     check_hardware(settings)
     if settings.method == "qlora":
         return models.load_model(name, settings.dtype, device, four_bit=True)
-    # Full tuning keeps fp32 weights and multiplies in `dtype`; frozen weights can be stored in it.
+    # Full tuning keeps float32 weights and multiplies in `dtype`; frozen weights can be stored in `dtype`.
     return models.load_model(name, "float32" if settings.method == "full" else settings.dtype, device)
 
 
 def with_adapter(model, base: str, settings: TrainingSettings):
-    """`model`, whose weights are those of `base`, frozen under a new adapter."""
+    """Return `model` frozen, with a new LoRA adapter. `base` is the name that it was loaded by."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    if settings.method == "qlora":  # norms in fp32; the training loop sees to gradient checkpointing
+    if settings.method == "qlora":  # norms in float32; `recompute` enables gradient checkpointing
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     targets = [name for name in LORA_TARGETS if name in names]
@@ -69,10 +72,10 @@ def with_adapter(model, base: str, settings: TrainingSettings):
         lora_dropout=settings.lora_dropout,
         target_modules=targets or "all-linear",
     )
-    # peft reads a property that transformers is about to rename; nothing that a user could mend.
+    # peft reads a property that transformers deprecates; users cannot act on this warning.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     adapted = get_peft_model(model, config)
-    # It leaves the embeddings as they are; without the hint peft asks the hub about them at each checkpoint.
+    # Adapters never change the embeddings. Without this, peft asks the hub about them at each checkpoint.
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted
@@ -80,21 +83,22 @@ def with_adapter(model, base: str, settings: TrainingSettings):
 
 def _policy(context, operator, *args, **kwargs) -> CheckpointPolicy:
     name = operator.name()
-    # A product of matrices costs more than its result is large; anything else is read and written once.
-    kept = any(part in name for part in _KEPT)
-    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+    # Matrix products are expensive for the size of their result; other operators only read and write memory.
+    is_stored = any(part in name for part in _STORED)
+    return CheckpointPolicy.MUST_SAVE if is_stored else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def recompute(model, everything: bool = False) -> None:
-    """Let each layer of `model` compute again what is cheap to, or `everything` but its input.
+    """Make each layer of `model` recompute cheap operations in the backward pass, or `everything` but its
+    input (gradient checkpointing).
 
-    The gradients stay as they are. A model whose layers cannot be computed again keeps all.
+    Gradients do not change. Does nothing if the model does not support gradient checkpointing.
     """
     if not getattr(model, "supports_gradient_checkpointing", True):
         return
     options = {"use_reentrant": False}
     if not everything:
         options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-    # The name from transformers 6 on, and the one before.
-    switch = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    switch(options)
+    # transformers renames this method in version 6.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options)
