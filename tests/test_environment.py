@@ -1,4 +1,4 @@
-"""What the project asks to be installed, and what lies at its top."""
+"""The declared dependencies, and the files at the top of the repository."""
 
 import subprocess
 import tomllib
@@ -9,20 +9,22 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import workbench
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CORE = {found.name.lower(): found for found in map(Requirement, PROJECT["dependencies"])}
+CORE = {each.name.lower(): each for each in map(Requirement, PROJECT["dependencies"])}
 EXTRAS = {
     extra: [Requirement(text) for text in texts] for extra, texts in PROJECT["optional-dependencies"].items()
 }
 
-# What a Colab of August 2026 has installed. A floor above one of these would replace it.
+# The versions preinstalled on Colab in August 2026. A lower bound above one of them would replace it.
 COLAB = {
     "accelerate": "1.14.0",
     "anywidget": "0.9.21",
     "datasets": "4.0.0",
     "ipywidgets": "7.7.1",
-    "numba": "0.61.0",  # the least that its NumPy goes with
+    "numba": "0.61.0",  # the oldest that supports Colab's NumPy
     "numpy": "2.1.3",
     "pandas": "2.2.3",
     "peft": "0.20.0",
@@ -42,7 +44,7 @@ TOP_LEVEL = {
     *("notebooks", "workbench", "environment.yml", "tests", "README.md", "data"),
     *("pyproject.toml", "LICENSE"),
 }
-ON_CONDA = {"torch": "pytorch"}  # names that differ there
+ON_CONDA = {"torch": "pytorch"}  # packages with another name on conda-forge
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +54,26 @@ def conda() -> dict:
 
 @pytest.fixture(scope="module")
 def conda_packages(conda) -> dict[str, Requirement]:
-    """What environment.yml takes from conda, by name."""
-    found = [Requirement(text) for text in conda["dependencies"] if isinstance(text, str)]
-    return {requirement.name: requirement for requirement in found}
+    """The conda packages of environment.yml, by name."""
+    requirements = [Requirement(text) for text in conda["dependencies"] if isinstance(text, str)]
+    return {requirement.name: requirement for requirement in requirements}
 
 
 @pytest.mark.parametrize("name", sorted(COLAB))
-def test_a_colab_keeps_what_it_came_with(name):
+def test_colab_keeps_its_preinstalled_version(name):
     assert CORE[name].specifier.contains(COLAB[name])
 
 
-def test_every_core_dependency_has_a_floor_and_no_ceiling():
+def test_every_core_dependency_has_a_lower_bound_and_no_upper_bound():
     for requirement in CORE.values():
         assert [clause.operator for clause in requirement.specifier] == [">="], requirement
 
 
-def test_what_a_colab_lacks_is_known():
+def test_colab_lacks_only_these_packages():
     assert CORE.keys() - COLAB.keys() == {"datasketch", "filelock", "gguf"}
 
 
-def test_environment_yml_takes_conda_forge_alone(conda):
+def test_environment_yml_uses_conda_forge_only(conda):
     assert conda["channels"] == ["conda-forge", "nodefaults"]
 
 
@@ -83,20 +85,24 @@ def test_environment_yml_installs_this_package(conda):
     assert set(extras.rstrip("]").split(",")) <= EXTRAS.keys()
 
 
-def test_environment_yml_has_the_python_of_the_package(conda_packages):
+def test_environment_yml_requires_the_same_python(conda_packages):
     assert conda_packages["python"].specifier == SpecifierSet(PROJECT["requires-python"])
 
 
 def test_environment_yml_agrees_with_pyproject(conda_packages):
-    known = CORE | {found.name.lower(): found for found in EXTRAS["lab"]}
-    known = {ON_CONDA.get(name, name): found.specifier for name, found in known.items()}
+    requirements = CORE | {each.name.lower(): each for each in EXTRAS["lab"]}
+    specifiers = {ON_CONDA.get(name, name): each.specifier for name, each in requirements.items()}
     packages = {
-        name: found.specifier for name, found in conda_packages.items() if name not in ("python", "pip")
+        name: each.specifier for name, each in conda_packages.items() if name not in ("python", "pip")
     }
-    assert packages == {name: known.get(name) for name in packages}
+    assert packages == {name: specifiers.get(name) for name in packages}
 
 
-def test_the_top_of_the_repository_holds_these_alone():
+def test_the_package_has_the_version_of_pyproject():
+    assert workbench.__version__ == PROJECT["version"]
+
+
+def test_the_top_level_holds_only_the_expected_files():
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
