@@ -78,12 +78,13 @@ def _apart_from_the_world(request, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def evalplus() -> None:
-    """EvalPlus, fetched once into the user's own cache, where the judges of all tests find it."""
+    """EvalPlus, fetched once into the user's own cache and importable by the worker processes of all
+    tests."""
     from workbench.evaluation.judging import evalplus
 
-    for place in evalplus.home():
-        sys.path.append(place)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
+    for path in evalplus.search_path():
+        sys.path.append(path)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Answers to tasks: how a model is asked, how texts are written and end, and that none is written twice."""
+"""Answers to tasks: prompts, decoding, the ends of texts, and the cache of answers."""
 
 import json
 import sys
@@ -15,10 +15,10 @@ from workbench import cli, evaluation
 from workbench.core.errors import UserError
 from workbench.core.store import Store
 from workbench.evaluation import SandboxError, benchmarks, evaluate, level
-from workbench.evaluation.generation import decoding, vllm
-from workbench.evaluation.generation.answers import Writer, answers
-from workbench.evaluation.generation.asking import STOPS, asking
-from workbench.evaluation.generation.decoding import Decoding, write
+from workbench.evaluation.generation import answers, decoding, vllm
+from workbench.evaluation.generation.answers import AnswerGenerator, generate_answers
+from workbench.evaluation.generation.decoding import Decoding, generate_texts
+from workbench.evaluation.generation.prompt_format import STOPS, PromptFormat
 from workbench.lm import models
 from workbench.training import finetune
 
@@ -53,8 +53,10 @@ def tasks_file(tmp_path):
 
 
 def texts(toy, prompts, how: Decoding, batch_size: int = 48, numbers=None) -> list[str]:
-    found = {i: text for i, text, _ in write(*toy, prompts, numbers or [0] * len(prompts), how, batch_size)}
-    return [found[i] for i in range(len(prompts))]
+    """The texts of `generate_texts` in the order of their prompts."""
+    request = prompts, numbers or [0] * len(prompts), how
+    text_of = {i: text for i, text, _ in generate_texts(*toy, *request, batch_size)}
+    return [text_of[i] for i in range(len(prompts))]
 
 
 class TestDecoding:
@@ -80,50 +82,51 @@ class TestDecoding:
             ({"top_p": 1.5}, "top_p=1.5 must be above 0 and at most 1"),
         ],
     )
-    def test_what_cannot_be_done(self, settings, message):
+    def test_settings_out_of_range_are_refused(self, settings, message):
         with pytest.raises(UserError, match=message):
             Decoding(**settings)
 
     @pytest.mark.parametrize("batch_size", [1, 3, 48])
-    def test_writing_stops_at_stop_strings(self, toy, prompts, batch_size):
+    def test_decoding_ends_at_stop_strings(self, toy, prompts, batch_size):
         whole = texts(toy, prompts, Decoding(24))
         stop = tuple(text[6:8] for text in whole[:2])
         expected = [Decoding(stop=stop).cut(text) for text in whole]
         assert expected != whole
         assert texts(toy, prompts, Decoding(24, stop=stop), batch_size) == expected
-        tokens = {i: n for i, _, n in write(*toy, prompts, [0] * 4, Decoding(24, stop=stop), batch_size)}
+        tokens = {
+            i: n for i, _, n in generate_texts(*toy, prompts, [0] * 4, Decoding(24, stop=stop), batch_size)
+        }
         assert tokens[0] < 24
 
     @pytest.mark.parametrize("batch_size", [1, 2, 48])
-    def test_a_draw_does_not_depend_on_its_neighbours(self, toy, prompts, batch_size):
+    def test_a_sampled_text_does_not_depend_on_its_batch(self, toy, prompts, batch_size):
         how = Decoding(12, temperature=1.0, top_p=0.9, seed=1)
         alone = [texts(toy, [prompt], how)[0] for prompt in prompts]
         assert texts(toy, prompts, how, batch_size) == alone
         assert texts(toy, prompts[::-1], how, batch_size) == alone[::-1]
 
-    def test_draws_differ_by_number_and_seed(self, toy, prompts):
+    def test_sampled_texts_differ_by_number_and_seed(self, toy, prompts):
         how = Decoding(12, temperature=1.0)
         same = [prompts[0]] * 5
         assert len(set(texts(toy, same, how, numbers=range(5)))) == 5
         assert len(set(texts(toy, same, how))) == 1
         assert texts(toy, same, how) != texts(toy, same, Decoding(12, temperature=1.0, seed=2))
 
-    def test_draws_follow_the_probabilities(self):
-        """Logits log(0.6), log(0.3), log(0.1); at temperature 0.5 squared and rescaled; top_p 0.8 drops the
-        last."""
+    def test_samples_follow_the_probabilities(self):
+        """Of 0.6, 0.3 and 0.1: temperature 0.5 squares and rescales them, top_p 0.8 drops the last."""
         scores = torch.tensor([[0.6, 0.3, 0.1]]).log().repeat(4000, 1)
         for temperature, top_p, expected in (
             (1.0, 1.0, [0.6, 0.3, 0.1]),
             (0.5, 1.0, [0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46]),
             (1.0, 0.8, [2 / 3, 1 / 3, 0.0]),
         ):
-            drawn = [SimpleNamespace(draws=torch.Generator().manual_seed(i)) for i in range(4000)]
+            drawn = [SimpleNamespace(generator=torch.Generator().manual_seed(i)) for i in range(4000)]
             how = Decoding(temperature=temperature, top_p=top_p)
-            tokens = decoding._Draws(drawn, how)(None, scores).argmax(-1)
+            tokens = decoding._GumbelNoise(drawn, how)(None, scores).argmax(-1)
             shares = torch.bincount(tokens, minlength=3) / 4000
             assert shares.tolist() == pytest.approx(expected, abs=0.03)
 
-    def test_the_models_own_penalties_play_no_part(self, toy, prompts):
+    def test_penalties_of_the_generation_config_are_ignored(self, toy, prompts):
         model, _ = toy
         plain = texts(toy, prompts, Decoding(12))
         before = model.generation_config.repetition_penalty
@@ -134,29 +137,29 @@ class TestDecoding:
         finally:
             model.generation_config.repetition_penalty = before
 
-    def test_what_memory_does_not_hold_is_halved(self, toy, prompts, monkeypatch):
+    def test_a_batch_that_does_not_fit_in_memory_is_halved(self, toy, prompts, monkeypatch):
         together, sizes = decoding._decode_together, []
 
-        def little(model, tokenizer, some, how):
-            sizes.append(len(some))
-            if len(some) > 1:
+        def out_of_memory(model, tokenizer, batch, how):
+            sizes.append(len(batch))
+            if len(batch) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return together(model, tokenizer, some, how)
+            return together(model, tokenizer, batch, how)
 
         plain = texts(toy, prompts, Decoding(8))
-        monkeypatch.setattr(decoding, "_decode_together", little)
+        monkeypatch.setattr(decoding, "_decode_together", out_of_memory)
         assert texts(toy, prompts, Decoding(8)) == plain
         assert sizes == [4, 2, 1, 1, 2, 1, 1]
 
     @pytest.mark.parametrize("architecture", ["gpt_neox", "mistral", "gemma", "bloom", "opt"])
-    def test_other_architectures(self, toy_model_dir, prompts, architecture):
+    def test_batches_equal_single_texts_for_other_architectures(self, toy_model_dir, prompts, architecture):
         other = models.load_model(toy_model_dir(architecture), "float32", "cpu")
         alone = [texts(other, [prompt], Decoding(8))[0] for prompt in prompts]
         assert texts(other, prompts, Decoding(8)) == alone
 
 
-def test_the_first_space_of_a_continuation_stays():
-    """A tokenizer that marks words by the space before them, and drops it where a text begins."""
+def test_a_continuation_keeps_its_leading_space():
+    """With a tokenizer that marks words by a leading space and drops it at the start of a text."""
     words = {"▁def": 0, "▁f(x):": 1, "▁": 2, "▁return": 3, "▁x": 4, "<eos>": 5}
     bare = Tokenizer(WordLevel(words, unk_token="<eos>"))
     bare.decoder = decoders.Metaspace()
@@ -168,69 +171,70 @@ def test_the_first_space_of_a_continuation_stays():
 
 
 class TestAnswers:
-    def broken(self, after: int, asked: list):
-        """Writes `after` answers and then fails; notes what it was asked."""
+    def failing_backend(self, after: int, requests: list):
+        """Yields `after` answers and then fails; appends each request to `requests`."""
 
-        def write(prompts, numbers, how):
-            asked.append(list(zip(prompts, numbers, strict=True)))
-            for i, (prompt, number) in enumerate(asked[-1]):
+        def backend(prompts, numbers, how):
+            requests.append(list(zip(prompts, numbers, strict=True)))
+            for i, (prompt, number) in enumerate(requests[-1]):
                 if i == after:
                     raise ConnectionError
                 yield i, f"{prompt}-{number}", 1
 
-        return write
+        return backend
 
-    def test_what_is_written_is_not_written_again(self):
-        store, asked = Store("answers"), []
+    def test_stored_answers_are_not_generated_again(self):
+        store, requests = Store("answers"), []
         prompts, how = [[1], [2], [3]], Decoding(temperature=1.0)
         with pytest.raises(ConnectionError):
-            answers(self.broken(4, asked), prompts, how, 2, store, ["model"])
-        found = answers(self.broken(9, asked), prompts, how, 2, store, ["model"])
-        assert found == [["[1]-0", "[1]-1"], ["[2]-0", "[2]-1"], ["[3]-0", "[3]-1"]]
-        assert asked[1] == [([3], 0), ([3], 1)]
-        assert answers(self.broken(0, asked), prompts, how, 2, store, ["model"]) == found
+            generate_answers(self.failing_backend(4, requests), prompts, how, 2, store, ["model"])
+        resumed = generate_answers(self.failing_backend(9, requests), prompts, how, 2, store, ["model"])
+        assert resumed == [["[1]-0", "[1]-1"], ["[2]-0", "[2]-1"], ["[3]-0", "[3]-1"]]
+        assert requests[1] == [([3], 0), ([3], 1)]
+        cached = generate_answers(self.failing_backend(0, requests), prompts, how, 2, store, ["model"])
+        assert cached == resumed
 
     @pytest.mark.parametrize(
         "other",
         [
             {"settings": ["another model"]},
-            {"how": Decoding(8)},
-            {"how": Decoding(stop=("\n",))},
-            {"how": Decoding(temperature=1.0)},
-            {"asked": [[1, 2], [4]]},
+            {"decoding": Decoding(8)},
+            {"decoding": Decoding(stop=("\n",))},
+            {"decoding": Decoding(temperature=1.0)},
+            {"prompts": [[1, 2], [4]]},
         ],
     )
-    def test_other_settings_are_other_answers(self, other):
-        store, seen = Store("answers"), []
-        usual = {"asked": [[1], [2]], "how": Decoding(), "settings": ["model"]}
-        answers(self.broken(9, seen), **usual, store=store)
-        answers(self.broken(9, seen), **usual | other, store=store)
-        assert len(seen[1]) == 2
+    def test_other_settings_need_other_answers(self, other):
+        store, requests = Store("answers"), []
+        usual = {"prompts": [[1], [2]], "decoding": Decoding(), "settings": ["model"]}
+        generate_answers(self.failing_backend(9, requests), **usual, store=store)
+        generate_answers(self.failing_backend(9, requests), **usual | other, store=store)
+        assert len(requests[1]) == 2
 
     def test_several_greedy_samples_are_refused(self):
         with pytest.raises(UserError, match=r"n_samples=2 of greedy decoding are all the same"):
-            answers(None, [[1]], Decoding(), 2)
+            generate_answers(None, [[1]], Decoding(), 2)
 
 
-class TestAsking:
-    def test_raw_goes_on_with_the_task(self, toy):
-        way = asking(toy[1], "raw", None, ("\ndef",))
-        assert way.prompts(toy[1], ["def f():\n"]) == toy[1](["def f():\n"]).input_ids
-        assert way.program("def f():\n", "    return 1") == "def f():\n    return 1"
-        assert way.stop == ("\ndef",)
+class TestPromptFormat:
+    def test_a_raw_prompt_is_the_code_to_continue(self, toy):
+        raw = PromptFormat.resolve(toy[1], "raw", None, ("\ndef",))
+        assert raw.prompts(toy[1], ["def f():\n"]) == toy[1](["def f():\n"]).input_ids
+        assert raw.program("def f():\n", "    return 1") == "def f():\n    return 1"
+        assert raw.stop == ("\ndef",)
 
-    def test_in_words_the_answer_begins_inside_a_block_of_code(self, toy):
-        way = asking(toy[1], "codellama", None, ())
-        (ids,) = way.prompts(toy[1], ["def f():\n"])
-        asked = toy[1].decode(ids)
-        assert asked.startswith("[INST] ")
-        assert "```python\ndef f():\n``` [/INST]" in asked
-        assert asked.endswith("```python\n")
-        assert way.program("def f():\n", "def f(): pass") == "def f(): pass"
-        assert way.stop == ("\n```",)
+    def test_a_request_in_words_opens_a_block_of_code_for_the_answer(self, toy):
+        in_words = PromptFormat.resolve(toy[1], "codellama", None, ())
+        (ids,) = in_words.prompts(toy[1], ["def f():\n"])
+        prompt = toy[1].decode(ids)
+        assert prompt.startswith("[INST] ")
+        assert "```python\ndef f():\n``` [/INST]" in prompt
+        assert prompt.endswith("```python\n")
+        assert in_words.program("def f():\n", "def f(): pass") == "def f(): pass"
+        assert in_words.stop == ("\n```",)
 
     @pytest.mark.parametrize(
-        ("template", "trained_with", "has_chat", "found"),
+        ("template", "trained_with", "has_chat", "resolved"),
         [
             ("auto", None, False, "raw"),
             ("auto", None, True, "chat"),
@@ -240,23 +244,28 @@ class TestAsking:
             ("raw", "codellama", True, "raw"),
         ],
     )
-    def test_auto(self, template, trained_with, has_chat, found):
+    def test_auto_prefers_the_training_template_then_the_chat_template(
+        self, template, trained_with, has_chat, resolved
+    ):
         tokenizer = SimpleNamespace(chat_template="x" if has_chat else None)
-        assert asking(tokenizer, template, trained_with, ()).template == found
+        assert PromptFormat.resolve(tokenizer, template, trained_with, ()).template == resolved
 
 
 class TestEvaluate:
     @pytest.fixture
-    def knows(self, monkeypatch):
-        """Let the model answer this."""
+    def set_answers(self, monkeypatch):
+        """`set_answers(texts)` makes the model give these texts."""
 
-        def answer(found: list[str]):
-            monkeypatch.setattr(Writer, "answers", lambda self, asked, how, n: [[text] * n for text in found])
+        def replace(texts: list[str]):
+            def fixed(self, prompts, decoding, n_samples):
+                return [[text] * n_samples for text in texts]
 
-        return answer
+            monkeypatch.setattr(AnswerGenerator, "answers", fixed)
 
-    def test_own_tasks(self, toy_model_dir, tasks_file, knows, tmp_path):
-        knows([RIGHT[0], "    return a", "    retur"])
+        return replace
+
+    def test_a_file_of_tasks_and_its_samples_file(self, toy_model_dir, tasks_file, set_answers, tmp_path):
+        set_answers([RIGHT[0], "    return a", "    retur"])
         report = evaluate(str(toy_model_dir("llama")), tasks_file, samples_to=tmp_path / "s.jsonl")
         assert list(report.tasks["base"]) == ["pass", "fail", "error"]
         assert report.versions["template"] == "raw"
@@ -265,9 +274,11 @@ class TestEvaluate:
 
     @pytest.mark.usefixtures("evalplus")
     @pytest.mark.parametrize(("name", "passed"), [("humaneval", 2), ("humaneval+", 1)])
-    def test_a_benchmark(self, toy_model_dir, knows, monkeypatch, tmp_path, name, passed):
+    def test_a_benchmark_is_judged_and_sanitized(
+        self, toy_model_dir, set_answers, monkeypatch, tmp_path, name, passed
+    ):
         self.benchmark_file(monkeypatch, tmp_path)
-        knows([RIGHT[0], "    return a - b if a != 5 else 0", "    return a\nneg(1)"])
+        set_answers([RIGHT[0], "    return a - b if a != 5 else 0", "    return a\nneg(1)"])
         report = evaluate(str(toy_model_dir("llama")), name)
         assert (report.n_passed, report.suite) == (passed, "plus" if "+" in name else "base")
         assert report.sanitized == {"changed": 1, "emptied": 0}
@@ -276,9 +287,9 @@ class TestEvaluate:
         assert report.sanitized is None
 
     @pytest.mark.usefixtures("evalplus")
-    def test_limit_is_partial_and_says_so(self, toy_model_dir, knows, monkeypatch, tmp_path):
+    def test_limit_leaves_tasks_missing(self, toy_model_dir, set_answers, monkeypatch, tmp_path):
         self.benchmark_file(monkeypatch, tmp_path)
-        knows(RIGHT[:2])
+        set_answers(RIGHT[:2])
         report = evaluate(
             str(toy_model_dir("llama")), "humaneval", limit=2, n_samples=3, temperature=0.5, sanitize=False
         )
@@ -297,29 +308,29 @@ class TestEvaluate:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         monkeypatch.setenv(benchmarks.SOURCES["humaneval"].override, str(path))
 
-    def test_a_killed_evaluation_goes_on(self, toy_model_dir, tasks_file, monkeypatch):
-        written, write = [], decoding.write
+    def test_an_interrupted_evaluation_resumes(self, toy_model_dir, tasks_file, monkeypatch):
+        written = []
 
-        def counted(*what):
-            for found in write(*what):
-                written.append(found)
+        def interrupted(*request):
+            for text in generate_texts(*request):
+                written.append(text)
                 if len(written) == 2:
                     raise KeyboardInterrupt
-                yield found
+                yield text
 
-        monkeypatch.setattr(decoding, "write", counted)
+        monkeypatch.setattr(answers, "generate_texts", interrupted)
         model, few = str(toy_model_dir("llama")), {"max_new_tokens": 4, "dtype": "float32", "batch_size": 1}
         with pytest.raises(KeyboardInterrupt):
             evaluate(model, tasks_file, **few)
         report = evaluate(model, tasks_file, **few)
-        assert len(written) == 4  # the second was written and not stored
+        assert len(written) == 4  # the second was generated but not stored
         evaluate(model, tasks_file, **few)
         assert len(written) == 4
         evaluate(model, tasks_file, **few, cache=False)
         assert len(written) == 7
         assert len(report.tasks) == 3
 
-    def test_a_run_is_asked_as_it_was_trained(self, toy_model_dir, tasks_file, tmp_path):
+    def test_a_run_gets_the_template_that_it_was_trained_with(self, toy_model_dir, tasks_file, tmp_path):
         rows = table(["Hi"], ["x"])
         settings = {"template": "codellama", "dtype": "float32", "device": "cpu"}
         run = finetune(rows, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
@@ -338,16 +349,16 @@ class TestEvaluate:
             ({"samples_to": "no/such.jsonl"}, "samples_to='no/such.jsonl': its folder"),
         ],
     )
-    def test_mistakes_are_named_before_anything_is_written(
+    def test_mistakes_are_named_before_anything_is_generated(
         self, toy_model_dir, tasks_file, monkeypatch, arguments, message
     ):
-        monkeypatch.setattr(decoding, "write", None)
+        monkeypatch.setattr(answers, "generate_texts", None)
         with pytest.raises(UserError, match=message):
             evaluate(str(toy_model_dir("llama")), tasks_file, **arguments)
 
-    def test_answers_to_instructions_are_written_too(self, toy_model_dir, knows, tmp_path):
+    def test_answers_to_instructions_become_samples_too(self, toy_model_dir, set_answers, tmp_path):
         rows = table(["One."], ["x = 1"]).add_column("id", ["a"]).add_column("check", ["assert x == 1"])
-        knows(["```python\nx = 1\n```\nDone."])
+        set_answers(["```python\nx = 1\n```\nDone."])
         report = evaluate(str(toy_model_dir("llama")), rows, samples_to=tmp_path / "s.jsonl", dtype="float32")
         assert report.pass_at_1 == 1
         assert json.loads((tmp_path / "s.jsonl").read_text()) == {"task_id": "a", "solution": "x = 1"}
@@ -356,60 +367,60 @@ class TestEvaluate:
             evaluate(str(toy_model_dir("llama")), rows, sanitize=True)
 
     @pytest.mark.parametrize("value", [5, None, ["x"]])
-    def test_a_task_that_is_no_text(self, toy_model_dir, tmp_path, value):
+    def test_a_prompt_must_be_text(self, toy_model_dir, tmp_path, value):
         (tmp_path / "t.jsonl").write_text(json.dumps({"task_id": "a", "test": "", "prompt": value}))
         with pytest.raises(UserError, match=r"t.jsonl, line 1: task_id, test and prompt must be texts"):
             evaluate(str(toy_model_dir("llama")), str(tmp_path / "t.jsonl"))
 
-    def test_tasks_without_prompts(self, toy_model_dir, tmp_path):
+    def test_a_model_needs_prompts(self, toy_model_dir, tmp_path):
         (tmp_path / "t.jsonl").write_text('{"task_id": "a", "test": ""}\n')
         with pytest.raises(UserError, match=r"t.jsonl' has tasks without a prompt, which a model needs"):
             evaluate(str(toy_model_dir("llama")), str(tmp_path / "t.jsonl"))
 
 
-def test_vllm_is_told_all_settings(toy_model_dir, tmp_path, monkeypatch):
-    """A stand-in for the package, which needs a GPU: what is passed on, and what comes back."""
-    told = {}
+def test_vllm_gets_all_settings(toy_model_dir, tmp_path, monkeypatch):
+    """With a stand-in for vLLM, which needs a GPU."""
+    received = {}
 
     class LLM:
         def __init__(self, **settings):
-            told["engine"] = settings
+            received["engine"] = settings
 
         def generate(self, prompts, settings):
-            told["prompts"], told["settings"] = prompts, settings
+            received["prompts"], received["settings"] = prompts, settings
             outputs = [SimpleNamespace(text=f"t{i}", token_ids=[0] * i) for i in range(len(prompts))]
             return [SimpleNamespace(outputs=[output]) for output in outputs]
 
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=dict))
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     folder = toy_model_dir("llama")
-    writer = Writer(str(folder), "float32", "cpu", backend="vllm")
+    generator = AnswerGenerator(str(folder), "float32", "cpu", backend="vllm")
     how = Decoding(8, temperature=0.5, top_p=0.9, seed=3, stop=("\n",))
-    assert writer.answers([[1, 2], [3]], how, 2) == [["t0", "t1"], ["t2", "t3"]]
-    assert told["engine"] == {"model": str(folder), "dtype": "float32", "generation_config": "vllm"}
-    assert told["prompts"][1:3] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
-    assert told["settings"][1] == {
+    assert generator.answers([[1, 2], [3]], how, 2) == [["t0", "t1"], ["t2", "t3"]]
+    assert received["engine"] == {"model": str(folder), "dtype": "float32", "generation_config": "vllm"}
+    assert received["prompts"][1:3] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
+    assert received["settings"][1] == {
         "max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "seed": 4, "stop": ["\n"]
     }  # fmt: skip
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "x"}')
     with pytest.raises(UserError, match=r"backend='vllm' takes whole models and .* holds an adapter"):
-        next(vllm.write(tmp_path, "float32", [[1]], [0], how))
+        next(vllm.generate_texts(tmp_path, "float32", [[1]], [0], how))
 
 
-def test_the_command_line_passes_what_it_was_given(monkeypatch, tmp_path, capsys):
-    given = {}
+def test_the_command_line_passes_its_options_on(monkeypatch, tmp_path, capsys):
+    arguments = {}
 
-    def taken(model, benchmark, **settings):
-        given.update(settings, model=model, benchmark=benchmark)
+    def record(model, benchmark, **settings):
+        arguments.update(settings, model=model, benchmark=benchmark)
         raise UserError("enough")
 
-    monkeypatch.setattr(evaluation, "evaluate", taken, raising=False)
+    monkeypatch.setattr(evaluation, "evaluate", record, raising=False)
     command = (
         f"eval --model M --benchmark mbpp+ --limit 3 --template raw --no-sanitize --output {tmp_path}/r.json"
     )
     with pytest.raises(SystemExit):
         cli.main(command.split())
-    assert given == {
+    assert arguments == {
         "model": "M",
         "benchmark": "mbpp+",
         "samples": None,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from workbench import cli
 from workbench.core.errors import MissingFileError, UserError
 from workbench.evaluation import EvalReport, SandboxError, benchmarks, evaluate, level, passk
-from workbench.evaluation.judging.pool import Judges
+from workbench.evaluation.judging.pool import WorkerPool
 from workbench.evaluation.samples import read_samples
 from workbench.evaluation.sandbox import seccomp
 from workbench.evaluation.sandbox.inside import wire
@@ -294,7 +294,7 @@ class TestReport:
         assert found.flipped["task_id"].tolist() == ["b", "c"]
 
     def test_what_cannot_be_compared(self):
-        with pytest.raises(UserError, match="several samples a task"):
+        with pytest.raises(UserError, match="several samples per task"):
             report(a=["pp", "pp"]).compare(report(a="pp"))
         with pytest.raises(UserError, match="compare reports on the same tasks"):
             report(a="pp").compare(EvalReport("m", "MBPP", report(a="pp").tasks))
@@ -435,13 +435,13 @@ class TestJudging:
         assert "McNemar p = 1" in capsys.readouterr().out
 
 
-def test_a_judge_that_takes_too_long_is_replaced():
+def test_a_worker_that_takes_too_long_is_replaced():
     pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")
     long, short = "x = 1\n" * 5000, "def f():\n    return 1"
-    with Judges(1, cpu_seconds=1.0) as judges:
-        codes = [{"do": "sanitize", "code": code, "entry_point": "f"} for code in (long, short, 1)]
-        first, second, third = judges.map(codes)
-    assert first == {"failed": "the judge ran out of time or memory over it"}
+    with WorkerPool(1, cpu_seconds=1.0) as pool:
+        requests = [{"do": "sanitize", "code": code, "entry_point": "f"} for code in (long, short, 1)]
+        first, second, third = pool.map(requests)
+    assert first == {"failed": "the judging process ran out of time or memory"}
     assert second == {"code": short}
     assert "AttributeError" in third["failed"]
 

@@ -92,7 +92,9 @@ def test_pass_at_1_is_the_share_of_tasks_solved(tune, monkeypatch):
 @pytest.mark.usefixtures("evalplus")
 def test_pass_at_1_on_a_benchmark(toy_model_dir, monkeypatch, tmp_path):
     solved = "def f(x):\n    return x + 1"
-    monkeypatch.setattr(quick, "answers", lambda write, asked, how: [[solved], ["def f(x):\n    return x"]])
+    monkeypatch.setattr(
+        quick, "generate_answers", lambda backend, prompts, decoding: [[solved], ["def f(x):\n    return x"]]
+    )
     monkeypatch.setattr(quick, "code_tasks", lambda name: quick_tasks())
     model, tokenizer = models.load_model(toy_model_dir("llama"), "float32", "cpu")
     found = quick.pass_at_1(model, tokenizer, "humaneval", None, 2, template="deepseek", max_new_tokens=8)
@@ -101,12 +103,12 @@ def test_pass_at_1_on_a_benchmark(toy_model_dir, monkeypatch, tmp_path):
 
 def quick_tasks():
     from workbench.evaluation.benchmarks import Benchmark
-    from workbench.evaluation.tasks import Suites
+    from workbench.evaluation.tasks import EvalPlusTasks
 
     task = {"prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return x + 1", "atol": 0}
     inputs = {"base_input": [[1], [2]], "plus_input": [[3]]}
     tasks = {f"HumanEval/{i}": task | inputs | {"task_id": f"HumanEval/{i}"} for i in range(4)}
-    return Suites("humaneval", Benchmark("humaneval", "unknown", "0", tasks))
+    return EvalPlusTasks("humaneval", Benchmark("humaneval", "unknown", "0", tasks))
 
 
 @pytest.mark.parametrize(("n", "items"), [(1, [0]), (2, [0, 5]), (3, [0, 3, 6]), (10, list(range(10)))])

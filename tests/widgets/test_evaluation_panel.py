@@ -197,7 +197,7 @@ def test_several_samples_of_a_task():
     assert [line.split("\u00a0")[:2] for line, _ in panel.tasks.options] == [["a", ""], ["a", "#1"]]
     panel.tasks.value = 1
     assert "plus of a" in panel.detail.value
-    with pytest.raises(UserError, match="several samples a task"):
+    with pytest.raises(UserError, match="several samples per task"):
         wb.widgets.EvaluationPanel(found, SECOND)
 
 

@@ -1,6 +1,9 @@
-"""How good a model is: pass@1 on tasks with tests, judged from outside a sandbox, and held-out loss.
+"""Evaluate a model: pass@1 on tasks with tests, judged outside a sandbox, and held-out loss.
 
-Names are imported when first used: the judge's processes import this package too, and need no torch.
+Three rooms: `generation` writes answers, `sandbox` runs untrusted code, `judging` compares what it computes
+with what the tests expect. `measure` (`wb.evaluate`) and `quick` (during training) combine them.
+
+Names are imported on first use: the worker processes of `judging` import this package too and need no torch.
 """
 
 from importlib import import_module
@@ -9,7 +12,7 @@ _HOMES = {
     "evaluate": "measure",
     "judge": "judging.assertions",
     "generate": "generation.answers",
-    "extract_code": "generation.extraction",
+    "extract_code": "judging.extraction",
     "heldout_loss": "heldout",
     "Comparison": "report",
     "EvalReport": "report",

@@ -1,8 +1,8 @@
-"""HumanEval and MBPP with EvalPlus's inputs (HumanEval+, MBPP+): tasks, version, and where they are had.
+"""Load HumanEval and MBPP with EvalPlus's additional inputs (HumanEval+, MBPP+).
 
-One file holds both suites: "base" has the original benchmark's inputs, "plus" EvalPlus's further ones. It is
-looked for where EvalPlus looks: HUMANEVAL_OVERRIDE_PATH or MBPP_OVERRIDE_PATH, EvalPlus's cache folder, and
-its release, which is downloaded once.
+One file holds both suites: "base" has the inputs of the original benchmark, "plus" those that EvalPlus adds.
+The file is searched where EvalPlus searches it: in HUMANEVAL_OVERRIDE_PATH or MBPP_OVERRIDE_PATH, in
+EvalPlus's cache folder, and in this package's cache, into which EvalPlus's release is downloaded once.
 """
 
 import gzip
@@ -28,7 +28,7 @@ class _Source:
     file: str
     version: str
     sha256: str  # of the uncompressed lines
-    override: str  # environment variable with a path
+    override: str  # environment variable with the path of another file
 
 
 SOURCES = {
@@ -48,9 +48,10 @@ SOURCES = {
 NAMES = {"humaneval": "HumanEval", "mbpp": "MBPP"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Benchmark:
-    """`tasks` by task_id, as EvalPlus's file has them; `version` is "unknown" where they are no release."""
+    """`tasks` maps task_id to the task as in EvalPlus's file. `version` is EvalPlus's release, or "unknown"
+    if the file is not the release in `SOURCES`; `sha256` is that of its uncompressed lines."""
 
     dataset: str
     version: str
@@ -64,24 +65,27 @@ class Benchmark:
 
 @cache
 def _read(path: Path, dataset: str, modified: int) -> Benchmark:
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
-    sha256 = hashlib.sha256(data).hexdigest()
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    sha256 = hashlib.sha256(content).hexdigest()
     tasks = {}
-    for number, line in enumerate(data.decode().splitlines(), 1):
+    for number, line in enumerate(content.decode().splitlines(), 1):
         if not line.strip():
             continue
         task = json.loads(line)
         if missing := _FIELDS - task.keys():
             raise UserError(f"{path}, line {number}: a task without {', '.join(sorted(missing))}.")
         tasks[task["task_id"]] = task
-    known = SOURCES[dataset]
-    return Benchmark(dataset, known.version if sha256 == known.sha256 else "unknown", sha256, tasks)
+    source = SOURCES[dataset]
+    return Benchmark(dataset, source.version if sha256 == source.sha256 else "unknown", sha256, tasks)
 
 
 def load(dataset: str) -> Benchmark:
-    """The benchmark "humaneval" or "mbpp"."""
+    """Load the benchmark `dataset`, "humaneval" or "mbpp".
+
+    Raises MissingFileError if the override path is wrong, UserError if the file cannot be read or downloaded.
+    """
     path = _find(dataset)
     try:
         return _read(path, dataset, path.stat().st_mtime_ns)
@@ -91,16 +95,16 @@ def load(dataset: str) -> Benchmark:
 
 def _find(dataset: str) -> Path:
     source = SOURCES[dataset]
-    if named := os.environ.get(source.override):
-        if not (path := Path(named).expanduser()).is_file():
-            raise MissingFileError(f"{source.override}={named}: there is no such file.")
+    if override := os.environ.get(source.override):
+        if not (path := Path(override).expanduser()).is_file():
+            raise MissingFileError(f"{source.override}={override}: there is no such file.")
         return path
     folder = Path(platformdirs.user_cache_dir("evalplus", appauthor=False))
-    own = cache_dir() / "benchmarks" / f"{source.file}-{source.version}.jsonl"
-    for path in (folder / own.name, own):
+    cached = cache_dir() / "benchmarks" / f"{source.file}-{source.version}.jsonl"
+    for path in (folder / cached.name, cached):
         if path.is_file():
             return path
-    return _download(source, own)
+    return _download(source, cached)
 
 
 def _download(source: _Source, path: Path) -> Path:
@@ -108,17 +112,20 @@ def _download(source: _Source, path: Path) -> Path:
     url = f"{release}/{source.file}.jsonl.gz"
     progress.say(f"Downloading {url} ...")
     try:
-        with urlopen(url, timeout=30) as answer:
-            data = gzip.decompress(answer.read())
+        with urlopen(url, timeout=30) as response:
+            content = gzip.decompress(response.read())
     except OSError as error:
         raise UserError(
             f"{source.file} {source.version} cannot be downloaded from {url} ({error}); "
             f"give its path in {source.override}."
         ) from error
-    if hashlib.sha256(data).hexdigest() != source.sha256:
-        raise UserError(f"what came from {url} is not {source.file} {source.version}; it was thrown away.")
+    if hashlib.sha256(content).hexdigest() != source.sha256:
+        raise UserError(
+            f"the file at {url} is not {source.file} {source.version} (another SHA-256) and was discarded; "
+            f"give the right file in {source.override}."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(data)
+    part.write_bytes(content)
     part.replace(path)
     return path

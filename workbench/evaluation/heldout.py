@@ -1,4 +1,4 @@
-"""Held-out loss: nats per token of reference responses that were not trained on."""
+"""Held-out loss: nats per token of reference responses that the model was not trained on."""
 
 import datasets
 import torch
@@ -7,16 +7,22 @@ from ..core import progress
 from ..lm import forward, prompts
 from ..lm.batching import flat_batches
 
-_TOKEN_BUDGET = 2048
+_TOKEN_BUDGET = 2048  # tokens per forward pass
 
 
 @torch.inference_mode()
 def heldout_loss(
     model, tokenizer, ds: datasets.Dataset, *, template: str = "auto", max_length: int = 2048
 ) -> float:
-    """Summed nll of all response tokens (and closing end-of-sequence) / their number.
+    """Mean loss of the responses in `ds`, in nats per token.
 
-    Over tokens, not a mean of row means: a long response counts as much as it trains.
+    Sums the negative log-likelihood over all response tokens, each with its closing end-of-sequence token,
+    and divides by their number: the loss of training (arXiv 2504.12687). This is no mean of row means: longer
+    responses weigh more, as they do in training.
+
+    `ds` has the columns `instruction` and `response`. `template` is a prompt template of `wb.finetune`;
+    "auto" takes the model's chat template, else DeepSeek's. Rows are cut to `max_length` tokens; rows without
+    a response token left take no part.
     """
     samples = prompts.training_samples(
         tokenizer, ds["instruction"][:], ds["response"][:], template, max_length

@@ -1,4 +1,4 @@
-"""`evaluate`: a model, or samples that a model wrote elsewhere, on a benchmark."""
+"""`wb.evaluate`: judge a model, or samples from elsewhere, on a benchmark."""
 
 import json
 import os
@@ -14,19 +14,19 @@ from ..core import tables
 from ..core.errors import UserError, positive
 from ..lm import prompts
 from . import sandbox
-from .generation.answers import Writer
-from .generation.asking import Asking, asking
+from .generation.answers import AnswerGenerator
 from .generation.decoding import Decoding
-from .generation.extraction import extract_code
+from .generation.prompt_format import PromptFormat
 from .heldout import heldout_loss
-from .judging.assertions import judge, program_table
+from .judging.assertions import judge, outcome_table
+from .judging.extraction import extract_code
 from .report import EvalReport
 from .samples import Sample, read_samples, writable
-from .tasks import NO_NAMES, TITLES, Programs, Suites, code_tasks, instruction_tasks
+from .tasks import NO_SANITIZE, TITLES, EvalPlusTasks, ProgramTasks, code_tasks, instruction_tasks
 
 
 class TunedRun(Protocol):
-    """What is asked of a run: `training.Run` has it, a later stage."""
+    """What `evaluate` needs of a run; `training.Run`, of a later stage, has it."""
 
     status: str
     output_dir: Path
@@ -35,15 +35,16 @@ class TunedRun(Protocol):
 
 
 @dataclass(frozen=True)
-class _Exam:
-    """A model and how it is asked; `trained_with` is the template of the run that made it."""
+class _Setup:
+    """A model and how it generates; `trained_with` is the template of its training run, if there was one."""
 
-    writer: Writer
-    how: Decoding
+    generator: AnswerGenerator
+    decoding: Decoding
     template: str
     trained_with: str | None
     n_samples: int
     limit: int | None
+    samples_to: Path | None
 
 
 def evaluate(
@@ -66,45 +67,69 @@ def evaluate(
     cache: bool = True,
     samples_to: str | os.PathLike | None = None,
 ) -> EvalReport:
-    """Ask `model` (a finished run, a name or a folder) every task and run what it writes; or, with `samples`
-    (a file in EvalPlus's format) and no model, judge what was written before.
+    """Evaluate a model on a benchmark: generate answers, run them in a sandbox, and judge them.
 
-    `benchmark` is "humaneval", "humaneval+", "mbpp" or "mbpp+" (judged by EvalPlus's rules: both suites
-    always, the name says which one `pass_at_1` means); a JSONL file of tasks with `task_id`, `prompt` and
-    `test`, a program that runs behind the answer; "bundled"; or a table with `id`, `instruction`, `response`
-    (the reference, for the held-out loss) and `check`: assertions that run after the completion. A run's own
-    training rows are not taken out: pass a table that it has not seen. `limit` takes the first tasks only.
+    All code runs in a sandbox that needs Linux (`evaluation.level`; `evaluation/sandbox/run.py` says what it
+    covers). The paper's setting (arXiv 2504.12687) is greedy decoding with `max_new_tokens=1024` on
+    HumanEval(+) and MBPP(+). One run on a few tasks does not prove that one training is better than another:
+    that takes several seeds, a random selection of equal size beside each, and `EvalReport.compare`.
 
-    `template` "raw" lets the model go on with the task's code, as base models can; others ask for it in
-    words. "auto" is what a run was trained with, else the model's chat template; a model without one goes on
-    with code, and gets DeepSeek's template for instructions. Decoding is greedy, or with `temperature` drawn
-    from the top_p nucleus, `n_samples` a task. What was written is stored at once and not written again,
-    unless `cache=False`; `samples_to` also writes it as a samples file.
+    Args:
+        model: a finished run, a model's name or a folder; None if `samples` is given.
+        benchmark: the tasks, one of three kinds.
+            "humaneval", "humaneval+", "mbpp" or "mbpp+": judged on both suites by EvalPlus's rules, which
+            needs the extra `[eval]`; the name says which suite `pass_at_1` reports. On two cores, judging all
+            542 tasks takes half a minute, and a minute and a half the first time
+            (`tests/benchmarks/judging.py`).
 
-    `sanitize` passes code through EvalPlus's sanitizer first: by default a model's answers to HumanEval and
-    MBPP, as EvalPlus does, and no samples from elsewhere. All code runs in a sandbox (`evaluation.sandbox`
-    says what it covers).
+            A JSONL file with `task_id`, `prompt` and `test`, a program that runs after the answer.
+
+            "bundled", or a table with `id`, `instruction`, `response` (the reference, for the held-out loss)
+            and `check` (assertions that run after the answer). Rows that a run was trained on are not
+            excluded: pass a table of held-out rows.
+        samples: a samples file in EvalPlus's format, judged in place of a model: JSON lines with `task_id`
+            and `solution` or `completion`, gzipped or not. `EvalReport.problems` names unusable lines.
+        sanitize: whether code passes through EvalPlus's sanitizer first. By default a model's answers to
+            HumanEval and MBPP do, as in EvalPlus, and `samples` do not.
+        limit: use the first `limit` tasks only.
+        template: the prompt. "raw" gives the model the task's code to continue, which suits base models;
+            other templates ask for the code in words. "auto" is the template of the training run, else the
+            model's chat template. Without either, a model continues code, and gets DeepSeek's template for
+            instructions.
+        n_samples: samples per task, for pass@k. More than one needs a `temperature`.
+        temperature, top_p, seed: temperature 0 is greedy decoding; above 0, tokens are sampled from the most
+            likely ones that together have probability `top_p`.
+        max_new_tokens: maximum length of an answer, in tokens.
+        batch_size: prompts per batch.
+        dtype, device: as in `wb.score`.
+        backend: "transformers", or "vllm", which needs that package and a GPU.
+        cache: whether to store each answer as soon as it is complete, and to reuse stored answers. If the
+            evaluation is interrupted, call it again to resume.
+        samples_to: a file to which the samples are written too, in EvalPlus's format.
+
+    Raises:
+        UserError: a parameter, file or table is not usable, the run has not finished, or this machine cannot
+            confine code (SandboxError).
     """
     if (model is None) == (samples is None):
         raise UserError("evaluate takes a model or samples=FILE, one of the two.")
     if samples is not None:
         return _evaluate_samples(Path(samples).expanduser(), code_tasks(benchmark), bool(sanitize))
-    how = Decoding(max_new_tokens, temperature, top_p, seed)
+    decoding = Decoding(max_new_tokens, temperature, top_p, seed)
     positive("n_samples", n_samples)
     if limit is not None:
         positive("limit", limit)
     name, trained_with = _model_of(model)
-    writer = Writer(name, dtype, device, batch_size, backend, cache)
-    sandbox.level()  # before the time that generating takes
-    samples_to = _writable_place(samples_to)
-    exam = _Exam(writer, how, template, trained_with, n_samples, limit)
+    generator = AnswerGenerator(name, dtype, device, batch_size, backend, cache)
+    sandbox.level()  # raises before the time-consuming generation
+    setup = _Setup(generator, decoding, template, trained_with, n_samples, limit, _samples_path(samples_to))
     if not isinstance(benchmark, str) or not (benchmark in TITLES or Path(benchmark).expanduser().is_file()):
-        return _ask_instructions(exam, *instruction_tasks(benchmark), sanitize, samples_to)
-    return _ask_code(exam, code_tasks(benchmark), sanitize, samples_to)
+        return _evaluate_instructions(setup, *instruction_tasks(benchmark), sanitize)
+    return _evaluate_code(setup, code_tasks(benchmark), sanitize)
 
 
 def _model_of(model: TunedRun | str | os.PathLike) -> tuple[str, str | None]:
-    """Its name or folder, and the template of the run that it comes from."""
+    """The model's name or folder, and the template of the run that it comes from."""
     if isinstance(model, str | os.PathLike):
         return str(model), None
     if model.status not in ("done", "stopped"):
@@ -112,7 +137,7 @@ def _model_of(model: TunedRun | str | os.PathLike) -> tuple[str, str | None]:
     return str(model.model_dir), model.settings.template
 
 
-def _writable_place(samples_to: str | os.PathLike | None) -> Path | None:
+def _samples_path(samples_to: str | os.PathLike | None) -> Path | None:
     if samples_to is None:
         return None
     if not (path := Path(samples_to).expanduser()).resolve().parent.is_dir():
@@ -120,75 +145,70 @@ def _writable_place(samples_to: str | os.PathLike | None) -> Path | None:
     return path
 
 
-def _ask_code(
-    exam: _Exam, tasks: Suites | Programs, sanitize: bool | None, samples_to: Path | None
-) -> EvalReport:
+def _evaluate_code(setup: _Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: bool | None) -> EvalReport:
+    """Evaluate on tasks whose prompts are code."""
     tasks.check(bool(sanitize))
     if not all(prompt.strip() for prompt in tasks.prompts.values()):
         raise UserError(f"benchmark={tasks.name!r} has tasks without a prompt, which a model needs.")
-    asked = list(tasks.prompts)[: exam.limit]
-    tokenizer = exam.writer.tokenizer
-    way = asking(tokenizer, exam.template, exam.trained_with, tasks.stops)
-    how = replace(exam.how, stop=way.stop)
-    texts = [tasks.prompts[task_id] for task_id in asked]
-    answers = exam.writer.answers(way.prompts(tokenizer, texts), how, exam.n_samples)
+    names = list(tasks.prompts)[: setup.limit]
+    tokenizer = setup.generator.tokenizer
+    prompt_format = PromptFormat.resolve(tokenizer, setup.template, setup.trained_with, tasks.stops)
+    decoding = replace(setup.decoding, stop=prompt_format.stop)
+    texts = [tasks.prompts[name] for name in names]
+    answers = setup.generator.answers(prompt_format.prompts(tokenizer, texts), decoding, setup.n_samples)
     samples = [
-        Sample(task_id, way.program(text, answer), line=0)
-        for task_id, text, some in zip(asked, texts, answers, strict=True)
-        for answer in some
+        Sample(name, prompt_format.program(text, answer), line=0)
+        for name, text, own in zip(names, texts, answers, strict=True)
+        for answer in own
     ]
-    if samples_to:
-        _write_samples(samples, samples_to)
-    judged = tasks.judge(samples, isinstance(tasks, Suites) if sanitize is None else sanitize)
-    versions = judged.pop("versions", {}) | _decoded(exam, way) | _versions()
-    return EvalReport(
-        exam.writer.name,
-        missing=tuple(name for name in tasks.prompts if name not in set(asked)),
-        versions=versions,
-        **judged,
-    )
+    if setup.samples_to:
+        _write_samples(samples, setup.samples_to)
+    fields = tasks.judge(samples, isinstance(tasks, EvalPlusTasks) if sanitize is None else sanitize)
+    versions = fields.pop("versions", {}) | _generation_versions(setup, prompt_format.template) | _versions()
+    missing = tuple(name for name in tasks.prompts if name not in set(names))
+    return EvalReport(setup.generator.name, missing=missing, versions=versions, **fields)
 
 
-def _ask_instructions(
-    exam: _Exam, tasks: datasets.Dataset, name: str, sanitize: bool | None, samples_to: Path | None
+def _evaluate_instructions(
+    setup: _Setup, tasks: datasets.Dataset, name: str, sanitize: bool | None
 ) -> EvalReport:
+    """Evaluate on a table of instructions with checks; also measures the held-out loss."""
     if sanitize:
-        raise UserError(NO_NAMES)
+        raise UserError(NO_SANITIZE)
     tables.require(tasks, ["id", "instruction", "response", "check"], "assertions for each row")
-    tasks = tasks.select(range(min(exam.limit or len(tasks), len(tasks))))
+    tasks = tasks.select(range(min(setup.limit or len(tasks), len(tasks))))
     if not len(tasks):
         raise UserError("benchmark has no rows; give a table with at least one task.")
-    writer, tokenizer = exam.writer, exam.writer.tokenizer
-    template = exam.template
+    generator, tokenizer = setup.generator, setup.generator.tokenizer
+    template = setup.template
     if template == "auto":
-        template = exam.trained_with or "auto"
+        template = setup.trained_with or "auto"
     template = prompts.resolve_template(tokenizer, template)
-    loss = heldout_loss(writer.model, tokenizer, tasks, template=template)
-    asked = prompts.generation_prompts(tokenizer, tasks["instruction"][:], template)
-    answers = writer.answers(asked, exam.how, exam.n_samples)
-    texts = [text for some in answers for text in some]
+    loss = heldout_loss(generator.model, tokenizer, tasks, template=template)
+    token_ids = prompts.generation_prompts(tokenizer, tasks["instruction"][:], template)
+    answers = generator.answers(token_ids, setup.decoding, setup.n_samples)
+    texts = [text for own in answers for text in own]
     ids, checks = (
-        [value for value in tasks[column][:] for _ in range(exam.n_samples)] for column in ("id", "check")
+        [value for value in tasks[column][:] for _ in range(setup.n_samples)] for column in ("id", "check")
     )
-    if samples_to:
-        _write_samples(
-            [Sample(*pair, 0) for pair in zip(ids, map(extract_code, texts), strict=True)], samples_to
-        )
-    table = program_table(ids, judge(texts, checks), texts)
-    versions = _decoded(exam, Asking(template, ())) | _versions()
-    return EvalReport(writer.name, name, table, loss, versions=versions)
+    if setup.samples_to:
+        codes = map(extract_code, texts)
+        _write_samples([Sample(*pair, 0) for pair in zip(ids, codes, strict=True)], setup.samples_to)
+    table = outcome_table(ids, judge(texts, checks), texts)
+    versions = _generation_versions(setup, template) | _versions()
+    return EvalReport(generator.name, name, table, loss, versions=versions)
 
 
-def _evaluate_samples(path: Path, tasks: Suites | Programs, sanitize: bool) -> EvalReport:
+def _evaluate_samples(path: Path, tasks: EvalPlusTasks | ProgramTasks, sanitize: bool) -> EvalReport:
     tasks.check(sanitize)
-    found = read_samples(path, tasks.prompts)
-    judged = tasks.judge(found.samples, sanitize)
-    versions = judged.pop("versions", {}) | _versions()
-    return EvalReport(path.name, missing=found.missing, problems=found.problems, versions=versions, **judged)
+    file = read_samples(path, tasks.prompts)
+    fields = tasks.judge(file.samples, sanitize)
+    versions = fields.pop("versions", {}) | _versions()
+    return EvalReport(path.name, missing=file.missing, problems=file.problems, versions=versions, **fields)
 
 
 def _write_samples(samples: list[Sample], path: Path) -> None:
-    """A samples file in EvalPlus's format: a JSON line of task_id and solution for each."""
+    """Write a samples file in EvalPlus's format."""
     lines = [
         json.dumps({"task_id": sample.task_id, "solution": writable(sample.code)}) + "\n"
         for sample in samples
@@ -196,20 +216,21 @@ def _write_samples(samples: list[Sample], path: Path) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _decoded(exam: _Exam, way: Asking) -> dict[str, str]:
-    """How the answers came about, for the report."""
-    how, writer = exam.how, exam.writer
-    drawn = f"temperature {how.temperature:g}, top_p {how.top_p:g}, seed {how.seed}"
+def _generation_versions(setup: _Setup, template: str) -> dict[str, str]:
+    """How the answers were generated, for the report."""
+    decoding, backend = setup.decoding, setup.generator.backend
+    sampling = f"temperature {decoding.temperature:g}, top_p {decoding.top_p:g}, seed {decoding.seed}"
     return {
-        "template": way.template,
-        "decoding": f"{drawn if how.temperature else 'greedy'}, {how.max_new_tokens} new tokens at most",
-        "backend": f"{writer.backend} {version(writer.backend)}",
+        "template": template,
+        "decoding": f"{sampling if decoding.temperature else 'greedy'}, "
+        f"{decoding.max_new_tokens} new tokens at most",
+        "backend": f"{backend} {version(backend)}",
     }
 
 
 def _versions() -> dict[str, str]:
     try:
         own = version("codetune-workbench")
-    except ModuleNotFoundError:  # a checkout on the path
+    except ModuleNotFoundError:  # a source checkout that is not installed
         own = "unknown"
     return {"workbench": own, "python": platform.python_version(), "sandbox": str(sandbox.level())}

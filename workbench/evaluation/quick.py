@@ -1,4 +1,4 @@
-"""pass@1 on a fixed few tasks, for a model that is at hand, such as one in training."""
+"""pass@1 on a few fixed tasks with a loaded model, e.g. one in training."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,9 @@ import datasets
 
 from ..core.errors import UserError
 from . import sandbox
-from .generation import decoding
-from .generation.answers import answers, generate
-from .generation.asking import asking
-from .generation.decoding import Decoding
+from .generation.answers import generate, generate_answers
+from .generation.decoding import Decoding, generate_texts
+from .generation.prompt_format import PromptFormat
 from .judging.assertions import judge
 from .report import EvalReport
 from .samples import Sample
@@ -20,7 +19,7 @@ BENCHMARKS = (HELD_OUT, *TITLES)
 
 
 def check(benchmark: str, held_out: datasets.Dataset | None) -> None:
-    """Raise if answers cannot be judged here: better now than in the middle of a training."""
+    """Raise UserError now, before a training starts, if this machine cannot judge answers to `benchmark`."""
     sandbox.level()
     if benchmark != HELD_OUT:
         code_tasks(benchmark).check(sanitize=True)
@@ -41,29 +40,35 @@ def pass_at_1(
     template: str,
     max_new_tokens: int,
 ) -> float:
-    """Share (0 to 1) of `n` tasks, evenly spread over those of `benchmark`, that one greedy answer solves."""
+    """Share (0 to 1) of `n` tasks that one greedy answer solves.
+
+    The tasks are evenly spread over those of `benchmark`, which is one of `BENCHMARKS`; "held-out" are the
+    rows of `held_out`. `template` is the one that the model is trained with.
+    """
     if benchmark == HELD_OUT:
         rows = held_out.select(spread(range(len(held_out)), n))
-        found = generate(
+        texts = generate(
             model, tokenizer, rows["instruction"][:], template=template, max_new_tokens=max_new_tokens
         )
-        outcomes = judge(found, rows["check"][:])
+        outcomes = judge(texts, rows["check"][:])
         return sum(outcome.verdict == sandbox.PASS for outcome in outcomes) / len(outcomes)
     tasks = code_tasks(benchmark)
     names = spread(list(tasks.prompts), n)
     texts = [tasks.prompts[name] for name in names]
-    way = asking(tokenizer, template, template, tasks.stops)
-    asked = way.prompts(tokenizer, texts)
-    how = Decoding(max_new_tokens, stop=way.stop)
-    found = answers(lambda *what: decoding.write(model, tokenizer, *what), asked, how)
+    prompt_format = PromptFormat.resolve(tokenizer, template, template, tasks.stops)
+    answers = generate_answers(
+        lambda *request: generate_texts(model, tokenizer, *request),
+        prompt_format.prompts(tokenizer, texts),
+        Decoding(max_new_tokens, stop=prompt_format.stop),
+    )
     samples = [
-        Sample(name, way.program(text, answer), line=0)
-        for name, text, (answer,) in zip(names, texts, found, strict=True)
+        Sample(name, prompt_format.program(text, answer), line=0)
+        for name, text, (answer,) in zip(names, texts, answers, strict=True)
     ]
     return EvalReport("", **tasks.judge(samples, sanitize=True)).pass_at_1
 
 
 def spread(items: Sequence, n: int) -> list:
-    """`n` of `items`, or all, evenly spread."""
+    """`n` of `items`, evenly spread, or all of them if there are fewer."""
     n = min(n, len(items))
     return [items[i * len(items) // n] for i in range(n)]

@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""The result of an evaluation, and the comparison of two."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -12,15 +12,27 @@ from . import passk
 from .sandbox.run import PASS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EvalReport:
-    """`tasks` has a row for each sample, at least with task_id, base and plus (verdicts; plus is null where a
-    benchmark has one test suite); `judging.Judged` names the columns of HumanEval and MBPP.
+    """The result of `wb.evaluate`: a verdict for each sample, and the statistics of them.
 
-    `suite` is the one that `pass_at_1` speaks of. `missing` names the benchmark's tasks without a sample:
-    figures are then over the tasks that were judged. `problems` names the lines of a samples file that could
-    not be used, `defects` the tasks where the benchmark errs (task_id -> why), `versions` what the verdicts
-    rest on. `loss_per_token` is the held-out loss in nats, null where not measured.
+    Attributes:
+        model: name or folder of the model, or the name of the samples file.
+        benchmark: e.g. "HumanEval+", "bundled".
+        tasks: a pandas table with one row per sample and at least the columns `task_id`, `base` and `plus`.
+            The last two are verdicts: "pass", "fail", "timeout", "error" or "blocked"; `plus` is None if the
+            benchmark has a single test suite. HumanEval and MBPP also have, for each suite, whether EvalPlus
+            would pass the sample (`base_compat`), the reason (`base_detail`) and the first input that fails
+            (`base_input`), and the columns `sample` (number within the task), `prompt` and `solution`. Other
+            benchmarks have `detail` and `completion`.
+        loss_per_token: held-out loss in nats per token, or None if not measured.
+        suite: the suite that `pass_at_1` reports, "base" or "plus".
+        missing: ids of the benchmark's tasks without a sample. Statistics cover the judged tasks only.
+        problems: one sentence per line of the samples file that could not be used.
+        defects: task_id -> explanation, for tasks on which the benchmark itself is wrong.
+        versions: name -> version of what the verdicts depend on (benchmark, EvalPlus, Python, sandbox level,
+            decoding, ...).
+        sanitized: how many samples EvalPlus's sanitizer changed and emptied, or None if it did not run.
     """
 
     model: str
@@ -36,32 +48,41 @@ class EvalReport:
 
     @property
     def n_passed(self) -> int:
-        """Samples that pass."""
+        """Number of samples that pass `suite`."""
         return int(self.passed().sum())
 
     @property
     def pass_at_1(self) -> float:
-        """Share (0 to 1) of the judged tasks that one sample solves; with several samples, their mean."""
+        """Share (0 to 1) of the judged tasks that one sample solves; with several samples per task, their
+        mean."""
         return self.pass_at(1)
 
     def passed(self, suite: str | None = None, *, compat: bool = False) -> pd.Series:
-        """Whether each sample passes `suite`; "plus" asks for both suites, as EvalPlus does. `compat` takes
-        EvalPlus's own verdicts, errors of a benchmark included."""
+        """Whether each sample passes `suite` (bool, one per row of `tasks`).
+
+        `suite` is "base" or "plus", by default the report's own; "plus" requires both suites, as in EvalPlus.
+        With `compat`, these are the verdicts that EvalPlus itself would give, including its errors
+        (`defects`). Raises UserError if the benchmark has no such suite.
+        """
         suite = suite or self.suite
         one_of("suite", suite, ("base", "plus"))
         if suite == "plus" and self.tasks["plus"].isna().any():
             raise UserError(f"suite='plus': {self.benchmark} has one suite of tests; take suite='base'.")
-        found = [name for name in ("base", "plus") if name == "base" or suite == "plus"]
+        suites = ["base", "plus"] if suite == "plus" else ["base"]
         verdicts = [
             self.tasks[f"{name}_compat"]
             if compat and f"{name}_compat" in self.tasks
             else self.tasks[name] == PASS
-            for name in found
+            for name in suites
         ]
         return pd.concat(verdicts, axis=1).all(axis=1)
 
     def pass_at(self, k: int, suite: str | None = None, *, compat: bool = False) -> float:
-        """pass@k, estimated without bias, as the mean over the tasks that were judged."""
+        """pass@k (0 to 1): the unbiased estimate of arXiv 2107.03374, equation 1, averaged over the judged
+        tasks.
+
+        `suite` and `compat` are as in `passed`. Raises UserError if a task has fewer than `k` samples.
+        """
         counts = self._counts(suite, compat)
         if not len(counts):
             return 0.0
@@ -70,15 +91,16 @@ class EvalReport:
         return sum(passk.pass_at_k(n, c, k) for n, c in counts.itertuples(index=False)) / len(counts)
 
     def _counts(self, suite: str | None, compat: bool) -> pd.DataFrame:
-        """For each task, in their order: n samples and how many pass."""
+        """For each task, in order: the number of samples (n) and how many pass (passed)."""
         passed = self.passed(suite, compat=compat)
-        # A report put together by hand may lack names for its tasks: then each row is one.
+        # A report built by hand may lack task ids. Each row is a task then.
         tasks = self.tasks["task_id"] if "task_id" in self.tasks else pd.Series(range(len(passed)))
         return passed.groupby(tasks.values, sort=False).agg(n="count", passed="sum")
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each suite: pass@1, its 95 % Wilson interval over tasks, and EvalPlus's own figure."""
+        """A table with one row per suite: `tasks`, `pass@1` (0 to 1), its 95 % Wilson interval over tasks
+        (`low`, `high`), and the pass@1 that EvalPlus itself would report (`compat`)."""
         suites = ["base"] if self.tasks["plus"].isna().any() else ["base", "plus"]
         rows = []
         for suite in suites:
@@ -92,24 +114,28 @@ class EvalReport:
 
     @property
     def notes(self) -> list[str]:
-        """What to know beside the figures: unusable lines, missing tasks, a benchmark's defects, versions."""
+        """Sentences that qualify the scores: unusable lines, missing tasks, defects of the benchmark,
+        versions."""
         notes = list(self.problems)
         if self.missing:
-            some = ", ".join(self.missing[:5]) + (", ..." if len(self.missing) > 5 else "")
-            notes.append(f"partial: {len(self.missing)} tasks have no sample ({some})")
+            first = ", ".join(self.missing[:5]) + (", ..." if len(self.missing) > 5 else "")
+            notes.append(f"partial: {len(self.missing)} tasks have no sample ({first})")
         notes += [f"{name}: {why}" for name, why in self.defects.items()]
         if self.sanitized:
             notes.append(
                 f"sanitized: {self.sanitized['changed']} changed, {self.sanitized['emptied']} emptied"
             )
-        return [*notes, ", ".join(f"{name} {found}" for name, found in self.versions.items())]
+        return [*notes, ", ".join(f"{name} {version}" for name, version in self.versions.items())]
 
     def compare(self, other: "EvalReport", suite: str | None = None) -> "Comparison":
-        """This report beside `other`, task by task, on the tasks that both judged."""
+        """Compare with `other` task by task; see `compare`. `suite` defaults to the report's own."""
         return compare(self, other, suite or self.suite)
 
     def save(self, path: str | PathLike) -> Path:
-        """Write the whole report as JSON; `EvalReport.load` reads it."""
+        """Write the whole report to `path` as JSON, for `EvalReport.load`. Returns the path.
+
+        Raises UserError if the folder does not exist.
+        """
         path = Path(path)
         if not path.resolve().parent.is_dir():
             raise UserError(f"path={str(path)!r}: its folder does not exist; make it first.")
@@ -121,6 +147,7 @@ class EvalReport:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "EvalReport":
+        """Read a report that `save` wrote. Raises UserError if the file is missing or not a report."""
         try:
             content = json.loads(Path(path).read_text())
             content.pop("scores", None)
@@ -137,10 +164,19 @@ class EvalReport:
         return f"<EvalReport {self.model} on {self.benchmark}: pass@1 {passed}{part}{loss}>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two reports on the same tasks, by their `names`. `both` counts the tasks that both pass, `flipped`
-    lists those that only one of them passes; `p_value` is that of the exact McNemar test, two-sided."""
+    """Two reports on the same tasks, paired by task.
+
+    Attributes:
+        names: the models of the two reports.
+        suite: the suite that is compared, "base" or "plus".
+        n_tasks: number of tasks that both reports judged.
+        both: number of tasks that both pass.
+        only_first, only_second: number of tasks that only one of them passes.
+        p_value: of the exact two-sided McNemar test (`mcnemar`).
+        flipped: a pandas table of the tasks that only one passes: `task_id`, `first`, `second` (bool).
+    """
 
     names: tuple[str, str]
     suite: str
@@ -159,7 +195,12 @@ class Comparison:
 
 
 def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Comparison:
-    """Pair the verdicts of two reports by task; each must have one sample a task."""
+    """Compare two reports task by task with the exact McNemar test, on the tasks that both judged.
+
+    `suite` is "base" or "plus". Raises UserError if the reports are on different benchmarks, on versions with
+    different tasks, or have several samples per task. A small p-value says that the two sets of answers
+    differ, not that a training method is better: that takes several seeds.
+    """
     hashes = [report.versions.get("benchmark sha256") for report in (first, second)]
     if first.benchmark != second.benchmark or (None not in hashes and hashes[0] != hashes[1]):
         raise UserError(
@@ -169,7 +210,7 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
     verdicts = []
     for report in (first, second):
         if report.tasks["task_id"].duplicated().any():
-            raise UserError(f"{report.model} has several samples a task; McNemar's test pairs single ones.")
+            raise UserError(f"{report.model} has several samples per task; McNemar's test pairs single ones.")
         verdicts.append(pd.Series(report.passed(suite).values, index=report.tasks["task_id"].values))
     both = pd.concat(verdicts, axis=1, keys=["first", "second"], join="inner")
     flipped = both[both["first"] != both["second"]]

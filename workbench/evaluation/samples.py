@@ -1,4 +1,4 @@
-"""Samples files in EvalPlus's format -> samples, with every line that cannot be used named."""
+"""Read samples files in EvalPlus's format; every line that cannot be used is named."""
 
 import gzip
 import json
@@ -12,7 +12,8 @@ from ..core.errors import MissingFileError, UserError
 
 @dataclass(frozen=True)
 class Sample:
-    """A whole program that should solve the task; `line` is where it stands in its file."""
+    """A complete program for a task; `line` is its line number in the samples file, 0 if it comes from
+    none."""
 
     task_id: str
     code: str
@@ -21,7 +22,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """`problems` are sentences, each naming a line; `missing` the tasks that no sample solves."""
+    """`problems` has one sentence per unusable line, `missing` the ids of tasks without a sample."""
 
     samples: list[Sample]
     problems: tuple[str, ...]
@@ -29,8 +30,12 @@ class Samples:
 
 
 def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
-    """Read JSON lines with `task_id` and `solution` (a program) or `completion` (what follows the task's
-    prompt); `prompts` is task_id -> prompt of the benchmark. Lines may be gzipped."""
+    """Read a samples file: JSON lines with `task_id` and `solution` or `completion`, gzipped or not.
+
+    A `solution` is a complete program, a `completion` continues the task's prompt. `prompts` maps task_id to
+    prompt. Raises MissingFileError if there is no such file, UserError if it has no usable line or is cut
+    short.
+    """
     path = Path(path).expanduser()
     if not path.is_file():
         raise MissingFileError(f"samples={str(path)!r}: there is no such file.")
@@ -38,8 +43,8 @@ def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
-        found = _sample(line, number, prompts)
-        (samples if isinstance(found, Sample) else problems).append(found)
+        parsed = _parse(line, number, prompts)
+        (samples if isinstance(parsed, Sample) else problems).append(parsed)
     if not samples:
         why = "; ".join(problems) or "it has no lines"
         raise UserError(f"{path} has no sample of the benchmark's tasks: {why}.")
@@ -48,33 +53,32 @@ def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
 
 
 def writable(text: str | None) -> str | None:
-    """`text` with halves of characters spelt out: tables and files refuse them, models and attackers write
-    them."""
+    """`text` with lone surrogates escaped: models and attackers write them, tables and files reject them."""
     return text and text.encode(errors="backslashreplace").decode()
 
 
 def _lines(path: Path) -> list[bytes]:
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
+            content = gzip.decompress(content)
         except (OSError, EOFError) as error:
             raise UserError(f"{path} cannot be unpacked ({error}); it may be cut short.") from error
-    return data.splitlines()
+    return content.splitlines()
 
 
-def _sample(line: bytes, number: int, prompts: Mapping[str, str]) -> Sample | str:
-    """The sample in `line`, or a sentence that says why there is none."""
+def _parse(line: bytes, number: int, prompts: Mapping[str, str]) -> Sample | str:
+    """The sample on this line, or a sentence on why there is none."""
     try:
-        found = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         return f"line {number} is not JSON ({error}); it may be cut short"
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return f"line {number} is no JSON object"
-    task_id = found.get("task_id")
+    task_id = fields.get("task_id")
     if not isinstance(task_id, str) or task_id not in prompts:
         return f"line {number}: task_id={task_id!r} is not a task of the benchmark"
-    for field, before in (("solution", ""), ("completion", prompts[task_id])):
-        if isinstance(found.get(field), str):
-            return Sample(task_id, before + found[field], number)
+    for name, prefix in (("solution", ""), ("completion", prompts[task_id])):
+        if isinstance(fields.get(name), str):
+            return Sample(task_id, prefix + fields[name], number)
     return f"line {number} ({task_id}) has neither a solution nor a completion that is text"

@@ -1,4 +1,4 @@
-"""Pass@1 side by side: the paper's table (arXiv 2504.12687) and the reports of one's own, with intervals."""
+"""A table of pass@1 with intervals: your reports beside the paper's results (arXiv 2504.12687)."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from . import passk
 from .report import EvalReport
 
 SUITES = ("HumanEval", "HumanEval+", "MBPP", "MBPP+")
-# The paper's figures fit whole numbers of tasks of MBPP(+) v0.1, which has 399; v0.2.0 has 378.
+# The paper's percentages fit whole numbers of tasks of MBPP(+) v0.1, which has 399; v0.2.0 has 378.
 _PUBLISHED_TASKS = {"HumanEval": 164, "HumanEval+": 164, "MBPP": 399, "MBPP+": 399}
 _PUBLISHED_VERSION = {"HumanEval": "164 tasks", "MBPP": "v0.1, 399 tasks"}
 _OSS, _EVOL = "OSS-Instruct", "Evol-Instruct"
@@ -36,32 +36,42 @@ Reports = EvalReport | Mapping[str, EvalReport]
 
 
 def published() -> pd.DataFrame:
-    """The paper's performance table: pass@1 in percent by greedy decoding, and the mean of the four suites.
+    """The paper's performance table (arXiv 2504.12687): pass@1 in percent, with greedy decoding.
 
-    DS is DeepSeek-Coder-Base 6.7B, CL CodeLlama-Python 7B; "40 %" is the paper's selection at that ratio.
-    Magicoder-DS and WizardCoder-Python are others' models, as the paper reports them.
+    The columns are `model`, `trained on`, `rows`, one for each suite of HumanEval and MBPP, and `average`,
+    the mean of the four suites. DS is DeepSeek-Coder-Base 6.7B, CL is CodeLlama-Python 7B; "40 %" is the
+    paper's selection at that ratio. Magicoder-DS and WizardCoder-Python are other authors' models, as the
+    paper reports them. The paper's MBPP has 399 tasks (v0.1), today's 378 (v0.2.0): do not compare across
+    versions.
     """
     return pd.DataFrame(_PUBLISHED, columns=["model", "trained on", "rows", *SUITES, "average"])
 
 
 def board(reports: Reports | None = None, *, paper: bool = True) -> pd.DataFrame:
-    """A row for each model and suite: name, suite ("HumanEval+", "bundled", ...), pass@1 with its 95 % Wilson
-    interval `low` to `high` (shares, 0 to 1), tasks, version of the tasks, and whether the paper says it.
+    """pass@1 of reports beside the paper's results, one row per model and suite.
 
-    `reports` is one report, or several by the names that they shall have. Of the paper only suites are taken
-    that the reports have too; all four where there is no report.
+    The columns are `name`, `suite` (e.g. "HumanEval+", "bundled"), `pass@1` with its 95 % Wilson interval
+    `low` to `high` (all from 0 to 1), `tasks` (how many), `version` of the tasks, and `published` (True for
+    the paper's rows).
+
+    `reports` is one report, or a dict from names to reports. The paper's rows, which `paper=False` leaves
+    out, cover the suites of the reports, or all four without a report. Raises UserError if `reports` holds
+    anything else.
     """
     own = [row for name, report in named(reports).items() for row in _rows_of(name, report)]
     suites = dict.fromkeys(row["suite"] for row in own) or dict.fromkeys(SUITES)
-    theirs = [row for row in _published_rows() if paper and row["suite"] in suites]
-    return pd.DataFrame([*theirs, *own], columns=_COLUMNS)
+    published_rows = [row for row in _published_rows() if paper and row["suite"] in suites]
+    return pd.DataFrame([*published_rows, *own], columns=_COLUMNS)
 
 
 _COLUMNS = ["name", "suite", "pass@1", "low", "high", "tasks", "version", "published"]
 
 
 def named(reports: Reports | None) -> dict[str, EvalReport]:
-    """Reports by name: a single one has its model's."""
+    """`reports` as a dict by name; a single report is named after its model.
+
+    Raises UserError if `reports` is neither a report nor a dict of reports.
+    """
     if reports is None:
         return {}
     if isinstance(reports, EvalReport):
@@ -75,13 +85,13 @@ def named(reports: Reports | None) -> dict[str, EvalReport]:
 
 def _rows_of(name: str, report: EvalReport) -> list[dict]:
     rows = []
-    for suite, found in report.scores.iterrows():
+    for suite, scores in report.scores.iterrows():
         title = report.benchmark.removesuffix("+") + ("+" if suite == "plus" else "")
-        told = report.versions.get("benchmark", "").rpartition(" ")[2]  # "HumanEval(+) v0.1.10"
+        version = report.versions.get("benchmark", "").rpartition(" ")[2]  # of e.g. "HumanEval(+) v0.1.10"
         part = ", partial" if report.missing else ""
         rows.append(
-            {"name": name, "suite": title, **found[["pass@1", "low", "high"]], "tasks": int(found["tasks"])}
-            | {"version": f"{told}, {found['tasks']:.0f} tasks{part}".lstrip(", "), "published": False}
+            {"name": name, "suite": title, **scores[["pass@1", "low", "high"]], "tasks": int(scores["tasks"])}
+            | {"version": f"{version}, {scores['tasks']:.0f} tasks{part}".lstrip(", "), "published": False}
         )
     return rows
 

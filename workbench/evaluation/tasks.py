@@ -1,4 +1,4 @@
-"""Tasks that ask for code, and how what was written for them is judged: what `evaluate` works on."""
+"""The tasks of a benchmark: their prompts, and how samples of them are judged."""
 
 import json
 from dataclasses import dataclass
@@ -10,45 +10,48 @@ from .. import data
 from ..core import tables
 from ..core.errors import MissingFileError, UserError, one_of
 from . import benchmarks
-from .generation.asking import STOPS
+from .generation.prompt_format import STOPS
 from .judging import evalplus, suites
-from .judging.assertions import program_table, run_all
+from .judging.assertions import outcome_table, run_with_tests
 from .samples import Sample
 
 TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
 BENCHMARKS = ("bundled", *TITLES)
-NO_NAMES = "sanitize=True needs the tasks of HumanEval or MBPP, which name their function."
+NO_SANITIZE = "sanitize=True needs the tasks of HumanEval or MBPP, which name their function."
 
 
 @dataclass(frozen=True)
-class Suites:
-    """HumanEval or MBPP, judged by EvalPlus's rules on both suites; `name` says which one is meant."""
+class EvalPlusTasks:
+    """HumanEval or MBPP, always judged on both suites by EvalPlus's rules; `name` says which suite
+    `pass_at_1` reports, e.g. "humaneval+"."""
 
     name: str
     benchmark: benchmarks.Benchmark
 
     @property
     def prompts(self) -> dict[str, str]:
-        """task_id -> what a model is given."""
+        """task_id -> the code that a model completes."""
         return {task_id: task["prompt"] for task_id, task in self.benchmark.tasks.items()}
 
     @property
     def stops(self) -> tuple[str, ...]:
+        """Strings that end a raw continuation."""
         return STOPS[self.benchmark.dataset]
 
     def check(self, sanitize: bool) -> None:
-        """Raise if these tasks cannot be judged here."""
+        """Raise UserError if EvalPlus is not available here."""
         evalplus.python_path()
 
     def judge(self, samples: list[Sample], sanitize: bool) -> dict:
-        """Fields of an `EvalReport`."""
-        judged = suites.judge_samples(self.benchmark, samples, sanitize=sanitize)
+        """Judge `samples`; returns fields of an `EvalReport`."""
+        verdicts = suites.judge_samples(self.benchmark, samples, sanitize=sanitize)
+        sanitized = {"changed": verdicts.n_sanitized, "emptied": verdicts.n_emptied}
         return {
             "benchmark": TITLES[self.name],
             "suite": "plus" if self.name.endswith("+") else "base",
-            "tasks": judged.tasks,
-            "defects": judged.defects,
-            "sanitized": {"changed": judged.n_sanitized, "emptied": judged.n_emptied} if sanitize else None,
+            "tasks": verdicts.tasks,
+            "defects": verdicts.defects,
+            "sanitized": sanitized if sanitize else None,
             "versions": {
                 "benchmark": self.benchmark.title,
                 "benchmark sha256": self.benchmark.sha256,
@@ -58,8 +61,8 @@ class Suites:
 
 
 @dataclass(frozen=True)
-class Programs:
-    """Tasks whose tests are a program that runs behind the answer; `tests` is task_id -> that program."""
+class ProgramTasks:
+    """Tasks with a test program that runs after the answer; `tests` maps task_id to that program."""
 
     name: str
     prompts: dict[str, str]
@@ -67,38 +70,41 @@ class Programs:
     stops = STOPS["humaneval"]
 
     def check(self, sanitize: bool) -> None:
-        """Raise if these tasks cannot be judged so."""
+        """Raise UserError if `sanitize` is asked for: it needs the name of a function."""
         if sanitize:
-            raise UserError(NO_NAMES)
+            raise UserError(NO_SANITIZE)
 
     def judge(self, samples: list[Sample], sanitize: bool) -> dict:
-        """Fields of an `EvalReport`."""
+        """Judge `samples`; returns fields of an `EvalReport`."""
         ids, codes = [sample.task_id for sample in samples], [sample.code for sample in samples]
-        outcomes = run_all(codes, [self.tests[task_id] for task_id in ids])
-        return {"benchmark": self.name, "tasks": program_table(ids, outcomes, codes)}
+        outcomes = run_with_tests(codes, [self.tests[task_id] for task_id in ids])
+        return {"benchmark": self.name, "tasks": outcome_table(ids, outcomes, codes)}
 
 
-def code_tasks(benchmark: str | datasets.Dataset) -> Suites | Programs:
-    """The tasks of a benchmark's name, of a JSONL file, or of a table."""
+def code_tasks(benchmark: str | datasets.Dataset) -> EvalPlusTasks | ProgramTasks:
+    """The tasks of a benchmark: a name, a JSONL file, or a table with `id` and `check`.
+
+    Raises UserError if there is no such benchmark or the file or table is not usable.
+    """
     if isinstance(benchmark, str) and benchmark in TITLES:
-        return Suites(benchmark, benchmarks.load(benchmark.removesuffix("+")))
+        return EvalPlusTasks(benchmark, benchmarks.load(benchmark.removesuffix("+")))
     if isinstance(benchmark, str) and benchmark != "bundled":
-        return _own(benchmark)
+        return _read_tasks(benchmark)
     table, name = instruction_tasks(benchmark)
     tables.require(table, ["id", "check"], "assertions for each row")
     ids = table["id"][:]
-    return Programs(name, dict.fromkeys(ids, ""), dict(zip(ids, table["check"][:], strict=True)))
+    return ProgramTasks(name, dict.fromkeys(ids, ""), dict(zip(ids, table["check"][:], strict=True)))
 
 
 def instruction_tasks(benchmark: str | datasets.Dataset) -> tuple[datasets.Dataset, str]:
-    """A table of instructions, and its name."""
+    """The table of instructions of a benchmark ("bundled" or a table), and its name."""
     if not isinstance(benchmark, str):
         return benchmark, "own tasks"
     one_of("benchmark", benchmark, BENCHMARKS)
     return data.load(benchmark), benchmark
 
 
-def _own(benchmark: str) -> Programs:
+def _read_tasks(benchmark: str) -> ProgramTasks:
     if not (path := Path(benchmark).expanduser()).is_file():
         choices = ", ".join(sorted(BENCHMARKS))
         raise MissingFileError(f"benchmark={benchmark!r} is neither a file of tasks nor one of {choices}.")
@@ -116,4 +122,4 @@ def _own(benchmark: str) -> Programs:
         if not all(isinstance(value, str) for value in (task_id, test, prompt)):
             raise UserError(f"{path}, line {number}: task_id, test and prompt must be texts.")
         tests[task_id], prompts[task_id] = test, prompt
-    return Programs(benchmark, prompts, tests)
+    return ProgramTasks(benchmark, prompts, tests)

@@ -1,1 +1,4 @@
-"""Generate solutions: ask a model, decode its answers, extract the code."""
+"""Generate answers: build prompts, decode, and cache the texts.
+
+`generate` (`answers`) takes a loaded model, `AnswerGenerator` loads one by name.
+"""

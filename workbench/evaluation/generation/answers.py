@@ -1,28 +1,29 @@
-"""A model that answers: what it is asked with, and answers that are written once and then stored."""
+"""Generate answers to prompts. Each answer is stored as soon as it is complete and never generated again."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 from ...core import progress
 from ...core.errors import UserError, one_of, positive
 from ...core.store import Store, digest
 from ...lm import models, prompts
-from . import decoding, vllm
-from .decoding import Decoding
+from . import vllm
+from .decoding import Decoding, generate_texts
 
 BACKENDS = ("transformers", "vllm")
-Write = Callable[[Sequence[list[int]], Sequence[int], Decoding], Iterator[tuple[int, str, int]]]
+# (prompts, sample numbers, decoding) -> (position of the prompt, text, number of tokens), in any order
+Backend = Callable[[Sequence[list[int]], Sequence[int], Decoding], Iterator[tuple[int, str, int]]]
 
 
 @dataclass(frozen=True)
-class Writer:
-    """The model of `name` (a name or a folder), loaded when it is first needed.
+class AnswerGenerator:
+    """Generates answers with the model `name` (a name or a folder), which is loaded on first use.
 
-    `backend` "vllm" needs that package and a GPU. Answers are kept in the store, each as soon as it is
-    complete, by weights, prompt and settings, so that what was killed goes on and what was done is not done
-    again; `cache=False` asks anew.
+    `backend` is "transformers", or "vllm", which needs that package and a GPU. Answers are cached by weights,
+    prompt and settings, so that an interrupted evaluation resumes; with `cache=False` they are generated
+    anew.
     """
 
     name: str
@@ -44,50 +45,55 @@ class Writer:
     def model(self):
         return models.load_model(self.name, self.dtype, self.device)[0]
 
-    def answers(self, asked: Sequence[list[int]], how: Decoding, n_samples: int = 1) -> list[list[str]]:
-        """`n_samples` texts for each prompt of `asked`, token ids."""
+    def answers(
+        self, prompts: Sequence[list[int]], decoding: Decoding, n_samples: int = 1
+    ) -> list[list[str]]:
+        """`n_samples` texts for each prompt, which is a list of token ids."""
         settings = [models.fingerprint(self.name), models.dtype_name(self.dtype, self.device), self.backend]
         store = Store("answers") if self.cache else None
-        return answers(self._write, asked, how, n_samples, store, settings)
+        return generate_answers(self._generate_texts, prompts, decoding, n_samples, store, settings)
 
-    def _write(self, *what) -> Iterator[tuple[int, str, int]]:
+    def _generate_texts(self, *request) -> Iterator[tuple[int, str, int]]:
         if self.backend == "vllm":
             dtype = models.dtype_name(self.dtype, self.device)
-            return vllm.write(models.resolve(self.name), dtype, *what)
-        return decoding.write(self.model, self.tokenizer, *what, self.batch_size)
+            return vllm.generate_texts(models.resolve(self.name), dtype, *request)
+        return generate_texts(self.model, self.tokenizer, *request, self.batch_size)
 
 
-def answers(
-    write: Write,
-    asked: Sequence[list[int]],
-    how: Decoding,
+def generate_answers(
+    backend: Backend,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
     n_samples: int = 1,
     store: Store | None = None,
     settings: Sequence = (),
 ) -> list[list[str]]:
-    """`n_samples` texts for each prompt of `asked`: those in `store`, and for the others what `write` gives,
-    stored text by text. `settings` is what an answer depends on besides its prompt and `how`."""
+    """`n_samples` texts for each prompt (token ids): from `store` where it has them, else from `backend`.
+
+    `settings` is what an answer depends on besides its prompt and `decoding`, e.g. the model's fingerprint.
+    Raises UserError for several samples with greedy decoding, which would all be the same.
+    """
     positive("n_samples", n_samples)
-    if n_samples > 1 and not how.temperature:
+    if n_samples > 1 and not decoding.temperature:
         raise UserError(f"n_samples={n_samples} of greedy decoding are all the same; set a temperature.")
-    wanted = [(i, number) for i in range(len(asked)) for number in range(n_samples)]
-    about = [*settings, how.max_new_tokens, how.temperature, how.top_p, how.seed, how.stop]
-    keys = [digest(about, asked[i], number) for i, number in wanted]
-    known = store.get(keys) if store else {}
-    texts = [json.loads(known[key]) if key in known else None for key in keys]
-    todo = [place for place, text in enumerate(texts) if text is None]
-    tokens = 0
-    with progress.bar(len(wanted), "generate", unit="answer") as bar:
-        bar.update(len(wanted) - len(todo))
-        bar.initial = bar.n  # what is stored says nothing of the time that is left
-        given = [asked[wanted[place][0]] for place in todo], [wanted[place][1] for place in todo]
-        for at, text, n in write(*given, how) if todo else ():
-            texts[todo[at]] = text
+    pairs = [(prompt, number) for prompt in prompts for number in range(n_samples)]
+    keys = [digest([*settings, *astuple(decoding)], prompt, number) for prompt, number in pairs]
+    stored = store.get(keys) if store else {}
+    texts = [json.loads(stored[key]) if key in stored else None for key in keys]
+    missing = [i for i, text in enumerate(texts) if text is None]
+    n_tokens = 0
+    with progress.bar(len(pairs), "generate", unit="answer") as bar:
+        bar.update(len(pairs) - len(missing))
+        bar.initial = bar.n  # the estimate of the remaining time ignores cached answers
+        request = [pairs[i][0] for i in missing], [pairs[i][1] for i in missing]
+        for position, text, n in backend(*request, decoding) if missing else ():
+            i = missing[position]
+            texts[i] = text
             if store:
-                store.put({keys[todo[at]]: json.dumps(text).encode()})
-            tokens += n
+                store.put({keys[i]: json.dumps(text).encode()})
+            n_tokens += n
             elapsed = bar.format_dict["elapsed"]
-            bar.set_postfix_str(f"{tokens / elapsed:.0f} tokens/s" if elapsed else "", refresh=False)
+            bar.set_postfix_str(f"{n_tokens / elapsed:.0f} tokens/s" if elapsed else "", refresh=False)
             bar.update(1)
     return [texts[i : i + n_samples] for i in range(0, len(texts), n_samples)]
 
@@ -101,10 +107,15 @@ def generate(
     max_new_tokens: int = 512,
     batch_size: int = 48,
 ) -> list[str]:
-    """One greedy answer of a loaded model to each instruction, in their order."""
+    """Answer each instruction with a loaded model, by greedy decoding; returns the texts in order.
 
-    def write(*what):
-        return decoding.write(model, tokenizer, *what, batch_size)
+    `template` is the prompt template of `wb.finetune`; "auto" takes the model's chat template, else
+    DeepSeek's (arXiv 2504.12687). `max_new_tokens` counts tokens, `batch_size` prompts. Answers are not
+    cached; `wb.evaluate` caches them.
+    """
 
-    asked = prompts.generation_prompts(tokenizer, instructions, template)
-    return [text for (text,) in answers(write, asked, Decoding(max_new_tokens))]
+    def backend(*request):
+        return generate_texts(model, tokenizer, *request, batch_size)
+
+    token_ids = prompts.generation_prompts(tokenizer, instructions, template)
+    return [text for (text,) in generate_answers(backend, token_ids, Decoding(max_new_tokens))]

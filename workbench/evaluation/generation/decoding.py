@@ -1,4 +1,4 @@
-"""Prompts -> what a model writes after them, in batches that shrink as their texts end."""
+"""Decode texts after prompts, in batches that shrink as their texts end."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,17 +20,20 @@ from ...core.errors import UserError, positive
 from ...core.store import digest
 from .kv_cache import kv_cache
 
-_TAIL = 24  # last tokens that are searched for a stop string: more than any of them has
-_TOKENS = 2**15  # in the keys and values of a batch, were all its texts as long as they may be
-_BEFORE = 4  # tokens of the prompt that are decoded along with what follows it
-_DONE = 8  # a batch goes on without its finished texts once these are an eighth of it
+_TAIL = 24  # last tokens to search for a stop string; longer than any stop string
+_BATCH_TOKENS = 2**15  # tokens in the key-value cache of a batch, if every text reaches its maximum length
+_CONTEXT = 4  # tokens of the prompt that are decoded together with its continuation
+_SHRINK = 8  # a batch drops its finished texts once they are an eighth of it
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How texts are written: greedily, or (`temperature` above 0) drawn from the most likely tokens that
-    together have probability `top_p`. A text ends with the tokenizer's end-of-sequence, before the first of
-    the strings `stop`, or after `max_new_tokens`."""
+    """Settings of decoding.
+
+    `temperature` 0 is greedy. Above 0, tokens are sampled from the smallest set of most likely tokens whose
+    probabilities sum to `top_p`. A text ends at the tokenizer's end-of-sequence token, before the first of
+    the strings `stop`, or after `max_new_tokens`. Raises UserError if a value is out of range.
+    """
 
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -47,58 +50,59 @@ class Decoding:
 
     def cut(self, text: str) -> str:
         """`text` up to its first stop string."""
-        return text[: min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))]
+        return text[: min((i for stop in self.stop if (i := text.find(stop)) >= 0), default=len(text))]
 
 
 @dataclass
 class _Text:
-    """One text in the making; `place` is where its prompt stands among all."""
+    """A text that is being decoded; `position` is that of its prompt in the batch."""
 
-    place: int
+    position: int
     prompt: list[int]
-    draws: torch.Generator | None
-    written: int | None = None  # tokens up to its end, once it has one
+    generator: torch.Generator | None  # None for greedy decoding
+    length: int | None = None  # tokens up to its end, once it has ended
 
 
-class _Draws(LogitsProcessor):
-    """Turns the likeliest token into one drawn at random: the largest of logits plus Gumbel noise is a draw
-    from their softmax. Each text has its own noise, so it does not depend on what shares its batch."""
+class _GumbelNoise(LogitsProcessor):
+    """Makes greedy decoding sample: the argmax of logits plus Gumbel noise is a sample from their softmax.
+
+    Each text has its own noise, so that it does not depend on the other texts of its batch.
+    """
 
     def __init__(self, texts: list[_Text], decoding: Decoding):
-        self.draws = [text.draws for text in texts]
-        self.warps = [TemperatureLogitsWarper(float(decoding.temperature))]
+        self.generators = [text.generator for text in texts]
+        self.warpers = [TemperatureLogitsWarper(float(decoding.temperature))]
         if decoding.top_p < 1:
-            self.warps.append(TopPLogitsWarper(decoding.top_p))
+            self.warpers.append(TopPLogitsWarper(decoding.top_p))
 
     def __call__(self, input_ids, scores):
-        for warp in self.warps:
-            scores = warp(input_ids, scores)
+        for warper in self.warpers:
+            scores = warper(input_ids, scores)
         n = scores.shape[-1]
-        noise = torch.stack([torch.empty(n).exponential_(generator=draws) for draws in self.draws])
+        noise = torch.stack([torch.empty(n).exponential_(generator=own) for own in self.generators])
         return scores - noise.log().to(scores.device)
 
 
-class _Ends(StoppingCriteria):
-    """Notes where texts end, and ends a round once enough of them have."""
+class _TextEnds(StoppingCriteria):
+    """Records where texts end, and stops the round once enough of them have ended."""
 
     def __init__(self, texts: list[_Text], width: int, tokenizer, eos: set[int], decoding: Decoding):
         self.texts, self.width, self.tokenizer, self.eos = texts, width, tokenizer, eos
         self.decoding = decoding
-        self.enough = max(1, len(texts) // _DONE)
+        self.enough = max(1, len(texts) // _SHRINK)
 
     def __call__(self, input_ids, scores, **kwargs):
-        written = input_ids.shape[1] - self.width
+        length = input_ids.shape[1] - self.width
         tails = input_ids[:, self.width :][:, -_TAIL:].tolist()
-        going = [row for row, text in enumerate(self.texts) if text.written is None]
-        for row in going:
-            if self._ended(tails[row], written):
-                self.texts[row].written = written
-        done = [text.written is not None for text in self.texts]
-        stop = sum(done) >= self.enough
-        return torch.full((len(done),), stop, device=input_ids.device)
+        for text, tail in zip(self.texts, tails, strict=True):
+            if text.length is None and self._has_ended(tail, length):
+                text.length = length
+        ended = [text.length is not None for text in self.texts]
+        stop = sum(ended) >= self.enough
+        return torch.full((len(ended),), stop, device=input_ids.device)
 
-    def _ended(self, tail: list[int], written: int) -> bool:
-        if tail[-1] in self.eos or written >= self.decoding.max_new_tokens:
+    def _has_ended(self, tail: list[int], length: int) -> bool:
+        if tail[-1] in self.eos or length >= self.decoding.max_new_tokens:
             return True
         if not self.decoding.stop:
             return False
@@ -106,7 +110,7 @@ class _Ends(StoppingCriteria):
         return any(stop in text for stop in self.decoding.stop)
 
 
-def write(
+def generate_texts(
     model,
     tokenizer,
     prompts: Sequence[list[int]],
@@ -114,46 +118,47 @@ def write(
     decoding: Decoding,
     batch_size: int = 48,
 ) -> Iterator[tuple[int, str, int]]:
-    """Texts after `prompts`, token ids, as they end: (place of the prompt, text, tokens written).
+    """Yields (position of the prompt, text, number of tokens) for each of `prompts` (token ids), as texts
+    end.
 
-    Prompts of similar length share a batch, padded on the left so that all begin to write at once. `numbers`
-    tells samples of one prompt apart: a text is drawn by seed, prompt and number, and stays the same (up to
-    the rounding of sums) whatever it is written beside. Penalties in the model's own generation settings are
-    left out.
+    Prompts of similar length share a batch of at most `batch_size`, padded on the left. A batch that does not
+    fit in memory is halved. `numbers` distinguishes samples of the same prompt: a sampled text depends on
+    seed, prompt and number only, not on its batch (up to the rounding of sums). Sampling settings and
+    penalties of the model's own generation config are ignored.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     while order:
         longest = len(prompts[order[0]]) + decoding.max_new_tokens
-        fit = max(1, min(batch_size, _TOKENS // longest))
-        batch, order = order[:fit], order[fit:]
-        some = [prompts[i] for i in batch], [numbers[i] for i in batch]
-        for place, text, n in _decode(model, tokenizer, *some, decoding):
-            yield batch[place], text, n
+        size = max(1, min(batch_size, _BATCH_TOKENS // longest))
+        batch, order = order[:size], order[size:]
+        request = [prompts[i] for i in batch], [numbers[i] for i in batch]
+        for position, text, n in _decode(model, tokenizer, *request, decoding):
+            yield batch[position], text, n
 
 
 def _decode(
     model, tokenizer, prompts: Sequence[list[int]], numbers: Sequence[int], decoding: Decoding
 ) -> Iterator[tuple[int, str, int]]:
-    """`write` for one batch; where memory does not suffice for all of it, half by half."""
+    """`generate_texts` for one batch; if memory runs out, for each half of what is left of it."""
     texts = [
-        _Text(place, prompt, _generator(decoding, prompt, number) if decoding.temperature else None)
-        for place, (prompt, number) in enumerate(zip(prompts, numbers, strict=True))
+        _Text(position, prompt, _generator(decoding, prompt, number) if decoding.temperature else None)
+        for position, (prompt, number) in enumerate(zip(prompts, numbers, strict=True))
     ]
     ended: set[int] = set()
     try:
-        for text, found, n in _decode_together(model, tokenizer, texts, decoding):
-            ended.add(text.place)
-            yield text.place, found, n
+        for text, answer, n in _decode_together(model, tokenizer, texts, decoding):
+            ended.add(text.position)
+            yield text.position, answer, n
         return
     except RuntimeError as error:
         if not memory.is_out_of_memory(error) or len(texts) == 1:
             raise
     memory.release()
-    left = [place for place in range(len(texts)) if place not in ended]
+    left = [position for position in range(len(texts)) if position not in ended]
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-        some = [prompts[i] for i in half], [numbers[i] for i in half]
-        for place, text, n in _decode(model, tokenizer, *some, decoding) if half else ():
-            yield half[place], text, n
+        request = [prompts[i] for i in half], [numbers[i] for i in half]
+        for position, text, n in _decode(model, tokenizer, *request, decoding) if half else ():
+            yield half[position], text, n
 
 
 def _generator(decoding: Decoding, prompt: list[int], number: int) -> torch.Generator:
@@ -163,18 +168,19 @@ def _generator(decoding: Decoding, prompt: list[int], number: int) -> torch.Gene
 
 @torch.inference_mode()
 def _round(model, tokenizer, texts, ids, mask, cache, width, eos, decoding) -> torch.Tensor:
-    """`ids` [texts, tokens], of which `width` are prompts, with what is written until enough texts end."""
-    draws = LogitsProcessorList([_Draws(texts, decoding)] if decoding.temperature else [])
+    """`ids` [texts, tokens], whose first `width` columns are prompts, extended until enough texts end."""
+    noise = LogitsProcessorList([_GumbelNoise(texts, decoding)] if decoding.temperature else [])
     return model.generate(
         ids,
         attention_mask=mask,
         past_key_values=cache,
-        logits_processor=draws,
-        stopping_criteria=StoppingCriteriaList([_Ends(texts, width, tokenizer, eos, decoding)]),
+        logits_processor=noise,
+        stopping_criteria=StoppingCriteriaList([_TextEnds(texts, width, tokenizer, eos, decoding)]),
     )
 
 
 def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
+    """Yields (text, answer, number of tokens) as texts end."""
     eos = _end_tokens(model, tokenizer)
     pad = min(eos)
     width = max(len(text.prompt) for text in texts)
@@ -186,10 +192,10 @@ def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
         with _plain_settings(model, pad, width + decoding.max_new_tokens):
             ids = _round(model, tokenizer, texts, ids, mask, cache, width, eos, decoding)
         for text, row in zip(texts, ids[:, width:].tolist(), strict=True):
-            if text.written is not None:
-                found = continuation(tokenizer, text.prompt, row[: text.written])
-                yield text, decoding.cut(found), text.written
-        left = [row for row, text in enumerate(texts) if text.written is None]
+            if text.length is not None:
+                answer = continuation(tokenizer, text.prompt, row[: text.length])
+                yield text, decoding.cut(answer), text.length
+        left = [row for row, text in enumerate(texts) if text.length is None]
         texts = [texts[row] for row in left]
         if texts:
             rows = torch.tensor(left, device=ids.device)
@@ -198,30 +204,33 @@ def _decode_together(model, tokenizer, texts: list[_Text], decoding: Decoding):
             cache.batch_select_indices(rows)
 
 
-def continuation(tokenizer, prompt: list[int], written: list[int]) -> str:
-    """The text of the tokens `written` after `prompt`, its first space included, which tokenizers of
-    SentencePiece's kind drop where a text begins: indentation, in code."""
+def continuation(tokenizer, prompt: list[int], ids: list[int]) -> str:
+    """The text of the token `ids` that follow `prompt`, with its leading space.
 
-    def text(ids: list[int]) -> str:
+    Tokenizers such as SentencePiece's drop a space at the start of a text; in code, that is indentation.
+    """
+
+    def decode(ids: list[int]) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    before = prompt[-_BEFORE:]
-    head, whole = text(before), text(before + written)
-    return whole[len(head) :] if whole.startswith(head) else text(written)
+    context = prompt[-_CONTEXT:]
+    head, whole = decode(context), decode(context + ids)
+    return whole[len(head) :] if whole.startswith(head) else decode(ids)
 
 
 def _end_tokens(model, tokenizer) -> set[int]:
-    """The tokenizer's end-of-sequence, and others that the model's generation settings name."""
-    named = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
-    if not found:
+    """The end-of-sequence tokens of the tokenizer and of the model's generation config."""
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list) else [configured]
+    end_tokens = {tokenizer.eos_token_id, *configured} - {None}
+    if not end_tokens:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
-    return found
+    return end_tokens
 
 
 @contextmanager
 def _plain_settings(model, pad: int, max_length: int):
-    """Greedy decoding without the sampling and penalties that a model's repository may ask for."""
+    """Greedy decoding, without sampling settings and penalties of the model's own generation config."""
     before = model.generation_config
     model.generation_config = GenerationConfig(
         max_length=max_length, do_sample=False, pad_token_id=pad, use_cache=True

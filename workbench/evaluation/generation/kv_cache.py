@@ -1,15 +1,18 @@
-"""Keys and values of texts in the making, without copying all of them for each new token."""
+"""A cache of keys and values that does not copy them all for each new token."""
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 64  # tokens that a buffer has ahead when it is made
+_SPARE = 64  # tokens of free space in a new buffer
 
 
-class _RoomyLayer(DynamicLayer):
-    """transformers' layer lays old and new states end to end in a fresh tensor, token by token; on a CPU that
-    was two fifths of the time of decoding. Here they are written into a buffer with room ahead."""
+class _BufferedLayer(DynamicLayer):
+    """Writes new states into a buffer with free space.
+
+    transformers' own layer concatenates old and new states for each token, which took two fifths of the
+    decoding time on a CPU.
+    """
 
     _buffers = None
 
@@ -19,7 +22,7 @@ class _RoomyLayer(DynamicLayer):
         start = self.get_seq_length()
         stop = start + key_states.shape[-2]
         if self._buffers is None or self._buffers[0].shape[-2] < stop:
-            self._buffers = [_with_room(states, stop) for states in (key_states, value_states)]
+            self._buffers = [_buffer(states, stop) for states in (key_states, value_states)]
             if start:
                 self._buffers[0][..., :start, :] = self.keys
                 self._buffers[1][..., :start, :] = self.values
@@ -30,20 +33,20 @@ class _RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         super().batch_select_indices(indices)
-        self._buffers = None  # the next token makes smaller ones
+        self._buffers = None  # the next token allocates smaller ones
 
     def reset(self) -> None:
         super().reset()
         self._buffers = None
 
 
-def _with_room(states: torch.Tensor, stop: int) -> torch.Tensor:
+def _buffer(states: torch.Tensor, stop: int) -> torch.Tensor:
     rows, heads, _, size = states.shape
-    return states.new_empty(rows, heads, stop + _ROOM, size)
+    return states.new_empty(rows, heads, stop + _SPARE, size)
 
 
 def kv_cache(config) -> DynamicCache:
-    """transformers' cache for a model with this `config`, with buffers in its plain layers."""
+    """transformers' cache for a model with this `config`; its plain layers are buffered."""
     cache = DynamicCache(config=config)
-    cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [_BufferedLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

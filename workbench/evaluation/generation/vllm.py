@@ -1,4 +1,4 @@
-"""Decoding by vLLM, where it is installed: for large models on GPUs."""
+"""Decoding with vLLM, if it is installed: for large models on GPUs."""
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -7,13 +7,16 @@ from pathlib import Path
 from ...core.errors import UserError
 from .decoding import Decoding
 
-_TOGETHER = 512  # answers that are stored at once
+_CHUNK = 512  # prompts per call; their answers are stored together
 
 
-def write(
-    folder: Path, dtype: str, prompts: Sequence[list[int]], numbers: Sequence[int], how: Decoding
+def generate_texts(
+    folder: Path, dtype: str, prompts: Sequence[list[int]], numbers: Sequence[int], decoding: Decoding
 ) -> Iterator[tuple[int, str, int]]:
-    """As `decoding.write`, of the model in `folder`; answers come a few hundred at a time."""
+    """Like `decoding.generate_texts`, with the model in `folder`; yields answers in chunks.
+
+    Raises UserError if vLLM is not installed or `folder` holds an adapter.
+    """
     if find_spec("vllm") is None:
         raise UserError("backend='vllm' needs the package vllm, which is not installed: pip install vllm.")
     if (folder / "adapter_config.json").exists():
@@ -22,19 +25,20 @@ def write(
         )
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model=str(folder), dtype=dtype, generation_config="vllm")  # none of the repository's
-    for start in range(0, len(prompts), _TOGETHER):
-        some = slice(start, start + _TOGETHER)
-        settings = [
+    # generation_config="vllm" ignores the repository's own generation settings.
+    engine = LLM(model=str(folder), dtype=dtype, generation_config="vllm")
+    for start in range(0, len(prompts), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        parameters = [
             SamplingParams(
-                max_tokens=how.max_new_tokens,
-                temperature=how.temperature,
-                top_p=how.top_p,
-                seed=how.seed + number,
-                stop=list(how.stop),
+                max_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=decoding.seed + number,
+                stop=list(decoding.stop),
             )
-            for number in numbers[some]
+            for number in numbers[chunk]
         ]
-        found = engine.generate([{"prompt_token_ids": ids} for ids in prompts[some]], settings)
-        for place, request in enumerate(found, start):
-            yield place, request.outputs[0].text, len(request.outputs[0].token_ids)
+        requests = engine.generate([{"prompt_token_ids": ids} for ids in prompts[chunk]], parameters)
+        for position, request in enumerate(requests, start):
+            yield position, request.outputs[0].text, len(request.outputs[0].token_ids)

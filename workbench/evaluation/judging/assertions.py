@@ -1,4 +1,4 @@
-"""Answers judged by a program that runs behind them."""
+"""Judge code by a program of assertions that runs after it."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -6,26 +6,32 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 
 from .. import sandbox
-from ..generation.extraction import extract_code
 from ..samples import writable
 from ..sandbox.run import Outcome, run_program
+from .extraction import extract_code
 
 
 def judge(completions: list[str], checks: list[str], workers: int | None = None) -> list[Outcome]:
-    """Run each completion's code followed by its checks; as many at once as there are cores."""
-    return run_all([extract_code(text) for text in completions], checks, workers)
+    """Run the code of each completion followed by its checks; returns the outcomes in the same order.
+
+    `extract_code` takes the code out of a completion. `checks` are programs, usually assertions, that see the
+    names of the code. `workers` programs run at a time, by default as many as there are cores; each may use 5
+    s of CPU time. Raises SandboxError if this machine cannot confine code. Code written to cheat can pass
+    (`run_program`).
+    """
+    return run_with_tests([extract_code(text) for text in completions], checks, workers)
 
 
-def run_all(codes: list[str], tests: list[str], workers: int | None = None) -> list[Outcome]:
-    """Run each of `codes` followed by its tests."""
+def run_with_tests(codes: list[str], tests: list[str], workers: int | None = None) -> list[Outcome]:
+    """Run each of `codes` followed by its tests; returns the outcomes in the same order."""
     sandbox.level()
     programs = [f"{code}\n\n{test}\n" for code, test in zip(codes, tests, strict=True)]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return list(pool.map(run_program, programs))
 
 
-def program_table(ids: list[str], outcomes: list[Outcome], completions: list[str]) -> pd.DataFrame:
-    """The `tasks` of a report on such tasks."""
+def outcome_table(ids: list[str], outcomes: list[Outcome], completions: list[str]) -> pd.DataFrame:
+    """`EvalReport.tasks` for a benchmark with a single test suite."""
     return pd.DataFrame(
         {
             "task_id": ids,

@@ -1,7 +1,7 @@
-"""Where EvalPlus is: installed, or its own wheel alone, pinned by hash, in the cache.
+"""Locate EvalPlus: the installed package, or its wheel alone in the cache, pinned by hash.
 
-As a requirement it would bring the clients of every model vendor, 800 MB; what judging needs of these is the
-extra `[eval]`. Its code is imported by the judge's process only (`rules`).
+As a requirement, EvalPlus would install 800 MB of API clients. The extra `[eval]` has the few packages that
+judging needs. Only worker processes import EvalPlus (`rules`).
 """
 
 import os
@@ -23,19 +23,22 @@ _NEEDS = ("appdirs", "tempdir", "termcolor", "tree_sitter", "tree_sitter_python"
 
 
 def python_path(*first: Path) -> str:
-    """A PYTHONPATH by which a fresh process finds `first`, EvalPlus, and what this process was given."""
+    """A PYTHONPATH for a new process: `first`, EvalPlus, then this process's own PYTHONPATH.
+
+    Raises UserError if packages of the extra `[eval]` are missing or EvalPlus cannot be fetched.
+    """
     missing = [name.replace("_", "-") for name in _NEEDS if find_spec(name) is None]
     if missing:
         raise UserError(
             f"judging by EvalPlus's rules needs {', '.join(missing)}; "
             'install them with pip install "codetune-workbench[eval]".'
         )
-    places = [*map(str, first), *home(), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(filter(None, places))
+    paths = [*map(str, first), *search_path(), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(filter(None, paths))
 
 
-def home() -> list[str]:
-    """The places to import from by which EvalPlus is found, beside those of this process."""
+def search_path() -> list[str]:
+    """Folders to add to `sys.path` to import EvalPlus; empty if it is installed. Fetches it if needed."""
     try:
         if version("evalplus") == VERSION:
             return []
@@ -50,20 +53,20 @@ def home() -> list[str]:
 def _fetch(folder: Path) -> None:
     progress.say(f"Fetching EvalPlus {VERSION} (its 70 kB wheel, without its requirements) ...")
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        wanted = Path(work) / "requirement.txt"
-        wanted.write_text(f"evalplus=={VERSION} --hash=sha256:{_SHA256}\n")
+        requirement = Path(work) / "requirement.txt"
+        requirement.write_text(f"evalplus=={VERSION} --hash=sha256:{_SHA256}\n")
         target = Path(work) / "evalplus"
         pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:"]
-        made = subprocess.run(
-            [*pip, "--require-hashes", "--target", str(target), "-r", str(wanted)],
+        done = subprocess.run(
+            [*pip, "--require-hashes", "--target", str(target), "-r", str(requirement)],
             capture_output=True,
             text=True,
         )
-        if made.returncode:
-            last = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(
                 f"EvalPlus {VERSION} could not be fetched from the package index ({last}); "
                 f"install it with pip install --no-deps evalplus=={VERSION}."
             )
-        if not folder.exists():  # another process may have been faster
+        if not folder.exists():  # another process may have fetched it meanwhile
             shutil.move(target, folder)

@@ -1,4 +1,4 @@
-"""A few judge processes at work side by side; one that dies or hangs over a sample is replaced."""
+"""Worker processes that judge requests side by side. A worker that dies or hangs is replaced."""
 
 import json
 import os
@@ -15,52 +15,56 @@ from .. import sandbox
 from ..sandbox.process import SandboxError, cpu_seconds
 from .evalplus import python_path
 
-_CPU_SECONDS = 60.0  # that the judge itself, without what it judges, may spend on one request
-_LOOK_SECONDS = 0.5  # between two looks at the judge's CPU clock
-_END_SECONDS = 5.0  # that an idle judge is given to end
+_CPU_SECONDS = 60.0  # limit of a worker itself on one request, without the code that it judges
+_POLL_SECONDS = 0.5  # between two readings of a worker's CPU clock
+_END_SECONDS = 5.0  # wall-clock time for an idle worker to end by itself
 _PACKAGE = Path(__file__).resolve().parents[3]
 
 
-class Judges:
-    """`map` sends requests to as many processes as there are cores; leaving the context ends them."""
+class WorkerPool:
+    """Sends requests to worker processes (`worker.Worker` lists them), by default as many as there are cores.
+
+    A context manager: leaving it ends the workers. `cpu_seconds` limits a worker's own CPU time on one
+    request. Raises SandboxError if this machine cannot confine code.
+    """
 
     def __init__(self, workers: int | None = None, cpu_seconds: float = _CPU_SECONDS):
-        self.level = sandbox.level()  # raises where code cannot be confined
+        self.level = sandbox.level()
         self.workers = workers or os.cpu_count() or 1
         self._cpu_seconds = cpu_seconds
-        self._pool = ThreadPoolExecutor(self.workers)
-        self._own = threading.local()
-        self._started: list[subprocess.Popen] = []
+        self._threads = ThreadPoolExecutor(self.workers)  # each thread has a worker of its own
+        self._thread = threading.local()
+        self._processes: list[subprocess.Popen] = []
 
-    def __enter__(self) -> "Judges":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, exception, *_) -> None:
-        if exception:  # do not wait for what is being judged
-            for process in self._started:
+        if exception:  # do not wait for requests that are still running
+            for process in self._processes:
                 process.kill()
-        self._pool.shutdown(cancel_futures=True)
-        for process in self._started:
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
             _end(process, 0 if exception else _END_SECONDS)
 
     def map(self, requests: Iterable[dict]) -> Iterator[dict]:
-        """The answer to each request, in their order; {"failed": why} where the judge gave none."""
-        return self._pool.map(self._ask, requests)
+        """The reply to each request, in order; {"failed": reason} if the worker gave none."""
+        return self._threads.map(self._exchange, requests)
 
-    def ask(self, request: dict) -> Future:
-        """The same for one request, later."""
-        return self._pool.submit(self._ask, request)
+    def submit(self, request: dict) -> Future:
+        """The future reply to one request."""
+        return self._threads.submit(self._exchange, request)
 
-    def _ask(self, request: dict) -> dict:
-        process = getattr(self._own, "process", None) or self._start()
-        answer = _exchange(process, json.dumps(request).encode() + b"\n", self._cpu_seconds)
-        if answer is None:
+    def _exchange(self, request: dict) -> dict:
+        process = getattr(self._thread, "process", None) or self._start()
+        line = _exchange_lines(process, json.dumps(request).encode() + b"\n", self._cpu_seconds)
+        if line is None:
             _end(process)
-            self._own.process = None
-            return {"failed": "the judge ran out of time or memory over it"}
-        if "unconfined" in (answer := json.loads(answer)):
-            raise SandboxError(answer["unconfined"])
-        return answer
+            self._thread.process = None
+            return {"failed": "the judging process ran out of time or memory"}
+        if "unconfined" in (reply := json.loads(line)):
+            raise SandboxError(reply["unconfined"])
+        return reply
 
     def _start(self) -> subprocess.Popen:
         flags = [str(int(flag)) for flag in (self.level.landlock, self.level.bubblewrap)]
@@ -72,22 +76,25 @@ class Judges:
             env=os.environ | {"PYTHONPATH": python_path(_PACKAGE), "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
-        self._started.append(process)
+        self._processes.append(process)
         if not process.stdout.readline():
-            raise RuntimeError(f"the judge did not start: {process.stderr.read().decode(errors='replace')}")
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # whatever it says later
-        self._own.process = process
+            reason = process.stderr.read().decode(errors="replace")
+            raise RuntimeError(f"the judging process did not start: {reason}")
+        # Keep reading, so that the pipe never fills up.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        self._thread.process = process
         return process
 
 
-def _exchange(process: subprocess.Popen, request: bytes, most_seconds: float) -> bytes | None:
-    """One line for one line; None where the process is gone or has worked for too long."""
+def _exchange_lines(process: subprocess.Popen, request: bytes, limit: float) -> bytes | None:
+    """Send one line and return the reply, or None if the process is gone or uses more than `limit` CPU
+    seconds."""
     started = cpu_seconds(process.pid)
     try:
         process.stdin.write(request)
         process.stdin.flush()
-        while not select.select([process.stdout], [], [], _LOOK_SECONDS)[0]:
-            if cpu_seconds(process.pid) - started > most_seconds:
+        while not select.select([process.stdout], [], [], _POLL_SECONDS)[0]:
+            if cpu_seconds(process.pid) - started > limit:
                 return None
     except OSError:
         return None
@@ -95,7 +102,7 @@ def _exchange(process: subprocess.Popen, request: bytes, most_seconds: float) ->
 
 
 def _end(process: subprocess.Popen, seconds: float = 0.0) -> None:
-    """Killed, if it does not end of its own accord within so many seconds."""
+    """Wait up to `seconds` for the process to end, then kill it."""
     with suppress(BrokenPipeError):
         process.stdin.close()
     with suppress(subprocess.TimeoutExpired):

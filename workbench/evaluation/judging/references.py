@@ -1,4 +1,4 @@
-"""What the reference solutions of a benchmark give: computed in the sandbox once, stored by the judges."""
+"""What a benchmark's reference solutions return: computed once in the sandbox, then stored."""
 
 import json
 import platform
@@ -8,48 +8,52 @@ from ...core import progress
 from ...core.store import Store, digest
 from ..benchmarks import Benchmark
 from . import evalplus
-from .pool import Judges
+from .pool import WorkerPool
 
-ANSWERS = "reference answers"  # the kind under which they are stored
+STORE = "reference answers"  # the kind of these entries in the store
 SUITES = ("base", "plus")
 
 
-def about(key: str) -> str:
-    """The key of a summary of the reference answers under `key`."""
+def summary_key(key: str) -> str:
+    """The store's key for the summary of the reference answers under `key`."""
     return f"about {key}"
 
 
-def told(benchmark: Benchmark, task_id: str) -> dict:
-    """What a judge is told of a task."""
+def task_fields(benchmark: Benchmark, task_id: str) -> dict:
+    """What a worker needs to know of a task in order to compare."""
     task = benchmark.tasks[task_id]
     return {"dataset": benchmark.dataset, "entry_point": task["entry_point"], "atol": task["atol"]}
 
 
 def references(
-    benchmark: Benchmark, task_ids: list[str], judges: Judges
+    benchmark: Benchmark, task_ids: list[str], workers: WorkerPool
 ) -> Iterator[tuple[tuple[str, str], dict]]:
-    """For each (task_id, suite), where its reference answers are stored ("key") and whether all inputs have
-    one, as soon as that is known; computed once for a task, an EvalPlus and a Python."""
-    made_by = [evalplus.VERSION, platform.python_version(), "wire 4"]
+    """Yields ((task_id, suite), summary) for each suite of each task, as soon as its answers are stored.
+
+    A summary has "key" (of the answers in the store), "inputs" (how many the suite has), "answered" (how many
+    the reference solution answers) and "why" (it does not answer the rest, else None). Answers are computed
+    once for each version of the task, EvalPlus and Python. Raises RuntimeError if a worker fails.
+    """
+    versions = [evalplus.VERSION, platform.python_version(), "wire 4"]
     keys = {
-        (name, suite): digest(made_by, suite, benchmark.tasks[name]) for name in task_ids for suite in SUITES
+        (name, suite): digest(versions, suite, benchmark.tasks[name]) for name in task_ids for suite in SUITES
     }
-    stored = Store(ANSWERS).get(map(about, keys.values()))
-    absent = [place for place, key in keys.items() if about(key) not in stored]
-    answers = judges.map([_reference(benchmark, *place, keys[place]) for place in absent])
-    for place, key in keys.items():
-        if about(key) in stored:
-            yield place, json.loads(stored[about(key)]) | {"key": key}
-    with progress.bar(len(absent), "reference answers", unit="suite") as bar:
-        for place, answer in zip(absent, answers, strict=True):
-            if "failed" in answer:
-                raise RuntimeError(f"no reference answers for {place[0]}: {answer['failed']}")
-            yield place, answer | {"key": keys[place]}
+    stored = Store(STORE).get(map(summary_key, keys.values()))
+    missing = [pair for pair, key in keys.items() if summary_key(key) not in stored]
+    replies = workers.map([_request(benchmark, *pair, keys[pair]) for pair in missing])
+    for pair, key in keys.items():
+        if summary_key(key) in stored:
+            yield pair, json.loads(stored[summary_key(key)]) | {"key": key}
+    with progress.bar(len(missing), "reference answers", unit="suite") as bar:
+        for pair, reply in zip(missing, replies, strict=True):
+            if "failed" in reply:
+                raise RuntimeError(f"no reference answers for {pair[0]}: {reply['failed']}")
+            yield pair, reply | {"key": keys[pair]}
             bar.update(1)
 
 
-def _reference(benchmark: Benchmark, task_id: str, suite: str, key: str) -> dict:
+def _request(benchmark: Benchmark, task_id: str, suite: str, key: str) -> dict:
     task = benchmark.tasks[task_id]
     solution = task["prompt"] + task["canonical_solution"]
-    about_it = told(benchmark, task_id) | {"task_id": task_id, "solution": solution}
-    return {"do": "reference", "task": about_it, "inputs": task[f"{suite}_input"], "key": key}
+    fields = task_fields(benchmark, task_id) | {"task_id": task_id, "solution": solution}
+    return {"do": "reference", "task": fields, "inputs": task[f"{suite}_input"], "key": key}

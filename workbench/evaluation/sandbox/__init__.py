@@ -1,4 +1,4 @@
-"""Run untrusted code in confined processes."""
+"""Run untrusted code in confined processes (`run.py` lists the limits and what they do not cover)."""
 
 from .run import BLOCKED, ERROR, FAIL, PASS, TIMEOUT, Outcome, SandboxError, level, run_program
 

@@ -1,4 +1,4 @@
-"""Runs as forks of a Python that stands ready (`inside/forkserver.py`), for callers that start many."""
+"""Start runs as forks of a waiting Python process (`inside/forkserver.py`), for callers that start many."""
 
 import os
 import select
@@ -8,15 +8,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .process import Level, spawn, spawned
+from .process import Level, spawn, start_script
 
 _NUMBER = struct.Struct("=i")
 
 
 @contextmanager
-def starter(at: Level) -> Iterator[Callable]:
-    """What starts a run at this level; in bubblewrap no fork, for each run has namespaces of its own."""
-    if at.bubblewrap:
+def starter(level: Level) -> Iterator[Callable]:
+    """Yields the function that starts runs at `level`, for `Process(..., start=)`.
+
+    With bubblewrap there are no forks, because each run needs namespaces of its own.
+    """
+    if level.bubblewrap:
         yield spawn
         return
     server = ForkServer()
@@ -27,13 +30,14 @@ def starter(at: Level) -> Iterator[Callable]:
 
 
 class ForkServer:
-    """`start` begins a run; the one before it must have ended. The server dies with its caller."""
+    """Starts runs, one at a time: the previous run must have ended. The server process ends with its
+    caller."""
 
     def __init__(self):
         self._process, self._control = None, None
 
-    def start(self, at: Level) -> tuple["Fork", int]:
-        """The run and its process id; OSError where it cannot be started."""
+    def start(self, level: Level) -> tuple["Fork", int]:
+        """Start a run. Returns it and its process id; raises OSError if it cannot start."""
         if self._process is None or self._process.poll() is not None:
             self._serve()
         fork = Fork(self._control)
@@ -45,22 +49,22 @@ class ForkServer:
             self._process.wait()
 
     def _serve(self) -> None:
-        self._control, there = socket.socketpair()
-        with there:
-            number = there.fileno()
-            self._process = spawned("forkserver.py", str(number), pass_fds=[number])
+        self._control, other_end = socket.socketpair()
+        with other_end:
+            number = other_end.fileno()
+            self._process = start_script("forkserver.py", str(number), pass_fds=[number])
 
 
 class Fork:
-    """What `process.Process` uses of a `subprocess.Popen`."""
+    """A running fork, with the part of `subprocess.Popen`'s interface that `process.Process` uses."""
 
     def __init__(self, control: socket.socket):
         self._control, self._code = control, None
-        (job, into), (out, results) = os.pipe(), os.pipe()
-        self.stdin, self.stdout = os.fdopen(into, "wb", 0), os.fdopen(out, "rb", 0)
+        (job, job_writer), (results_reader, results) = os.pipe(), os.pipe()
+        self.stdin, self.stdout = os.fdopen(job_writer, "wb", 0), os.fdopen(results_reader, "rb", 0)
         try:
             socket.send_fds(control, [b"\0"], [job, results])
-            self.pid = self._told()
+            self.pid = self._receive_number()
         finally:
             os.close(job)
             os.close(results)
@@ -69,10 +73,10 @@ class Fork:
         if self._code is None:
             if not select.select([self._control], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("a fork", timeout)
-            self._code = self._told()
+            self._code = self._receive_number()
         return self._code
 
-    def _told(self) -> int:
+    def _receive_number(self) -> int:
         number = self._control.recv(_NUMBER.size)
         if not number:
             raise ConnectionError("the process that starts runs is gone")

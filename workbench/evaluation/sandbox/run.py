@@ -1,22 +1,27 @@
-"""Run code that nobody has read, one fresh process for each run, and hear what it says.
+"""Run untrusted code in a confined process, a fresh one for each run, and report how it ended.
 
-The process is a Python of its own without site-packages: an empty environment, no standard streams, no open
-file but the pipe it answers on. A judge of many forks it, outside bubblewrap, from a Python that has imported
-and run nothing else (`forks`): forks share where things lie in memory, and nothing that a run leaves. Before
-it runs anything it gives up, for good (`inside/confine.py`):
+The process is a separate Python without site-packages: with an empty environment, no standard streams, and no
+open file except the pipe for its events. Judging many solutions outside bubblewrap, each process is a fork of
+a Python that has imported its modules and run nothing else (`forks`). Forks share memory addresses, but
+nothing that another run leaves behind. Before it runs any code, the process gives up the following,
+irrevocably (`inside/confine.py`):
 
-- limits: 4 GB of address space, CPU time, no byte written to a file, 64 descriptors, no core file;
-- seccomp: no network, no process or thread, no signal to others, no file opened for writing, made, renamed or
-  removed (`seccomp.py` is the list). Linux on x86-64 or aarch64; without it nothing is run;
-- Landlock, where the kernel has it: no file read but Python's own library and the system's;
-- bubblewrap, where it is installed and works: namespaces of its own for files, network and processes.
+- resource limits: 4 GiB of address space, CPU time, no byte written to a file, 64 file descriptors, no core
+  dump;
+- seccomp: no network, no new process or thread, no signal to other processes, and no file opened for writing,
+  created, renamed or removed (`seccomp.py` has the list). It needs Linux on x86-64 or aarch64; without
+  seccomp no code runs;
+- Landlock, if the kernel supports it: no file is readable except Python's own library and the system's;
+- bubblewrap, if it is installed and works: separate namespaces for files, network and processes.
 
-`level()` says which of these hold here; every report records it. The caller is outside: it reads lines, keeps
-the expected values to itself, and kills the process at the end, or when its CPU time or the clock runs out.
+`level` returns which of these apply on this machine, and every report records it. The caller stays outside:
+it reads events, keeps the expected values to itself, and kills the process at the end or when a limit on CPU
+time or wall-clock time is exceeded.
 
-Not covered: names, sizes and times of files can be looked up, and without Landlock and bubblewrap files that
-this user can read can be read, though nothing leaves but the answers. Machine-wide load, timing channels and
-flaws of the kernel are not covered either: what is built to attack belongs in a virtual machine.
+Not covered: code can look up names, sizes and times of files. Without Landlock and bubblewrap it can also
+read files that this user can read, although nothing leaves the process but its events. Load on the machine,
+timing channels and kernel vulnerabilities are not covered either: run code built to attack in a virtual
+machine.
 """
 
 import platform
@@ -28,14 +33,18 @@ from functools import cache
 from . import seccomp
 from .process import START_SECONDS, Level, Process, SandboxError
 
-_DETAIL = 1000  # characters; a program may forge what it is said to have raised
+_DETAIL = 1000  # maximum length of a detail, in characters: its text is the untrusted code's
 PASS, FAIL, TIMEOUT, ERROR, BLOCKED = "pass", "fail", "timeout", "error", "blocked"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict` is "pass", "fail" (an assertion did not hold), "timeout", "error" or "blocked" (it reached
-    for something that the sandbox refuses); `detail` says more."""
+    """How a run ended.
+
+    `verdict` is "pass", "fail" (an assertion failed), "timeout", "error" (any other exception, or the process
+    ended) or "blocked" (the code attempted something that the sandbox forbids). `detail` gives the reason in
+    at most 1,000 characters, e.g. an exception's type and text; it is empty for "pass".
+    """
 
     verdict: str
     detail: str = ""
@@ -48,49 +57,60 @@ _CURE = "Run this on Linux (x86-64 or aarch64), for instance in a Linux containe
 
 @cache
 def level() -> Level:
-    """The strictest level that holds here, found by trying; SandboxError where code cannot be confined."""
+    """The strictest sandbox level that works on this machine.
+
+    Probes every combination of Landlock and bubblewrap once and caches the result. `str(level())` is e.g.
+    "seccomp+landlock". Raises SandboxError, a UserError, if the machine has no working seccomp filter:
+    untrusted code never runs there.
+    """
     if sys.platform != "linux" or not seccomp.supported(platform.machine()):
-        where = f"{platform.system()} on {platform.machine()}"
-        raise SandboxError(f"code that a model wrote is not run here: {where} has no seccomp filter. {_CURE}")
-    refused = ""
+        machine = f"{platform.system()} on {platform.machine()}"
+        raise SandboxError(
+            f"code that a model wrote is not run here: {machine} has no seccomp filter. {_CURE}"
+        )
+    reason = ""
     for bubblewrap in (True, False) if shutil.which("bwrap") else (False,):
         for landlock in (True, False):
-            tried = Level(landlock, bubblewrap)
+            candidate = Level(landlock, bubblewrap)
             try:
-                if _probe(_SOCKET, tried)[0] == "blocked" and (
-                    not landlock or _probe(_READ, tried)[:2] == ["out", "-1"]
+                if _probe(_SOCKET, candidate)[0] == "blocked" and (
+                    not landlock or _probe(_READ, candidate)[:2] == ["out", "-1"]
                 ):
-                    return tried
+                    return candidate
             except (SandboxError, OSError, ValueError) as error:
-                refused = str(error)
-    raise SandboxError(f"code that a model wrote is not run here: seccomp does not hold ({refused}). {_CURE}")
+                reason = str(error)
+    raise SandboxError(f"code that a model wrote is not run here: seccomp does not hold ({reason}). {_CURE}")
 
 
-def _probe(code: str, at: Level) -> list:
-    with Process(code, "probe", "[[]]", at=at) as process:
+def _probe(code: str, candidate: Level) -> list:
+    with Process(code, "probe", "[[]]", level=candidate) as process:
         loaded = process.next(START_SECONDS)
         return process.next(START_SECONDS) if loaded == ["loaded"] else loaded
 
 
 def run_program(program: str, seconds: float = 5.0) -> Outcome:
-    """Run `program` to its end within `seconds` of CPU time.
+    """Run `program` in the sandbox to its end, within `seconds` of CPU time.
 
-    What it asserts about itself is judged by itself: a program that is written to cheat can end as if every
-    check had passed. Verdicts that cannot be forged need inputs and expected values (`judge`).
+    The wall-clock limit is four times as long. The verdict is "pass" if the program ends without an
+    exception. Raises SandboxError if this machine cannot confine code (`level`).
+
+    Assertions in the program judge the program from within: code written to cheat can end as if every check
+    had passed. Verdicts that cannot be forged need inputs and expected values, as HumanEval and MBPP have
+    them (`wb.evaluate`).
     """
-    with Process(program, total_seconds=seconds, at=level()) as process:
-        said = process.next(seconds)
-    return outcome_of(said) if said != ["loaded"] else Outcome(PASS)
+    with Process(program, total_seconds=seconds, level=level()) as process:
+        event = process.next(seconds)
+    return outcome_of(event) if event != ["loaded"] else Outcome(PASS)
 
 
-def outcome_of(said: list) -> Outcome:
-    """The verdict on a run that said this in place of an answer."""
-    what, *more = (*said, "", "")
-    if what == "raised":
-        name, text = str(more[0]), str(more[1])
+def outcome_of(event: list) -> Outcome:
+    """The outcome of a run that reported `event` in place of a return value."""
+    kind, *fields = (*event, "", "")
+    if kind == "raised":
+        name, text = str(fields[0]), str(fields[1])
         verdict = {"AssertionError": FAIL, "PermissionError": BLOCKED}.get(name, ERROR)
         return Outcome(verdict, (f"{name}: {text}" if text else name)[:_DETAIL])
-    verdict = {"timeout": TIMEOUT, "blocked": BLOCKED, "ended": ERROR, "garbled": ERROR}.get(what)
+    verdict = {"timeout": TIMEOUT, "blocked": BLOCKED, "ended": ERROR, "garbled": ERROR}.get(kind)
     if verdict is None:
-        return Outcome(ERROR, "the program wrote among its answers")
-    return Outcome(verdict, str(more[0])[:_DETAIL])
+        return Outcome(ERROR, "the program wrote to the pipe for its answers")
+    return Outcome(verdict, str(fields[0])[:_DETAIL])

@@ -1,17 +1,18 @@
-"""The system calls that judged code may make, as a filter program for Linux's seccomp.
+"""The system calls that untrusted code may make, as a filter program for Linux's seccomp.
 
-What a computation in Python needs is allowed, an attempt to reach beyond the process ends it, and everything
-else, known or not yet invented, is refused with "operation not permitted". Written for x86-64 and aarch64;
-a call in another architecture's numbering ends the process.
+Calls that a computation in Python needs are allowed. Calls that reach beyond the process end it. Every other
+call, including calls of future kernels, fails with "operation not permitted". The filter covers x86-64 and
+aarch64; a call in another architecture's numbering ends the process.
 """
 
 import errno
 import struct
 
-_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column below, kernel's name
+# (column of the tables below, the kernel's constant)
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32_BIT = 0x40000000  # x86-64's second numbering
 
-# name: (number on x86-64, on aarch64), frequent ones first; None where an architecture lacks it
+# name: (number on x86-64, on aarch64), most frequent first; None if the architecture lacks the call
 _ALLOWED = {
     "read": (0, 63), "write": (1, 64), "fstat": (5, 80), "newfstatat": (262, 79), "stat": (4, None),
     "lseek": (8, 62), "close": (3, 57), "mmap": (9, 222), "munmap": (11, 215), "mprotect": (10, 226),
@@ -35,14 +36,14 @@ _FATAL = {
     "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242), "sendto": (44, 206), "sendmsg": (46, 211),
     "sendmmsg": (307, 269),
-    # processes and threads, its own or others', and pipes to them
+    # processes and threads, and pipes to them
     "pipe": (22, None), "pipe2": (293, 59),
     "fork": (57, None), "vfork": (58, None), "clone": (56, 220), "clone3": (435, 435), "execve": (59, 221),
     "execveat": (322, 281), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434),
     "pidfd_send_signal": (424, 424), "ptrace": (101, 117), "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271), "unshare": (272, 97), "setns": (308, 268),
-    # files, beyond reading them
+    # files, except reading them
     "creat": (85, None), "openat2": (437, 437), "unlink": (87, None), "unlinkat": (263, 35),
     "rmdir": (84, None), "mkdir": (83, None), "mkdirat": (258, 34), "mknod": (133, None),
     "mknodat": (259, 33), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276),
@@ -52,18 +53,18 @@ _FATAL = {
     "utime": (132, None), "utimes": (235, None), "utimensat": (280, 88), "futimesat": (261, None),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "mount": (165, 40), "umount2": (166, 39),
     "chroot": (161, 51), "pivot_root": (155, 41),
-    # memory that outlives or leaves the process, and the kernel's larger doors
+    # memory that outlives or leaves the process, and large parts of the kernel's interface
     "memfd_create": (319, 279), "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186),
     "semget": (64, 190), "mq_open": (240, 180), "io_uring_setup": (425, 425), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219), "add_key": (248, 217),
 }  # fmt: skip
-_OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # and which argument holds the flags
+_OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # and the position of the argument with the flags
 _WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000 | 0o20000000  # WRONLY RDWR CREAT TRUNC APPEND TMPFILE
-# The C library itself tries a local socket, to a name service that is hardly ever there, when a program asks
-# for its home folder: that one is refused and does not end the program.
+# When a program looks up its home folder, the C library itself opens a local socket to a name service that
+# rarely exists. That call is refused and does not end the program.
 _SOCKET, _LOCAL = (41, 198), 1
 _FCNTL = (72, 25)
-# GETFD SETFD GETFL DUPFD_CLOEXEC. Not SETOWN and SETSIG, by which the kernel sends signals to any process.
+# GETFD, SETFD, GETFL, DUPFD_CLOEXEC. Not SETOWN and SETSIG, which have the kernel signal any process.
 _FCNTL_COMMANDS = (1, 2, 3, 1030)
 
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -72,11 +73,12 @@ ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
 
 
 def supported(machine: str) -> bool:
+    """Whether the filter covers `machine`, a name as `platform.machine()` returns it."""
     return machine in _ARCHITECTURES
 
 
 def build_filter(machine: str) -> bytes:
-    """The filter for `machine` ("x86_64" or "aarch64"): 8-byte instructions of classic BPF."""
+    """The filter for `machine` ("x86_64" or "aarch64"), as 8-byte instructions of classic BPF."""
     column, architecture = _ARCHITECTURES[machine]
     program = [
         _step(_LOAD, _ARCHITECTURE),
@@ -91,12 +93,12 @@ def build_filter(machine: str) -> bytes:
 
 
 def _rules():
-    """((numbers), instructions to run for that call) in the order in which they are looked at."""
+    """Yields (numbers of a call by architecture, instructions for that call) in the order of the filter."""
     for numbers in _ALLOWED.values():
         yield numbers, [_step(_RETURN, ALLOW)]
     for numbers, argument in _OPEN.values():
-        may = _when(_JUMP_SET, _WRITING, [_step(_RETURN, KILL)])
-        yield numbers, [_load_argument(argument), *may, _step(_RETURN, ALLOW)]
+        writing = _when(_JUMP_SET, _WRITING, [_step(_RETURN, KILL)])
+        yield numbers, [_load_argument(argument), *writing, _step(_RETURN, ALLOW)]
     allow = [_step(_RETURN, ALLOW)]
     commands = [step for command in _FCNTL_COMMANDS for step in _when(_JUMP_EQUAL, command, allow)]
     yield _FCNTL, [_load_argument(1), *commands, _step(_RETURN, REFUSE)]
@@ -118,6 +120,7 @@ def _unless(jump: int, value: int, body: list[bytes]) -> list[bytes]:
     return [_step(jump, value, len(body), 0), *body]
 
 
-def _load_argument(at: int) -> bytes:
-    """Its lower 32 bits; both architectures are little-endian, and flags and commands are ints."""
-    return _step(_LOAD, _ARGUMENTS + 8 * at)
+def _load_argument(position: int) -> bytes:
+    """Load the lower 32 bits of an argument: both architectures are little-endian, and flags and commands are
+    ints."""
+    return _step(_LOAD, _ARGUMENTS + 8 * position)

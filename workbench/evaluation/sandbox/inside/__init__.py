@@ -1,1 +1,1 @@
-"""What runs inside the sandbox: the standard library alone, no import of this package."""
+"""Scripts that run inside the sandbox. They use the standard library only and never import this package."""

@@ -1,17 +1,18 @@
-"""The process that runs an unread program: reads a job, confines itself, runs, and tells what came out.
+"""The process that runs untrusted code: reads a job, confines itself, runs the code and reports events.
 
-The job (standard input, JSON): "code", "entry_point", "inputs" (a list of argument lists on the wire),
-"confine" (see `confine`). It answers on its standard output, one JSON array a line:
+The job is a JSON object on standard input: "code", "entry_point", "inputs" (a list of argument lists, encoded
+by `wire`) and "confine" (the arguments of `confine.confine`). Events go to standard output, one JSON array
+per line:
 
-    ["ready"]                     confined; from here on the program may write anything
-    ["loaded"]                    the program ran to its end
-    ["out", text, seconds]        one line for each input in turn: what the function gave, on the wire and
-                                  as the text of its JSON (for who only keeps it), and CPU time
-    ["raised", type, text]        the same for an exception; also instead of "loaded"
-    ["blocked", what]             an attempt that the program did not survive
+    ["ready"]                     the process is confined; the code may write anything from here on
+    ["loaded"]                    the code ran to its end
+    ["out", text, seconds]        one line per input, in order: the return value (encoded by `wire`, as a
+                                  JSON string, so that a reader can store it unparsed) and CPU seconds
+    ["raised", type, text]        an exception in place of "out" or "loaded"
+    ["blocked", description]      the code attempted something forbidden, and the process ends
 
-A program can forge each of these lines. It does not matter: none of them is a verdict, and the expected
-values are not in this process.
+The code can forge every one of these lines. That is safe: no event is a verdict, and the expected values
+never enter this process.
 """
 
 import io
@@ -25,9 +26,9 @@ import wire
 from confine import confine
 
 BLOCKED = 86  # exit code
-_TEXT = 500  # characters of an exception's text that are told
-# Attempts that end the program, as named by Python's audit hooks. The system calls behind them are refused
-# anyway; here they get a name.
+_TEXT = 500  # maximum length of an exception's text, in characters
+# Events of Python's audit hooks that end the process. The seccomp filter stops the system calls behind them
+# anyway; the hook adds a readable name.
 _FATAL = (
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.kill os.killpg os.remove os.rename"
     " os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod os.chown os.utime os.setxattr os.mkfifo"
@@ -45,61 +46,64 @@ def main() -> None:
     for standard in range(3):
         os.dup2(null, standard)
     os.close(null)
-    sys.path.pop(0)  # this folder
+    sys.path.pop(0)  # the folder of this script
     os.environ.clear()
     confine(**job["confine"])
-    tell = _teller(results)
-    tell(["ready"])
-    sys.addaudithook(_watch(tell, tuple(job["confine"]["readable"])))
-    run(job["code"], job["entry_point"], job["inputs"], tell)
-    os._exit(0)  # nothing that the program registered for its end
+    send = _sender(results)
+    send(["ready"])
+    sys.addaudithook(_audit_hook(send, tuple(job["confine"]["readable"])))
+    run(job["code"], job["entry_point"], job["inputs"], send)
+    os._exit(0)  # skips exit handlers that the code registered
 
 
-def _teller(descriptor: int, write=os.write):
-    def tell(event: list) -> None:
-        line = _written(event).encode() + b"\n"
+def _sender(descriptor: int, write=os.write):
+    def send(event: list) -> None:
+        line = _to_json(event).encode() + b"\n"
         while line:
             line = line[write(descriptor, line) :]
 
-    return tell
+    return send
 
 
-def _written(value) -> str:
+def _to_json(value) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _watch(tell, readable: tuple[str, ...], end=os._exit, path_of=os.path):
-    """An audit hook that ends the process on what it must not do; Python knows no way to take one off."""
+def _audit_hook(send, readable: tuple[str, ...], end=os._exit, path_of=os.path):
+    """An audit hook that ends the process on a forbidden event. Python offers no way to remove a hook."""
 
     fatal = frozenset(_FATAL.split())
 
-    def watch(event: str, arguments: tuple) -> None:
+    def check(event: str, arguments: tuple) -> None:
         if event in fatal:
-            what = f"{event}{_shown(arguments)}"
+            description = f"{event}{_format_arguments(arguments)}"
         elif event in _PATHS and isinstance(arguments[0], (str, bytes)):
             path = path_of.abspath(os.fsdecode(arguments[0]))
             writing = event == "open" and arguments[2] and arguments[2] & _WRITING
-            if not writing and any(path == place or path.startswith(place + "/") for place in readable):
+            if not writing and any(path == root or path.startswith(root + "/") for root in readable):
                 return
             if not writing and not path_of.exists(path):
-                return  # Python itself looks for the line of a syntax error in a file of the program's name
-            what = f"{event} {path!r}"[:_TEXT] + (" for writing" if writing else "")
+                # To report a syntax error, Python itself looks for a file with the program's name.
+                return
+            description = f"{event} {path!r}"[:_TEXT] + (" for writing" if writing else "")
         else:
             return
-        tell(["blocked", what])
+        send(["blocked", description])
         end(BLOCKED)
 
-    return watch
+    return check
 
 
-def _shown(arguments: tuple) -> str:
-    """Plain arguments alone: the others' `repr` is the program's code."""
+def _format_arguments(arguments: tuple) -> str:
+    """`arguments` as text. Only plain types are shown: the `repr` of others may be the untrusted code's
+    own."""
     plain = (repr(value)[:100] if type(value) in (str, bytes, int) else "..." for value in arguments)
     return f"({', '.join(plain)})"[:_TEXT]
 
 
-def run(code: str, entry_point: str | None, inputs: list, tell) -> None:
-    # A module that can be found by name, as dataclasses and pickling expect; it is not "__main__".
+def run(code: str, entry_point: str | None, inputs: list, send) -> None:
+    # dataclasses and pickle look the module up by name. It is not called "__main__", so that the code under
+    # `if __name__ == "__main__"` does not run.
     module = sys.modules["program"] = types.ModuleType("program")
     if "TemporaryFile" in code:
         import tempfile
@@ -109,23 +113,23 @@ def run(code: str, entry_point: str | None, inputs: list, tell) -> None:
         exec(compile(code, "program", "exec"), module.__dict__)
         function = module.__dict__[entry_point] if entry_point else None
     except BaseException as error:
-        tell(_raised(error))
+        send(_raised(error))
         return
-    tell(["loaded"])
+    send(["loaded"])
     for data in inputs:
         start = time.process_time()
         try:
-            out = _written(wire.encode(function(*wire.decode(data))))
+            out = _to_json(wire.encode(function(*wire.decode(data))))
         except BaseException as error:
             event = _raised(error)
         else:
             event = ["out", out, time.process_time() - start]
             out = None
-        tell(event)
+        send(event)
 
 
 def _temporary_file(mode="w+b", buffering=-1, encoding=None, newline=None, *_, errors=None, **__):
-    """`tempfile.TemporaryFile` in memory: no file can be written here, and this one has no name anyway."""
+    """`tempfile.TemporaryFile` in memory: the sandbox forbids writing files, and this one needs no name."""
     content = io.BytesIO()
     return content if "b" in mode else io.TextIOWrapper(content, encoding or "utf-8", errors, newline)
 
@@ -133,7 +137,7 @@ def _temporary_file(mode="w+b", buffering=-1, encoding=None, newline=None, *_, e
 def _raised(error: BaseException) -> list:
     try:
         text = str(error)[:_TEXT]
-    except BaseException:  # its __str__ is the program's
+    except BaseException:  # __str__ may be the untrusted code's own
         text = ""
     return ["raised", type(error).__name__[:_TEXT], text]
 

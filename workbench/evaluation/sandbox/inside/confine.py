@@ -1,6 +1,6 @@
-"""What a process gives up before it runs code that nobody has read: limits, rights, files, system calls.
+"""Confine the current process before it runs untrusted code: resource limits, files and system calls.
 
-Every step raises OSError where it does not take hold, so that nothing runs half confined.
+Every step raises OSError if it does not take effect, so that no code runs half confined.
 """
 
 import ctypes
@@ -11,10 +11,15 @@ import sys
 from contextlib import suppress
 
 _DEATH_SIGNAL, _NO_NEW_PRIVS, _KILL = 1, 38, 9  # of prctl(2)
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = (
+    444,
+    445,
+    446,
+)  # system call numbers, the same on every architecture
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _MODE_FILTER = 1
-# Rights over files that each version of Landlock knows, then rights over TCP and what is scoped to oneself.
+# File rights by version of Landlock (0 to 5); below, the rights over TCP (version 4) and the scopes (version
+# 6).
 _FILE_RIGHTS = (0, 0x1FFF, 0x3FFF, 0x7FFF, 0x7FFF, 0xFFFF)
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _TCP_RIGHTS, _SCOPES = 0b11, 0b11
@@ -24,9 +29,12 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def confine(limits: dict[str, int], readable: list[str], landlock: bool, filter_hex: str) -> None:
-    """All of it, for good. `limits` are bytes, seconds or counts by resource name; `readable` are the only
-    files and folders that stay in reach with Landlock; `filter_hex` is the seccomp program."""
-    # Should memory run out, this process goes first, not the notebook.
+    """Confine this process irrevocably.
+
+    `limits` maps names of the `resource` module to bytes, seconds or counts. With `landlock`, only the files
+    and folders in `readable` stay readable. `filter_hex` is the seccomp program as hexadecimal text.
+    """
+    # If memory runs out, the kernel kills this process first, not the notebook.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     die_with_parent()
@@ -39,19 +47,20 @@ def confine(limits: dict[str, int], readable: list[str], landlock: bool, filter_
 
 
 def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
     _check(_libc.prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0), "a signal at the parent's death")
 
 
 def landlock_version() -> int:
-    """0 where the kernel has none."""
+    """The kernel's Landlock version, 0 if it has none."""
     return max(0, _syscall(_LANDLOCK_CREATE, None, 0, 1))
 
 
-def _limit(what: int, limit: int) -> None:
-    hard = resource.getrlimit(what)[1]
+def _limit(kind: int, limit: int) -> None:
+    hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    resource.setrlimit(what, (limit, limit))
+    resource.setrlimit(kind, (limit, limit))
 
 
 def _restrict_files(readable: list[str]) -> None:
@@ -78,15 +87,16 @@ def _filter_calls(program: bytes) -> None:
 
 
 def _syscall(number: int, *arguments) -> int:
-    """Integers are passed as 64 bits: a variadic call leaves the upper half of an int undefined."""
-    made = (ctypes.c_long(value) if isinstance(value, int) else value for value in arguments)
-    return _libc.syscall(ctypes.c_long(number), *made)
+    """Make a system call. Integers are passed as 64 bits: a variadic call leaves the upper half of an int
+    undefined."""
+    values = (ctypes.c_long(value) if isinstance(value, int) else value for value in arguments)
+    return _libc.syscall(ctypes.c_long(number), *values)
 
 
-def _check(result: int, what: str) -> int:
+def _check(result: int, step: str) -> int:
     if result < 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
+        raise OSError(code, f"{step}: {os.strerror(code)}")
     return result
 
 

@@ -1,9 +1,12 @@
-"""A Python that stands ready and never runs a program itself: each run is a fork of it.
+"""A process that forks once per run and never runs untrusted code itself.
 
-To start and import takes 25 ms, to fork 1. A fork reads its job and confines itself before it runs anything
-(`child`), like a process started for it alone; of this one it has the imports, the same for all. One run at a
-time. A request on the socket (its number is the argument) is a byte with two pipes, for the job and for the
-answers; told are the fork's process id and, at its end, its exit code, as `subprocess` has it.
+Starting Python with its imports takes 25 ms, a fork 1 ms. Each fork reads its job and confines itself before
+it runs anything (`child`), like a process started for that run alone; all it inherits are the imports, the
+same for every run. There is one run at a time.
+
+The only command line argument is the number of a socket. A request on it is one byte with two pipes, for the
+job and for the events. The replies are the fork's process id and, when the fork ends, its exit code in the
+convention of `subprocess`.
 """
 
 import gc
@@ -16,7 +19,7 @@ import sys
 import child
 from confine import die_with_parent
 
-# What programs import most; nothing that draws random numbers, which forks would share.
+# Common imports. None of them draws random numbers, which all forks would share.
 _IMPORTS = "bisect collections copy functools heapq itertools math operator re string typing"
 _NUMBER = struct.Struct("=i")
 
@@ -26,7 +29,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in _IMPORTS.split():
         importlib.import_module(name)
-    gc.freeze()  # a collection in a fork would copy every page that holds objects
+    gc.freeze()  # otherwise a garbage collection in a fork copies every page that holds objects
     pipes = socket.recv_fds(control, 1, 2)[1]
     while pipes:
         if not (pid := os.fork()):
@@ -37,13 +40,14 @@ def main() -> None:
         exited = ended.si_code == os.CLD_EXITED
         control.send(_NUMBER.pack(ended.si_status if exited else -ended.si_status))
         pipes = socket.recv_fds(control, 1, 2)[1]
-        os.waitpid(pid, 0)  # only now: until here the caller's kill could meet no other process of that id
+        # Until here the process id is taken, so that the caller's kill cannot hit another process.
+        os.waitpid(pid, 0)
 
 
 def _run(control: socket.socket, job: int, results: int) -> None:
     try:
         os.setsid()
-        control.send(_NUMBER.pack(os.getpid()))  # from here on its group can be killed
+        control.send(_NUMBER.pack(os.getpid()))  # the caller can kill the process group from here on
         control.close()
         for standard, pipe in enumerate((job, results)):
             os.dup2(pipe, standard)

@@ -1,25 +1,25 @@
-"""Python values <-> JSON that keeps their types; the only language between a judge and what it judges.
+"""Encode Python values as JSON that keeps their types, and decode them outside the sandbox.
 
-Plain JSON stands for None, bool, str, list, finite float and int of up to 64 bits. Everything else is an
-object with one key, its tag. Decoding builds values of builtin types only, so it runs no code of the
-sender's: an object of any other type arrives as an `Opaque`, which equals nothing. Of a long text only length
-and hash go over: nobody can tell them without the text.
+None, bool, str, list, finite float and int of up to 64 bits are plain JSON. Every other value is an object
+with a single key, its tag. Decoding builds values of builtin types only, so it never runs the sender's code:
+an object of any other type arrives as an `Opaque`, which equals nothing. A long string is replaced by its
+length and hash, which cannot be computed without the string.
 """
 
 import math
 from collections import deque
 
-MAX_DEPTH = 100  # of containers in containers; more is refused, as is a container that holds itself
-MAX_ITEMS = 2**23  # in all containers of a value: more of them are no line that the judge would read
+MAX_DEPTH = 100  # nesting of containers; this also rejects a container that contains itself
+MAX_ITEMS = 2**23  # items in all containers of a value; more would exceed the size of a line
 LONG_TEXT = 2**12  # characters
-_PLAIN_BITS = 64  # JSON readers refuse integers of thousands of digits
+_PLAIN_BITS = 64  # bits; JSON parsers reject integers of thousands of digits
 _VIEWS = (type({}.values()), type({}.items()), type(iter(())), type(iter([])), type(i for i in ()))
 _ITERABLES = (*_VIEWS, map, filter, zip, enumerate, reversed, range, deque)
 _KEYS = type({}.keys())
 
 
 class Opaque:
-    """A value of a type that is not carried over; `name` is the type's."""
+    """Stands for a value of an unsupported type, called `name`."""
 
     def __init__(self, name: str):
         self.name = name
@@ -29,9 +29,9 @@ class Opaque:
 
 
 class LongText:
-    """Stands for a str of so many characters; equal texts have equal ones."""
+    """Stands for a str of `length` characters. Equal strings have equal `LongText`s."""
 
-    # No dataclass: that module would take a fifth of the time in which a run starts.
+    # Not a dataclass: importing that module would take a fifth of a run's start-up time.
     def __init__(self, length: int, sha256: str):
         self.length, self.sha256 = length, sha256
 
@@ -46,7 +46,7 @@ class LongText:
 
 
 class Items(list):
-    """What an iterator, a range or a view gave: it can be gone through, and equals nothing."""
+    """The items of an iterator, range or view. It can be iterated over and equals nothing."""
 
     __hash__ = None
 
@@ -58,7 +58,8 @@ class Items(list):
 
 
 def encode(value, depth: int = 0):
-    """`value` as JSON-ready data; ValueError where it is nested deeper than `MAX_DEPTH` or too large."""
+    """`value` as JSON-ready data; raises ValueError if it is nested deeper than `MAX_DEPTH` or has more than
+    `MAX_ITEMS` items."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -79,18 +80,18 @@ def encode(value, depth: int = 0):
     return _tagged(value, kind, depth + 1)
 
 
-_counted = [0]  # items of the value at hand
+_counted = [0]  # items of the value that is being encoded
 
 
 def _count(items: int) -> None:
-    """Stop early: to turn a gigabyte into text only to have it refused takes a minute."""
+    """Stop early: encoding a gigabyte that the reader then rejects would take a minute."""
     _counted[0] += items
     if _counted[0] > MAX_ITEMS:
         raise ValueError(f"more than {MAX_ITEMS:,} items")
 
 
 def _hashed(text: str) -> list:
-    from hashlib import sha256  # takes milliseconds to import, and is hardly ever needed
+    from hashlib import sha256  # takes milliseconds to import and is rarely needed
 
     return [len(text), sha256(text.encode(errors="surrogatepass")).hexdigest()]
 
@@ -120,7 +121,7 @@ _BASES = (int, float, str, list, tuple, set, frozenset, dict, complex, bytes)
 
 
 def decode(data):
-    """The value that `data` stands for; ValueError or TypeError where it stands for none."""
+    """The value that `data` encodes; raises ValueError or TypeError if `data` is malformed."""
     kind = type(data)
     if kind is list:
         return [decode(item) for item in data]
@@ -137,7 +138,7 @@ def _decode_all(items):
 
 
 def _subclass(content):
-    """An instance of a class derived from the value's: equal to it, and not of its exact type."""
+    """An instance of a subclass of the value's type: equal to the value, but not of its exact type."""
     value = decode(content)
     if type(value) not in _BASES:
         raise ValueError("not a base type")
