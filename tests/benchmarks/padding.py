@@ -1,11 +1,12 @@
-"""Padding and planning time of every strategy, beside TRL's and seqpacker's packers, in one run.
+"""Compare padding and planning time of all strategies with the packers of TRL and seqpacker.
 
     python tests/benchmarks/padding.py [samples] [--rounds N]
 
-Lengths are clipped lognormals that give the paper's rates for dynamic padding (36.5 % and 54.4 %), at 2,048
-tokens a row and 16 samples a batch. TRL's packer gets a table of token ids, which it moves too; seqpacker and
-ours get lengths. Peers that are not installed are left out. Times are medians after a first call, which
-compiles; the last lines show a million samples and how time grows from a tenth of that (1 is linear).
+Lengths are clipped lognormals that reproduce the paper's rates for dynamic padding (36.5 % and 54.4 %) with
+rows of 2,048 tokens and batches of 16 samples. TRL's packer takes a table of token ids and moves them, too;
+seqpacker and `wb.pack` take lengths. Packers that are not installed are skipped. Times are medians after a
+first call that compiles. The last lines show one million samples and the exponent of growth from 100,000
+samples (1 is linear).
 """
 
 import argparse
@@ -20,26 +21,26 @@ import numpy as np
 from workbench.packing import PACKERS, pack
 
 LENGTHS = {"OSS-like": (450, 0.2716), "Evol-like": (500, 0.4975)}
-ROW, BATCH = 2048, 16
+ROW, BATCH = 2048, 16  # tokens, samples
 
 
-def drawn(name: str, n: int) -> np.ndarray:
+def draw_lengths(name: str, n: int) -> np.ndarray:
     median, sigma = LENGTHS[name]
     return np.clip(np.random.default_rng(0).lognormal(np.log(median), sigma, n), 16, ROW).astype(int)
 
 
-def timed(work: Callable, rounds: int) -> tuple[float, object]:
-    """Median seconds, and what came out."""
-    took = []
+def timed(function: Callable, rounds: int) -> tuple[float, object]:
+    """Call `function` `rounds` times; return the median seconds and the last return value."""
+    seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        found = work()
-        took.append(time.perf_counter() - start)
-    return statistics.median(took), found
+        value = function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), value
 
 
 def trl(lengths: np.ndarray) -> Callable[[], int] | None:
-    """TRL's best-fit decreasing over the whole set; returns the number of rows."""
+    """Return a call of TRL's best-fit decreasing over the whole set, which returns the number of rows."""
     try:
         from trl.data_utils import pack_dataset
     except ImportError:
@@ -51,6 +52,7 @@ def trl(lengths: np.ndarray) -> Callable[[], int] | None:
 
 
 def seqpacker(lengths: np.ndarray) -> Callable[[], int] | None:
+    """Return a call of seqpacker's optimized best-fit decreasing, which returns the number of rows."""
     try:
         from seqpacker import Packer
     except ImportError:
@@ -59,26 +61,29 @@ def seqpacker(lengths: np.ndarray) -> Callable[[], int] | None:
 
 
 def compare(name: str, n: int, rounds: int) -> None:
-    lengths = drawn(name, n)
-    ours = {}
+    lengths = draw_lengths(name, n)
+    own = {}
     for strategy in PACKERS:
         pack(lengths[:100], ROW, strategy, batch_size=BATCH)
-        took, plan = timed(lambda s=strategy: pack(lengths, ROW, s, batch_size=BATCH), rounds)
-        ours[strategy] = took
-        print(f"{name:10} {strategy:14}{plan.padding_rate:8.2%} padding {plan.n_rows:9,} rows {took:9.4f} s")
-    for peer, make in {"TRL bfd": trl, "seqpacker obfd": seqpacker}.items():
-        if (work := make(lengths)) is None:
+        seconds, plan = timed(lambda s=strategy: pack(lengths, ROW, s, batch_size=BATCH), rounds)
+        own[strategy] = seconds
+        print(
+            f"{name:10} {strategy:14}{plan.padding_rate:8.2%} padding {plan.n_rows:9,} rows {seconds:9.4f} s"
+        )
+    for peer, prepare in {"TRL bfd": trl, "seqpacker obfd": seqpacker}.items():
+        if (call := prepare(lengths)) is None:
             print(f"{name:10} {peer:14} not installed")
             continue
-        took, rows = timed(work, 1)
+        seconds, rows = timed(call, 1)
+        rate = 1 - lengths.sum() / rows / ROW
         print(
-            f"{name:10} {peer:14}{1 - lengths.sum() / rows / ROW:8.2%} padding {rows:9,} rows {took:9.4f} s, "
-            f"{took / ours['bfd']:,.0f} times bfd, {took / ours['exact']:,.0f} times exact"
+            f"{name:10} {peer:14}{rate:8.2%} padding {rows:9,} rows {seconds:9.4f} s, "
+            f"{seconds / own['bfd']:,.0f} times bfd, {seconds / own['exact']:,.0f} times exact"
         )
 
 
 def growth(name: str, n: int, rounds: int) -> None:
-    few, many = drawn(name, n // 10), drawn(name, n)
+    few, many = draw_lengths(name, n // 10), draw_lengths(name, n)
     for strategy in PACKERS:
         first, last = (
             timed(lambda k=k, s=strategy: pack(k, ROW, s, batch_size=BATCH), rounds)[0] for k in (few, many)

@@ -1,4 +1,4 @@
-"""Lengths -> rows and batches: by hand where small, by properties where random."""
+"""Packing: small tables worked by hand, and properties over random lengths."""
 
 import re
 
@@ -12,7 +12,7 @@ from workbench.core.errors import UserError
 from workbench.packing import OVERLONG, PACKERS, PackPlan, Rows, pack, packer
 
 WITHIN_BATCH = ["max", "pad", "dynamic", "balanced", "flat"]
-WORKED = [4, 3, 5, 8, 6, 2]  # the example of arXiv 2504.12687, section 4, at max_length 10
+WORKED = [4, 3, 5, 8, 6, 2]  # the example of arXiv 2504.12687, section 4, with max_length=10
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 settings = st.fixed_dictionaries(
@@ -25,7 +25,7 @@ settings = st.fixed_dictionaries(
 
 
 def as_lengths(plan: PackPlan) -> list[list[list[int]]]:
-    """The plan with each position replaced by its length."""
+    """Return the batches of `plan` with each position replaced by its length."""
     return [[[int(plan.lengths[i]) for i in row] for row in batch] for batch in plan.batches]
 
 
@@ -42,23 +42,23 @@ def test_the_papers_worked_example():
         ("max", [[[4], [3], [5]], [[8], [6], [2]]], 6 * 10),
         ("pad", [[[4], [3], [5]], [[8], [6], [2]]], 3 * 5 + 3 * 8),
         ("dynamic", [[[3, 4], [5]], [[2, 6], [8]]], 2 * 7 + 2 * 8),
-        # 5 | 4 3 and 8 | 6 2: two rows are the fewest, and none is shorter than the longest sample
+        # 5 | 4 3 and 8 | 6 2: at least two rows are needed, and no row is shorter than the longest sample.
         ("balanced", [[[5], [4, 3]], [[8], [6, 2]]], 2 * 7 + 2 * 8),
         ("flat", [[[4, 3, 5]], [[8, 6, 2]]], 12 + 16),
-        # 8 leaves 2, which the 2 fills; 6 leaves 4; 5 leaves 5, and only 3 is left
+        # The 8 leaves a gap of 2, closed by the 2; the 6 leaves 4; the 5 leaves 5, and only the 3 is left.
         ("exact", [[[8, 2], [6, 4]], [[5, 3]]], 2 * 10 + 8),
-        # 8, 6 and 5 open rows; 4 fills up the 6, 3 goes to the 5, 2 fills up both 8 and 5 + 3: the later one
+        # 8, 6 and 5 open rows; 4 fills the row of 6; 3 goes to 5; 2 fits 8 and 5 + 3 exactly: the later row.
         ("bfd", [[[8], [6, 4]], [[5, 3, 2]]], 2 * 10 + 10),
     ],
 )
-def test_each_strategy_by_hand_in_batches_of_three(strategy, batches, computed):
+def test_each_strategy_packs_batches_of_three_as_by_hand(strategy, batches, computed):
     plan = pack(WORKED, max_length=10, strategy=strategy, batch_size=3, seed=None)
     assert as_lengths(plan) == batches
     assert plan.n_computed == computed
     assert plan.padding_rate == pytest.approx(1 - 28 / computed)
 
 
-def test_rows_are_those_of_all_batches_in_order():
+def test_rows_are_listed_in_the_order_of_the_batches():
     plan = pack(WORKED, max_length=10, strategy="dynamic", batch_size=3, seed=None)
     assert plan.rows == [[1, 0], [2], [5, 4], [3]]
     assert plan.n_rows == 4
@@ -67,14 +67,14 @@ def test_rows_are_those_of_all_batches_in_order():
 @pytest.mark.parametrize(
     ("sizes", "rows"),
     [
-        ([10, 10], [[10], [10]]),  # exactly full rows
+        ([10, 10], [[10], [10]]),  # exactly full
         ([5, 5], [[5, 5]]),
         ([5, 6], [[6], [5]]),  # one token too many
         ([7, 3, 6, 4], [[7, 3], [6, 4]]),
-        ([7, 6, 3], [[7, 3], [6]]),  # the fullest row that still takes it
+        ([7, 6, 3], [[7, 3], [6]]),  # the fullest row in which it fits
     ],
 )
-def test_best_fit_by_hand(sizes, rows):
+def test_best_fit_decreasing_matches_rows_by_hand(sizes, rows):
     assert as_lengths(pack(sizes, max_length=10, strategy="bfd", batch_size=99, seed=None)) == [rows]
 
 
@@ -82,33 +82,33 @@ def test_best_fit_by_hand(sizes, rows):
     ("sizes", "rows"),
     [
         ([10, 10], [[10], [10]]),
-        ([7, 3], [[7, 3]]),  # closed by one
+        ([7, 3], [[7, 3]]),  # gap closed by one sample
         ([5, 2, 3], [[5, 3, 2]]),  # by two
         ([4, 1, 2, 3], [[4, 3, 2, 1]]),  # by three
-        ([6, 1, 3, 2, 2], [[6, 2, 2], [3, 1]]),  # the two that are most alike
+        ([6, 1, 3, 2, 2], [[6, 2, 2], [3, 1]]),  # by the two most similar lengths
         ([6, 3, 2, 2], [[6, 2, 2], [3]]),
-        ([5, 5, 5], [[5, 5], [5]]),  # the same length twice only where there are two
-        ([6, 3, 3], [[6, 3], [3]]),  # no sum of 4: the longest that fits
+        ([5, 5, 5], [[5, 5], [5]]),  # one length twice only if two samples have it
+        ([6, 3, 3], [[6, 3], [3]]),  # no sum gives 4: the longest that fits
         ([3, 3, 3, 3], [[3, 3, 3], [3]]),
-        ([2, 2, 2, 2, 2], [[2, 2, 2, 2, 2]]),  # the longest that fits, until three close it
+        ([2, 2, 2, 2, 2], [[2, 2, 2, 2, 2]]),  # the longest that fits until three close the gap
     ],
 )
-def test_exact_fill_by_hand(sizes, rows):
+def test_exact_fill_matches_rows_by_hand(sizes, rows):
     assert as_lengths(pack(sizes, max_length=10, strategy="exact", batch_size=99, seed=None)) == [rows]
 
 
 @pytest.mark.parametrize(
     ("sizes", "rows"),
     [
-        ([6, 5, 5], [[6], [5], [5]]),  # three of 6 compute 18, two of 10 would 20
-        ([9, 4, 3, 2], [[9], [4, 3, 2]]),  # nothing to pad
-        ([6, 6, 6], [[6], [6], [6]]),  # two of them never share a row
+        ([6, 5, 5], [[6], [5], [5]]),  # three rows of 6 compute 18 tokens, two of 10 would compute 20
+        ([9, 4, 3, 2], [[9], [4, 3, 2]]),  # no padding
+        ([6, 6, 6], [[6], [6], [6]]),  # no two fit into one row
         ([4, 3, 3], [[4, 3, 3]]),
-        ([5, 4, 3, 3], [[5, 3], [4, 3]]),  # two rows of 8, three would be of 6
-        ([3, 3, 2, 2, 2], [[3, 2, 2], [3, 2]]),  # two rows of 7, three would be of 5
+        ([5, 4, 3, 3], [[5, 3], [4, 3]]),  # two rows of 8 compute 16 tokens, three of 6 would compute 18
+        ([3, 3, 2, 2, 2], [[3, 2, 2], [3, 2]]),  # two rows of 7 compute 14, three of 5 compute 15
     ],
 )
-def test_balanced_rows_by_hand(sizes, rows):
+def test_balanced_rows_match_rows_by_hand(sizes, rows):
     assert as_lengths(pack(sizes, max_length=10, strategy="balanced", batch_size=9, seed=None)) == [rows]
 
 
@@ -122,7 +122,7 @@ def test_a_row_may_be_exactly_full(strategy):
 
 @pytest.mark.parametrize("strategy", PACKERS)
 @given(lengths=lengths, settings=settings)
-def test_every_sample_is_in_one_row_and_no_row_is_too_long(strategy, lengths, settings):
+def test_every_sample_is_in_exactly_one_row_and_no_row_is_too_long(strategy, lengths, settings):
     plan = pack(lengths, strategy=strategy, **settings)
     assert sorted(i for row in plan.rows for i in row) == list(range(len(lengths)))
     if strategy != "flat":
@@ -134,7 +134,7 @@ def test_every_sample_is_in_one_row_and_no_row_is_too_long(strategy, lengths, se
 
 
 @given(lengths=lengths, settings=settings)
-def test_best_fit_needs_no_more_rows_than_the_papers_pack(lengths, settings):
+def test_best_fit_uses_at_most_as_many_rows_as_dynamic_pack(lengths, settings):
     assert (
         pack(lengths, strategy="bfd", **settings).n_rows
         <= pack(lengths, strategy="dynamic", **settings).n_rows
@@ -142,8 +142,8 @@ def test_best_fit_needs_no_more_rows_than_the_papers_pack(lengths, settings):
 
 
 @given(lengths=lengths, settings=settings)
-def test_packing_within_batches_keeps_their_samples_together(lengths, settings):
-    """Each step sees the samples that it would see unpacked, so the loss is the same."""
+def test_packing_within_batches_keeps_the_samples_of_each_step(lengths, settings):
+    """Each step sees the same samples as without packing, so the loss is the same."""
 
     def samples(strategy):
         batches = pack(lengths, strategy=strategy, **settings).batches
@@ -152,20 +152,20 @@ def test_packing_within_batches_keeps_their_samples_together(lengths, settings):
     assert all(samples(strategy) == samples("pad") for strategy in WITHIN_BATCH)
 
 
-def test_balanced_rows_pad_less_than_the_papers_pack():
-    """In all but a few of 3,000 batches: a heuristic against another, no law."""
-    rng, worse = np.random.default_rng(0), 0
+def test_balanced_rows_pad_less_than_dynamic_pack_in_almost_all_batches():
+    """Both are heuristics, so a few of the 3,000 batches may be worse."""
+    rng, n_worse = np.random.default_rng(0), 0
     for _ in range(3_000):
         sizes = np.minimum(1 + rng.geometric(0.1, 16), 60)
-        found = {name: pack(sizes, 60, name, seed=None).n_computed for name in WITHIN_BATCH}
-        assert sizes.sum() == found["flat"] <= found["balanced"] <= found["pad"] <= found["max"]
-        worse += found["balanced"] > found["dynamic"]
-    assert worse < 30
+        computed = {name: pack(sizes, 60, name, seed=None).n_computed for name in WITHIN_BATCH}
+        assert sizes.sum() == computed["flat"] <= computed["balanced"] <= computed["pad"] <= computed["max"]
+        n_worse += computed["balanced"] > computed["dynamic"]
+    assert n_worse < 30
 
 
 @pytest.mark.parametrize("strategy", PACKERS)
 @given(lengths=lengths, settings=settings)
-def test_samples_per_step_are_those_of_the_batches(strategy, lengths, settings):
+def test_samples_per_step_counts_the_samples_of_each_batch(strategy, lengths, settings):
     plan = pack(lengths, strategy=strategy, **settings)
     assert plan.samples_per_step.tolist() == [sum(map(len, batch)) for batch in plan.batches]
     if strategy in WITHIN_BATCH:
@@ -173,27 +173,27 @@ def test_samples_per_step_are_those_of_the_batches(strategy, lengths, settings):
 
 
 def fewest_rows(sizes: list[int], capacity: int) -> int:
-    """By trying every row for every sample."""
+    """Return the minimum number of rows by trying every row for every sample."""
 
     def place(rest: list[int], rows: tuple[int, ...]) -> int:
         if not rest:
             return len(rows)
         fits = [r for r, used in enumerate(rows) if used + rest[0] <= capacity]
-        tried = [place(rest[1:], (*rows[:r], rows[r] + rest[0], *rows[r + 1 :])) for r in fits]
-        return min([*tried, place(rest[1:], (*rows, rest[0]))])
+        counts = [place(rest[1:], (*rows[:r], rows[r] + rest[0], *rows[r + 1 :])) for r in fits]
+        return min([*counts, place(rest[1:], (*rows, rest[0]))])
 
     return place(sizes, ())
 
 
 @pytest.mark.parametrize("strategy", ["bfd", "exact"])
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=7))
-def test_hardly_more_rows_than_the_fewest_possible(strategy, sizes):
-    best = fewest_rows(sizes, 12)
-    assert best <= pack(sizes, max_length=12, strategy=strategy).n_rows <= best + 1
+def test_at_most_one_row_more_than_the_minimum(strategy, sizes):
+    minimum = fewest_rows(sizes, 12)
+    assert minimum <= pack(sizes, max_length=12, strategy=strategy).n_rows <= minimum + 1
 
 
 def least_computed(sizes: list[int], capacity: int) -> int:
-    """The fewest tokens that one padded batch of `sizes` can take, by trying every layout."""
+    """Return the minimum of padded tokens for one batch of `sizes` by trying every layout."""
 
     def layouts(rest, rows):
         if not rest:
@@ -207,19 +207,19 @@ def least_computed(sizes: list[int], capacity: int) -> int:
     return min(layouts(sizes, ()))
 
 
-def test_balanced_rows_are_near_the_best_layout():
+def test_balanced_rows_are_close_to_the_best_layout():
     rng, ratios = np.random.default_rng(0), []
     for _ in range(200):
         sizes = rng.integers(1, 13, rng.integers(1, 8)).tolist()
-        found = pack(sizes, max_length=12, strategy="balanced", batch_size=7).n_computed
-        ratios.append(found / least_computed(sizes, 12))
+        computed = pack(sizes, max_length=12, strategy="balanced", batch_size=7).n_computed
+        ratios.append(computed / least_computed(sizes, 12))
     assert min(ratios) == 1
     assert np.mean(ratios) < 1.02
-    assert max(ratios) <= 4 / 3  # what longest-first guarantees for a given number of rows
+    assert max(ratios) <= 4 / 3  # the guarantee of longest-first for a given number of rows
 
 
 @pytest.mark.parametrize("strategy", PACKERS)
-def test_a_seed_decides_the_order(strategy):
+def test_the_seed_determines_the_order(strategy):
     sizes = list(range(1, 61))
     first = pack(sizes, max_length=60, strategy=strategy, batch_size=4, seed=1).batches
     assert pack(sizes, max_length=60, strategy=strategy, batch_size=4, seed=1).batches == first
@@ -227,46 +227,46 @@ def test_a_seed_decides_the_order(strategy):
 
 
 @pytest.mark.parametrize(
-    ("overlong", "lengths", "rows", "tokens", "told"),
+    ("overlong", "lengths", "rows", "tokens", "summary"),
     [
         ("truncate", [10, 5, 10], [[0], [1], [2]], 25, "2 overlong samples truncated, 22 tokens lost"),
         ("drop", [0, 5, 0], [[1]], 5, "2 overlong samples dropped, 42 tokens lost"),
-        # 30 = 10 + 9 + 9 + 2 new tokens, and each further piece begins with the last token of the one before
+        # 30 = 10 + 9 + 9 + 2 new tokens; each later piece starts with the last token of the one before it.
         ("split", [33, 5, 13], [[0], [0], [0], [0], [1], [2], [2]], 51, "2 overlong samples split"),
     ],
 )
-def test_what_becomes_of_overlong_samples(overlong, lengths, rows, tokens, told):
+def test_overlong_samples_are_truncated_split_or_dropped(overlong, lengths, rows, tokens, summary):
     sizes = np.array([30, 5, 12])
     plan = pack(sizes, max_length=10, strategy="pad", seed=None, overlong=overlong)
     assert (plan.lengths.tolist(), plan.rows, plan.n_tokens) == (lengths, rows, tokens)
     counts = {"truncate": plan.n_truncated, "split": plan.n_split, "drop": plan.n_dropped}
     assert counts == {name: 2 if name == overlong else 0 for name in counts}
-    assert repr(plan).endswith(f"; {told}>")
+    assert repr(plan).endswith(f"; {summary}>")
     assert sizes.tolist() == [30, 5, 12]
 
 
 @given(lengths=lengths, max_length=st.integers(2, 70), strategy=st.sampled_from(sorted(PACKERS)))
-def test_the_pieces_of_split_samples_hold_every_token(lengths, max_length, strategy):
+def test_pieces_of_split_samples_cover_every_token_once(lengths, max_length, strategy):
     plan = pack(lengths, max_length, strategy, overlong="split")
-    found = [set() for _ in lengths]
+    covered = [set() for _ in lengths]
     for sample, start, size in zip(*(plan.pieces.sample, plan.pieces.start, plan.pieces.size), strict=True):
         assert 0 < size <= max_length
         new = set(range(start + (start > 0), start + size))
         assert new
-        assert not new & found[sample]
-        found[sample] |= new
-    assert [len(tokens) for tokens in found] == lengths
+        assert not new & covered[sample]
+        covered[sample] |= new
+    assert [len(tokens) for tokens in covered] == lengths
     assert sorted(plan.layout.items) == list(range(len(plan.pieces.size)))
 
 
-def test_a_plan_describes_itself():
+def test_repr_summarizes_the_plan():
     plan = pack(WORKED, max_length=10, strategy="exact", batch_size=3, seed=None)
     assert repr(plan) == "<PackPlan exact: 6 samples in 3 rows, 0.00% padding, 2 batches of 2 to 4 samples>"
     assert repr(pack([], strategy="pad")) == "<PackPlan pad: 0 samples in 0 rows, 0.00% padding>"
 
 
-def test_a_strategy_of_ones_own(monkeypatch):
-    monkeypatch.setitem(PACKERS, "pairs", None)  # taken away again afterwards
+def test_a_user_can_register_a_strategy(monkeypatch):
+    monkeypatch.setitem(PACKERS, "pairs", None)  # so that the name is removed after the test
 
     @packer("pairs", whole_set=True)
     def pairs(items, sizes, capacity, batch_size):
@@ -275,8 +275,8 @@ def test_a_strategy_of_ones_own(monkeypatch):
     assert pack([1, 2, 3], max_length=10, strategy="pairs", seed=None, batch_size=2).rows == [[0, 1], [2]]
 
 
-def test_large_batches_and_rows_are_packed_too():
-    """A batch of all samples, rows of many thousand tokens, and lengths that share no row."""
+def test_large_batches_and_long_rows_are_packed():
+    """One batch of all samples, rows of up to 32,768 tokens, and samples of which no two share a row."""
     sizes = np.random.default_rng(0).integers(1, 5_000, 4_000)
     for name in PACKERS:
         plan = pack(sizes, max_length=32_768, strategy=name, batch_size=4_000)
@@ -295,13 +295,13 @@ def test_a_table_is_packed_by_its_training_lengths():
 @pytest.mark.parametrize("overlong", OVERLONG)
 @pytest.mark.parametrize("strategy", PACKERS)
 @pytest.mark.parametrize("source", [[], datasets.Dataset.from_dict({"n_tokens": []})])
-def test_nothing_packs_to_nothing(strategy, source, overlong):
+def test_an_empty_source_gives_an_empty_plan(strategy, source, overlong):
     plan = pack(source, strategy=strategy, overlong=overlong)
     assert (plan.rows, plan.n_tokens, plan.padding_rate) == ([], 0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("source", "named", "message"),
+    ("source", "arguments", "message"),
     [
         (
             [30, 20, 40],
@@ -321,7 +321,11 @@ def test_nothing_packs_to_nothing(strategy, source, overlong):
             "strategy='ffd' is not known; choose one of balanced, bfd, dynamic, exact, flat,",
         ),
         (WORKED, {"overlong": "wrap"}, "overlong='wrap' is not known; choose one of drop, split, truncate"),
-        (WORKED, {"overlong": "split", "max_length": 1}, "max_length=1 cannot hold a piece that goes on"),
+        (
+            WORKED,
+            {"overlong": "split", "max_length": 1},
+            "overlong='split' needs max_length of at least 2, not 1",
+        ),
         (
             [30, 20],
             {"overlong": "drop", "max_length": 10},
@@ -329,12 +333,12 @@ def test_nothing_packs_to_nothing(strategy, source, overlong):
         ),
     ],
 )
-def test_a_wrong_input_is_named(source, named, message):
+def test_invalid_input_raises_an_error_that_names_it(source, arguments, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        pack(source, **named)
+        pack(source, **arguments)
 
 
-# Clipped lognormals that give the rates that the paper reports for the dynamic two.
+# Median and sigma of clipped lognormals that reproduce the paper's rates of dynamic padding and packing.
 OSS, EVOL = (450, 0.2716), (500, 0.4975)
 
 
@@ -342,7 +346,7 @@ OSS, EVOL = (450, 0.2716), (500, 0.4975)
     ("like", "strategy", "least", "most"),
     [
         (OSS, "max", 77.0, 77.5),
-        (OSS, "pad", 36.1, 37.1),  # the paper: 36.54
+        (OSS, "pad", 36.1, 37.1),  # the paper reports 36.54
         (OSS, "dynamic", 14.5, 15.5),  # 15.24
         (OSS, "balanced", 2.0, 3.0),
         (OSS, "flat", 0.0, 0.0),
@@ -357,7 +361,7 @@ OSS, EVOL = (450, 0.2716), (500, 0.4975)
         (EVOL, "exact", 0.0, 0.15),
     ],
 )
-def test_padding_rates_on_lengths_like_the_papers(like, strategy, least, most):
+def test_padding_rates_match_the_papers_on_similar_lengths(like, strategy, least, most):
     median, sigma = like
     drawn = np.random.default_rng(0).lognormal(np.log(median), sigma, 75_000)
     sizes = np.clip(drawn, 16, 2048).astype(int)

@@ -1,9 +1,10 @@
-"""Lengths -> which samples share a row, and which rows share a batch. Integers only, no tensors.
+"""Packing: plan which samples share a row and which rows share a batch.
 
-A strategy is one function that lays items into rows; `strategy` registers it.
+Only integers are involved, no tensors. A packing strategy is a function that assigns items to rows; the
+decorator `packer` registers it.
 """
 
-from . import packers  # noqa: F401  they register themselves
+from . import packers  # noqa: F401  registers the built-in packers
 from .overlong import OVERLONG, Pieces
 from .pack import pack
 from .plan import PackPlan, Row, Rows

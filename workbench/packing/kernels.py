@@ -1,47 +1,50 @@
-"""The loops of packing, compiled. Integers in, integers out.
+"""The compiled loops of packing, on integer arrays.
 
-Imported where they are called: numba takes half a second to import, and the first call ever compiles, which
-takes some seconds. What is compiled is kept beside this file, or in the user's cache where that is read-only.
+Import this module only where it is used: importing numba takes half a second, and the first call on a machine
+compiles for a few seconds. The compiled code is cached beside this file, or in the user's cache folder if
+that is read-only.
 
-Rows are a pair of arrays: `items`, those of all rows end to end, and `bounds` [rows + 1], row r being
-`items[bounds[r]:bounds[r + 1]]`. `sizes` are in tokens and indexed by item.
+Rows are two arrays: `items`, the concatenated items of all rows, and `bounds` [n_rows + 1], where row r is
+`items[bounds[r]:bounds[r + 1]]`. `sizes` are in tokens and indexed by item. `capacity` is in tokens.
 """
 
 import numba
 import numpy as np
 
-_TRIES = 8  # first lengths tried before a gap is given up as a sum of three; more hardly find more
-_MORE_ROWS = 2  # than the fewest that do: what is tried for balanced rows
-_BLOCK = 64  # gaps that are skipped at once where no row has one of them
+_TRIES = 8  # first lengths tried for a gap as a sum of three; more tries close hardly any more gaps
+_MORE_ROWS = 2  # balanced rows: numbers of rows tried beyond the smallest feasible one
+_BLOCK = 64  # best fit: gap sizes that are skipped at once if no row has one of them
 
 
 def _compiled(function):
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to keep it in
+    except RuntimeError:  # no writable folder for the compiled code
         return numba.njit(nogil=True)(function)
 
 
 @_compiled
 def counting_sort(items, keys, n_keys):
-    """`items`, all of them in some order, by `keys[item]`, ascending and stable; and where each key starts
-    [n_keys + 1]. Linear."""
+    """Sort `items`, a permutation of range(n), by `keys[item]`, ascending and stable, in linear time.
+
+    Returns the sorted items and the start of each key among them [n_keys + 1].
+    """
     starts = np.zeros(n_keys + 1, np.int64)
     for key in keys:
         starts[key + 1] += 1
     starts = np.cumsum(starts)
-    free, found = starts[:-1].copy(), np.empty_like(items)
+    free, ordered = starts[:-1].copy(), np.empty_like(items)
     for item in items:
-        found[free[keys[item]]] = item
+        ordered[free[keys[item]]] = item
         free[keys[item]] += 1
-    return found, starts
+    return ordered, starts
 
 
 @_compiled
 def in_order(items, batch_size, sizes, capacity):
-    """The `items` of each batch as they come; a row closes when the next would overfill it.
+    """Fill rows with the `items` of each batch in order; a new row starts when the next item does not fit.
 
-    Returns the bounds of the rows, and those of the batches, counted in rows.
+    Returns the bounds of the rows, and the bounds of the batches, counted in rows.
     """
     bounds, batches = [0], [0]
     used = 0
@@ -60,7 +63,8 @@ def in_order(items, batch_size, sizes, capacity):
 
 
 @_compiled
-def _replace_first(heap, key):
+def _replace_smallest(heap, key):
+    """Replace the first, smallest, key of a binary heap by `key`."""
     at = 0
     while 2 * at + 1 < len(heap):
         below = 2 * at + 1
@@ -75,20 +79,24 @@ def _replace_first(heap, key):
 
 @_compiled
 def _into_least_loaded(items, sizes, n_rows, row_of):
-    """Each item in turn into the row that holds least; writes `row_of` and returns the largest load."""
-    heap, most = np.arange(n_rows), np.int64(0)  # load * n_rows + row; a heap, so the first is the smallest
+    """Put each item in turn into the row with the fewest tokens.
+
+    Writes the row of each item into `row_of` and returns the largest load of a row, in tokens.
+    """
+    # Each key is load * n_rows + row, so the heap orders rows by load.
+    heap, largest = np.arange(n_rows), np.int64(0)
     for at in range(len(items)):
         row = heap[0] % n_rows
         load = heap[0] // n_rows + sizes[items[at]]
         row_of[at] = row
-        most = max(most, load)
-        _replace_first(heap, load * n_rows + row)
-    return most
+        largest = max(largest, load)
+        _replace_smallest(heap, load * n_rows + row)
+    return largest
 
 
 @_compiled
 def _fewest_rows(items, sizes, capacity):
-    """A bound from below: by tokens, and because two items of more than half a row never share one."""
+    """Return a lower bound on the rows, by tokens and by items that fill more than half a row."""
     tokens, halves = np.int64(0), 0
     for item in items:
         tokens += sizes[item]
@@ -98,11 +106,11 @@ def _fewest_rows(items, sizes, capacity):
 
 @_compiled
 def balance(items, batch_size, sizes, capacity):
-    """The `items` of each batch, longest first, spread evenly over as many rows as leave least padding.
+    """Spread the `items` of each batch, sorted longest first, evenly over the number of rows that pads least.
 
-    Returns the items by rows, the bounds of the rows, and those of the batches, counted in rows.
+    Returns the items by row, the bounds of the rows, and the bounds of the batches, counted in rows.
     """
-    found, bounds, batches = np.empty_like(items), [0], [0]
+    by_row, bounds, batches = np.empty_like(items), [0], [0]
     row_of, best = np.empty(batch_size, np.int32), np.empty(batch_size, np.int32)
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
@@ -115,19 +123,19 @@ def balance(items, batch_size, sizes, capacity):
                     most_rows = min(n_rows + _MORE_ROWS, most_rows)
                 computed, best_rows = n_rows * longest, n_rows
                 best[:] = row_of
-            # By single rows for usual batches; in growing steps for a batch of thousands.
+            # Steps of one row for usual batches, and of growing size for a batch of thousands.
             n_rows = min(n_rows + 1 + n_rows // 64, len(batch)) if n_rows < len(batch) else n_rows + 1
         order, ends = counting_sort(np.arange(len(batch)).astype(np.int32), best[: len(batch)], best_rows)
-        found[start : start + len(batch)] = batch[order]
+        by_row[start : start + len(batch)] = batch[order]
         for end in ends[1:]:
             bounds.append(start + end)
         batches.append(len(bounds) - 1)
-    return found, np.array(bounds), np.array(batches)
+    return by_row, np.array(bounds), np.array(batches)
 
 
 @_compiled
 def _smallest_gap(with_gap, in_block, size):
-    """The smallest gap of at least `size` that some row has, or -1."""
+    """Return the smallest gap of at least `size` tokens that some row has, or -1."""
     gap = size
     while gap < len(with_gap):
         if gap % _BLOCK == 0 and in_block[gap // _BLOCK] == 0:
@@ -141,11 +149,11 @@ def _smallest_gap(with_gap, in_block, size):
 
 @_compiled
 def best_fit(items, sizes, capacity):
-    """Each of `items` in turn into the fullest row that still takes it.
+    """Put each of `items` in turn into the fullest row in which it fits.
 
-    Returns the row of each item, and how many rows there are.
+    Returns the row of each item and the number of rows.
     """
-    # Rows of the same gap are a chain: the latest one in `with_gap`, the one before it in `before`.
+    # Rows with the same gap form a linked list: its head is in `with_gap`, the next rows are in `before`.
     with_gap, before = np.full(capacity + 1, -1), np.empty(len(items), np.int64)
     in_block, row_of, n_rows = np.zeros(capacity // _BLOCK + 1, np.int64), np.empty(len(sizes), np.int32), 0
     for item in items:
@@ -166,9 +174,9 @@ def best_fit(items, sizes, capacity):
 
 
 @_compiled
-def _two(left, gap, most):
-    """The longer of two lengths that sum to `gap`, as equal as there are any, or 0."""
-    for a in range((gap + 1) // 2, min(most, gap - 1) + 1):
+def _longer_of_two(left, gap, longest):
+    """Return the longer of the two most similar lengths left that sum to `gap`, or 0 without such lengths."""
+    for a in range((gap + 1) // 2, min(longest, gap - 1) + 1):
         b = gap - a
         if left[a] > 0 and left[b] > 0 and (a != b or left[a] > 1):
             return a
@@ -176,41 +184,41 @@ def _two(left, gap, most):
 
 
 @_compiled
-def _closing(left, gap, most):
-    """Up to three lengths, each at most `most`, that fill `gap` exactly; else the longest that fits.
+def _closing(left, gap, longest):
+    """Return up to three lengths that fill `gap` exactly, or else only `longest`, the longest that fits.
 
-    Lengths near an equal share of the gap are tried first: they are the most common ones left, so that the
-    search is short, and the rare ones stay for gaps that only they fill.
+    `left[l]` counts the items of length l. Lengths near an equal share of the gap are tried first: they are
+    the most common ones, so the search is short and rare lengths remain for gaps that only they fill.
     """
-    if most == gap:
+    if longest == gap:
         return gap, 0, 0
-    a = _two(left, gap, most)
+    a = _longer_of_two(left, gap, longest)
     if a:
         return a, gap - a, 0
     tries = 0
-    for a in range((gap + 2) // 3, most + 1):
+    for a in range((gap + 2) // 3, longest + 1):
         if left[a] == 0:
             continue
         left[a] -= 1
-        b = _two(left, gap - a, a)
+        b = _longer_of_two(left, gap - a, a)
         left[a] += 1
         if b:
             return a, b, gap - a - b
         tries += 1
         if tries == _TRIES:
             break
-    return most, 0, 0
+    return longest, 0, 0
 
 
 @_compiled
 def exact_fill(items, starts, capacity):
-    """Rows that are full to the token wherever the lengths allow it.
+    """Fill rows to exactly `capacity` tokens wherever the lengths allow it.
 
-    `items` by length, those of length l from `starts[l]` on. Each row takes the longest item left and closes
-    its gap. Returns the items by rows and the bounds of the rows.
+    `items` are sorted by length; those of length l start at `starts[l]`. Each row takes the longest item left
+    and then the items that close its gap. Returns the items by row and the bounds of the rows.
     """
     left, free = np.diff(starts), starts[:-1].copy()
-    found, bounds = np.empty_like(items), np.zeros(len(items) + 1, np.int64)
+    by_row, bounds = np.empty_like(items), np.zeros(len(items) + 1, np.int64)
     at, n_rows, longest = 0, 0, capacity
     while at < len(items):
         while left[longest] == 0:
@@ -219,28 +227,28 @@ def exact_fill(items, starts, capacity):
         while taken[0]:
             for length in taken:
                 if length:
-                    found[at] = items[free[length]]
+                    by_row[at] = items[free[length]]
                     free[length] += 1
                     left[length] -= 1
                     gap -= length
                     at += 1
-            most = min(gap, longest)
-            while left[most] == 0 and most > 0:
-                most -= 1
-            taken = _closing(left, gap, most) if most else (0, 0, 0)
+            fitting = min(gap, longest)
+            while left[fitting] == 0 and fitting > 0:
+                fitting -= 1
+            taken = _closing(left, gap, fitting) if fitting else (0, 0, 0)
         n_rows += 1
         bounds[n_rows] = at
-    return found, bounds[: n_rows + 1]
+    return by_row, bounds[: n_rows + 1]
 
 
 @_compiled
 def reordered(items, bounds, order):
-    """Rows in another `order`: their items and bounds."""
-    found, edges = np.empty_like(items), np.zeros_like(bounds)
+    """Permute the rows by `order`. Returns their items and bounds."""
+    by_row, edges = np.empty_like(items), np.zeros_like(bounds)
     at = 0
     for r in range(len(order)):
         for i in range(bounds[order[r]], bounds[order[r] + 1]):
-            found[at] = items[i]
+            by_row[at] = items[i]
             at += 1
         edges[r + 1] = at
-    return found, edges
+    return by_row, edges

@@ -1,4 +1,4 @@
-"""The packing strategies by name."""
+"""Registry of the packing strategies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,27 +7,33 @@ import numpy as np
 
 from .plan import Rows
 
-# (items in the order of the epoch, sizes in tokens by item, max_length, batch_size) -> Rows
-Pack = Callable[[np.ndarray, np.ndarray, int, int], Rows]
+# (items in the order of the epoch, sizes in tokens by item, max_length in tokens, batch_size) -> Rows
+PackFunction = Callable[[np.ndarray, np.ndarray, int, int], Rows]
 
 PACKERS: dict[str, "Packer"] = {}
 
 
 @dataclass(frozen=True)
 class Packer:
-    """`whole_set`: packs over the whole epoch, so `pack` deals out the rows to batches afterwards; else the
-    batches are made of consecutive items, as unpacked. `to_max`: rows are padded to max_length."""
+    """A registered packing strategy.
+
+    With `whole_set`, `pack` fills rows from the whole epoch and the rows are assigned to batches afterwards.
+    Otherwise it returns batches of `batch_size` consecutive items. With `to_max`, rows are padded to
+    `max_length` instead of the longest row of their batch.
+    """
 
     name: str
-    pack: Pack
+    pack: PackFunction
     whole_set: bool
     to_max: bool
 
 
-def packer(name: str, *, whole_set: bool = False, to_max: bool = False) -> Callable[[Pack], Pack]:
-    """Register the decorated function as packing strategy `name`; see `Packer` for what it may say."""
+def packer(
+    name: str, *, whole_set: bool = False, to_max: bool = False
+) -> Callable[[PackFunction], PackFunction]:
+    """Register the decorated function as packing strategy `name`. See `Packer` for the options."""
 
-    def register(function: Pack) -> Pack:
+    def register(function: PackFunction) -> PackFunction:
         PACKERS[name] = Packer(name, function, whole_set, to_max)
         return function
 
