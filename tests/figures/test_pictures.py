@@ -11,6 +11,7 @@ import pytest
 import workbench as wb
 from workbench import figures
 from workbench.core.errors import UserError
+from workbench.figures.axes import Axis
 from workbench.figures.preview import first_batch
 
 
@@ -86,6 +87,74 @@ def test_every_kind_of_figure_is_drawn(name):
     for box in boxes(svg):
         assert -1 <= box["x"] <= box["x"] + box["width"] <= width + 1
         assert -1 <= box["y"] <= box["y"] + box["height"] <= height + 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.0, 4.0, ["0", "1", "2", "3", "4"]),
+        (0.83, 2.1, ["1.0", "1.5", "2.0"]),
+        (0, 700, ["0", "200", "400", "600"]),
+        (700, 0, ["0", "200", "400", "600"]),
+        (0.995, 1.005, ["0.996", "0.998", "1.000", "1.002", "1.004"]),
+    ],
+)
+def test_an_axis_has_round_numbers(low, high, labels):
+    assert [name for _, name in Axis(low, high, 0, 100).labels] == labels
+
+
+def points_of(svg: str, shape: str = "polyline") -> list[list[tuple[float, float]]]:
+    return [
+        [tuple(map(float, point.split(","))) for point in points.split()]
+        for points in re.findall(rf'<{shape} points="([^"]*)"', svg)
+    ]
+
+
+def live(history: list[dict]) -> str:
+    return figures.to_svg(figures.live_curve(history), 640)
+
+
+class TestLiveCurve:
+    def test_three_steps_by_hand(self):
+        # 560 pixels for steps 0 to 3; 160 from loss 2.06 down to 0.94, which leaves 6 % of room at each end.
+        svg = live([{"step": i + 1, "loss": loss} for i, loss in enumerate([2.0, 1.0, 1.5])])
+        assert points_of(svg) == [[(246.7, 64.6), (433.3, 207.4), (620.0, 136.0)]]
+        assert svg.count("<circle") == 3
+        assert "held-out" not in svg
+        assert "pass@1" not in svg
+
+    def test_measurements_have_a_mark_each_and_pass_at_1_an_axis_of_its_own(self):
+        history = [{"step": 0, "heldout_loss": 2.0}]
+        history += [{"step": i, "loss": 2.0 - i / 4} for i in (1, 2, 3)] + [{"step": 3, "pass_at_1": 0.5}]
+        history.append({"step": 4, "loss": 1.0, "heldout_loss": None, "pass_at_1": 1.0})
+        svg = live(history)
+        assert points_of(svg) == [
+            [(189.0, 100.3), (318.0, 136.0), (447.0, 171.7), (576.0, 207.4)],
+            [(60.0, 64.6)],
+            [(447.0, 136.0), (576.0, 56.0)],  # from 0 % at the bottom to 100 % at the top
+        ]
+        texts = ["".join(t.itertext()) for t in ElementTree.fromstring(svg).iter("text")]
+        assert {"training loss", "held-out loss", "pass@1", "100%", "optimizer step"} <= set(texts)
+        assert svg.count("scale(4.5)") == 3  # a diamond each
+        assert svg.count('stroke-dasharray="6 4"') == svg.count('stroke-dasharray="2 4"') == 1
+
+    def test_a_long_curve_is_the_mean_before_a_band(self):
+        history = [{"step": i + 1, "loss": 1.0 + i % 2} for i in range(20_000)]
+        svg = live(history)
+        ((line,), (band,)) = points_of(svg), points_of(svg, "polygon")
+        assert len(line) == 200
+        assert {y for _, y in line} == {136.0}
+        assert {y for _, y in band} == {64.6, 207.4}
+        assert len(svg) < 20_000
+
+    @pytest.mark.parametrize(
+        ("losses", "low", "high"),
+        [([1.0, 1.0], 0.995, 1.005), ([1.0, 1.0 + 1e-9], 0.995, 1.005), ([0.0, 0.0], -5e-7, 5e-7)],
+        ids=["flat", "noise", "zero"],
+    )
+    def test_the_noise_of_a_flat_line_stays_small(self, losses, low, high):
+        history = [{"step": i, "loss": loss} for i, loss in enumerate(losses)]
+        assert figures.live_curve(history).layout.yaxis.range == pytest.approx((low, high), abs=1e-8)
 
 
 def test_preview_shows_the_first_batch_with_its_padding():

@@ -16,11 +16,10 @@ from workbench.core.errors import UserError
 from workbench.training import Run, TrainingSettings, attach, finetune, processes
 from workbench.training.folder import RunFolder
 from workbench.widgets import ErrorPanel, RunPanel, TrainingPanel
-from workbench.widgets.training import curve, run, run_view
 from workbench.widgets.training import panel as panel_module
-from workbench.widgets.training.curve import loss_chart
+from workbench.widgets.training import run, run_view
 from workbench.widgets.training.form import TrainingForm
-from workbench.widgets.training.run_view import Standing
+from workbench.widgets.training.run_view import RunState
 
 SMALL = FAST | {"batch_size": 4, "epochs": 2}
 STEPS = 4
@@ -36,7 +35,7 @@ class Chosen:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
-    monkeypatch.setattr(run, "_EVERY", 0.02)
+    monkeypatch.setattr(run, "_INTERVAL", 0.02)
 
 
 @pytest.fixture
@@ -155,7 +154,7 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
         assert panel.start.disabled
         panel.shown.stop.click()
         await until(lambda: "stopped" in status_of(panel))
-        assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume goes on from there"
+        assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume continues from there"
         assert (panel.run.output_dir / "checkpoints" / "checkpoint-3").exists()
         assert visible(panel.shown.resume)
         monkeypatch.undo()
@@ -191,7 +190,7 @@ def test_a_run_that_waits_for_another_says_so(make):
         with processes.turn("cpu", lambda: False, print):
             panel.start.click()
             await until(lambda: "queued" in status_of(panel))
-            assert "waits until no other run uses the device" in status_of(panel)
+            assert "waits for another run to release the device" in status_of(panel)
         await until(lambda: "done" in status_of(panel))
 
     asyncio.run(click())
@@ -292,7 +291,7 @@ def test_a_run_whose_folder_goes_is_told(make, monkeypatch):
         panel.run.stop()
 
     asyncio.run(click())
-    assert "holds no run any more" in panel.errors.value
+    assert "no longer holds a run" in panel.errors.value
     assert not panel.start.disabled
 
 
@@ -413,22 +412,22 @@ def test_a_setting_that_is_none_is_refused():
 # The words.
 
 
-def at(status: str, history: list[dict] = (RECORD,), **more) -> Standing:
+def at(status: str, history: list[dict] = (RECORD,), **more) -> RunState:
     known = {"active": status in ("queued", "running"), "stopping": False, "detached": True, "error": None}
     known |= {"model": "m", "settings": TrainingSettings(), "summary": {}, "log": ""}
-    return Standing(status=status, history=list(history), **known | more)
+    return RunState(status=status, history=list(history), **known | more)
 
 
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        (at("queued", []), "queued waits until no other run uses the device"),
+        (at("queued", []), "queued waits for another run to release the device"),
         (at("running", []), "running loads the model"),
-        (at("running"), "running about 14 s left; goes on if the kernel ends"),
+        (at("running"), "running about 14 s left; survives the kernel"),
         (at("running", detached=False), "running about 14 s left; ends with the kernel"),
-        (at("running", stopping=True), "stopping ends after this step, with a checkpoint to go on from"),
-        (at("stopped"), "stopped after step 3 of 10; Resume goes on from there"),
-        (at("stopped", []), "stopped after no step; Resume goes on from there"),
+        (at("running", stopping=True), "stopping ends after this step, with a checkpoint to resume from"),
+        (at("stopped"), "stopped after step 3 of 10; Resume continues from there"),
+        (at("stopped", []), "stopped after no step; Resume continues from there"),
         (at("failed"), "failed after step 3 of 10"),
         (at("done"), "done step 3 of 10"),
     ],
@@ -470,67 +469,31 @@ def test_texts_of_a_run_are_not_markup():
     assert "<script>" not in run_view.outcome(at("done"), evil)
 
 
-# The curve.
-
-
-def points_of(svg: str, shape: str = "polyline") -> list[list[tuple[float, float]]]:
-    return [
-        [tuple(map(float, point.split(","))) for point in points.split()]
-        for points in re.findall(rf'<{shape} points="([^"]*)"', svg)
-    ]
-
-
-def test_the_curve_of_three_steps_by_hand():
-    # 540 pixels for steps 0 to 3, 170 for losses from 1 to 2 downwards.
-    svg = loss_chart([{"step": i + 1, "loss": loss} for i, loss in enumerate([2.0, 1.0, 1.5])])
-    assert points_of(svg) == [[(232.0, 26.0), (412.0, 196.0), (592.0, 111.0)]]
-    assert svg.count("<circle") == 3
-    assert "Training loss from 2.000 at step 1 to 1.500 at step 3" in svg
-    assert "held-out" not in svg
-    assert "pass@1" not in svg
-
-
-def test_the_curve_shows_what_was_measured_on_the_way():
+def test_the_chart_describes_itself_to_screen_readers():
     history = [{"step": 0, "heldout_loss": 2.0}]
-    history += [{"step": i, "loss": 2.0 - i / 4} for i in (1, 2, 3)] + [{"step": 3, "pass_at_1": 0.5}]
-    history.append({"step": 4, "loss": 1.0, "heldout_loss": None, "pass_at_1": 1.0})
-    svg = loss_chart(history)
-    assert points_of(svg) == [
-        [(187.0, 68.5), (322.0, 111.0), (457.0, 153.5), (592.0, 196.0)],
-        [(52.0, 26.0)],
-        [(457.0, 111.0), (592.0, 26.0)],
-    ]
-    assert svg.count("m0 -5l5 5") == 3
-    assert "held-out loss 2.000, pass@1 100.0%" in svg
+    history += [{"step": i, "loss": 2.0 - i / 4} for i in (1, 2, 3)] + [{"step": 4, "loss": 1.0}]
+    label = 'aria-label="Training loss from 1.750 at step 1 to 1.000 at step 4'
+    assert f'{label}, held-out loss 2.000, pass@1 50.0%"' in run_view.chart(
+        [*history, {"pass_at_1": 0.5, "step": 4}]
+    )
+    plain = run_view.chart(history[1:])
+    assert f'{label}"' in plain
+    assert "held-out" not in plain
+    assert "pass@1" not in plain
 
 
-def test_a_long_curve_is_its_mean_before_its_range():
-    history = [{"step": i + 1, "loss": 1.0 + i % 2} for i in range(20_000)]
-    svg = loss_chart(history)
-    ((line,), (around,)) = points_of(svg), points_of(svg, "polygon")
-    assert len(line) == curve._MOST
-    assert {y for _, y in line} == {111.0}
-    assert {y for _, y in around} == {26.0, 196.0}
-    assert len(svg) < 20_000
+def test_without_a_loss_there_is_no_chart():
+    assert run_view.chart([]) == run_view.chart([{"step": 0, "heldout_loss": 1.0}]) == ""
 
 
-def test_without_a_loss_there_is_no_curve():
-    assert loss_chart([]) == loss_chart([{"step": 0, "heldout_loss": 1.0}]) == ""
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (0.0, 4.0, [0, 1, 2, 3, 4]),
-        (0.83, 2.1, [0.5, 1, 1.5, 2, 2.5]),
-        (0, 700, [0, 200, 400, 600, 800]),
-        (1.0, 1.0, [1.0, 1.005, 1.01]),
-        (0.0, 0.0, [0.0, 5e-7, 1e-6]),
-    ],
-)
-def test_the_axis_has_round_numbers(low, high, ticks):
-    assert curve._ticks(low, high) == pytest.approx(ticks)
-    assert ticks[0] <= low <= high <= ticks[-1]
+def test_a_chart_is_drawn_again_only_for_new_records(done, monkeypatch):
+    panel, drawn = RunPanel(done), []
+    monkeypatch.setattr(run_view, "chart", lambda history: drawn.append(len(history)) or "")
+    panel.refresh()
+    assert drawn == []
+    panel._charted = None
+    panel.refresh()
+    assert drawn == [len(done.history)]
 
 
 def test_a_follower_shows_what_goes_wrong(done, monkeypatch):
@@ -540,7 +503,7 @@ def test_a_follower_shows_what_goes_wrong(done, monkeypatch):
     async def follow():
         panel = RunPanel(done, errors)
         panel.active = True
-        monkeypatch.setattr(run, "look", lambda run: 1 / 0)
+        monkeypatch.setattr(run.run_view, "read", lambda run: 1 / 0)
         await panel.errors.guard(lambda: errors.start(panel._follow()))()
         assert not panel.active
 

@@ -21,7 +21,7 @@ from .preview import packing_preview
 from .strategies import cluster_counts, comparison, overlap
 from .svg import to_svg
 from .tokens import Html, token_gains
-from .training import before_after, loss_curves
+from .training import before_after, live_curve, loss_curves
 
 __all__ = [
     "ACCENT",
@@ -49,6 +49,7 @@ __all__ = [
     "ifd_bins",
     "legend_traces",
     "limit_line",
+    "live_curve",
     "loss_curves",
     "map_title",
     "map_traces",

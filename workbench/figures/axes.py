@@ -1,4 +1,4 @@
-"""Axes of a plotly figure without plotly: from values to pixels, and where the ticks are."""
+"""Axes of a plotly figure without plotly: pixels of values, and positions of ticks."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class Axis:
-    """From values to pixels: linear from `low` at pixel `start` to `high` at `end`; `categories` by place."""
+    """Maps values to pixels: linear, from `low` at pixel `start` to `high` at `end`.
+
+    Values of a category axis are names in `categories`, at 0, 1, 2, ...
+    """
 
     low: float
     high: float
@@ -16,15 +19,16 @@ class Axis:
     end: float
     categories: tuple[str, ...] = ()
 
-    def __call__(self, value, offset: float = 0.0) -> float:
-        """The pixel of a value or a category, `offset` further on."""
-        place = (self.categories.index(str(value)) if self.categories else value) + offset
-        return self.start + (place - self.low) / (self.high - self.low or 1) * (self.end - self.start)
+    def __call__(self, value: float | str, offset: float = 0.0) -> float:
+        """The pixel of a value or category, moved by `offset` in units of the axis."""
+        number = (self.categories.index(str(value)) if self.categories else value) + offset
+        return self.start + (number - self.low) / (self.high - self.low or 1) * (self.end - self.start)
 
     @property
-    def ticks(self) -> list[tuple[float, str]]:
+    def labels(self) -> list[tuple[float | str, str]]:
+        """Values with a tick, at most six round numbers or all categories, and their labels."""
         if self.categories:
-            return [(i, name) for i, name in enumerate(self.categories)]
+            return [(name, name) for name in self.categories]
         low, high = sorted((self.low, self.high))
         rough = max(high - low, 1e-12) / 5
         power = 10 ** np.floor(np.log10(rough))
@@ -35,26 +39,30 @@ class Axis:
 
 
 def axes_of(figure: go.Figure, x_name: str, y_name: str, width: int, height: int) -> tuple[Axis, Axis]:
-    """The axes called so, with the ranges that the layout gives or that hold all traces."""
-    layout, margin = figure.layout, figure.layout.margin
+    """The axes of these names (`x`, `y2`, ...).
+
+    Their ranges are those of the layout, or else hold all traces. `width` and `height` are in pixels.
+    """
+    margin = figure.layout.margin
     left, right = margin.l or 60, width - (margin.r or 20)
     top, bottom = margin.t or 70, height - (margin.b or 50)
-    found = []
-    for name, start, end in ((x_name, left, right), (y_name, bottom, top)):
-        given = layout[long_name(name)]
-        low, high = given.domain or (0, 1)
-        pixels = (start + low * (end - start), start + high * (end - start))
-        categories, extent = _extent(figure, name)
-        if given.range and not categories:
-            extent = tuple(given.range)
-        if given.autorange == "reversed":
-            pixels = pixels[::-1]
-        found.append(Axis(*extent, *pixels, categories))
-    return tuple(found)
+    return _axis(figure, x_name, left, right), _axis(figure, y_name, bottom, top)
+
+
+def _axis(figure: go.Figure, name: str, start: float, end: float) -> Axis:
+    layout = figure.layout[long_name(name)]
+    low, high = layout.domain or (0, 1)
+    pixels = (start + low * (end - start), start + high * (end - start))
+    categories, extent = _extent(figure, name)
+    if layout.range and not categories:
+        extent = tuple(layout.range)
+    if layout.autorange == "reversed":
+        pixels = pixels[::-1]
+    return Axis(*extent, *pixels, categories)
 
 
 def _extent(figure: go.Figure, name: str) -> tuple[tuple[str, ...], tuple[float, float]]:
-    """Categories of an axis, or the range that holds everything on it."""
+    """Categories of an axis, and the range that holds all its traces with 4 % of room."""
     side, sums = name[0], {}
     ends: list[float] = []
     for trace in figure.data:
@@ -77,18 +85,18 @@ def _extent(figure: go.Figure, name: str) -> tuple[tuple[str, ...], tuple[float,
 
 
 def _tips(trace: go.Bar, lengths: list[float], sums: dict) -> list[float]:
-    """Where the bars end; `sums` is where those before them in the stack do."""
-    places = trace.y if trace.orientation == "h" else trace.x
+    """Where the bars end. `sums` maps a position to the height stacked there so far, and is updated."""
+    positions = trace.y if trace.orientation == "h" else trace.x
     bases = np.broadcast_to(trace.base if trace.base is not None else np.nan, len(lengths)).tolist()
     tips = []
-    for place, length, base in zip(places, lengths, bases, strict=True):
-        start = sums.get(place, 0.0) if np.isnan(base) else base
+    for position, length, base in zip(positions, lengths, bases, strict=True):
+        start = sums.get(position, 0.0) if np.isnan(base) else base
         tips.append(start + length)
         if np.isnan(base):
-            sums[place] = start + length
+            sums[position] = start + length
     return tips
 
 
 def long_name(name: str) -> str:
-    """`x2` -> `xaxis2`, as layouts call it."""
+    """The name of an axis in a layout: `x2` -> `xaxis2`."""
     return f"{name[0]}axis{name[1:]}"

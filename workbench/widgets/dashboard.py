@@ -16,7 +16,7 @@ from .browser import MODES, Fit, Picture, responsive
 from .controls import Controls
 from .cost import CostPanel
 from .export import ExportPanel
-from .fallback import Twin, view_of
+from .fallback import Fallback, view_of
 from .inspector import Inspector
 from .numbers import Numbers
 from .offer import Offer, missing
@@ -192,14 +192,14 @@ class Workbench(w.VBox):
     def _live(self) -> str:
         return f"workbench-{self.model_id}"
 
-    def twin(self) -> Twin:
+    def twin(self) -> Fallback:
         """The dashboard of this moment as a picture."""
         if not self.state:
-            return Twin(self._live, "")
+            return Fallback(self._live, "")
         state = self.state
         pictures = [to_svg(view.figure, _HALF, view.told) for view in (self._bars, self._map)]
         halves = "".join(f'<div style="flex:1 1 400px">{picture}</div>' for picture in pictures)
-        return Twin(
+        return Fallback(
             self._live,
             f"{numbers.shown(state.selection, None, state.plan)}"
             f'<div style="display:flex;flex-wrap:wrap">{halves}</div>',

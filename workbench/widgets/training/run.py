@@ -1,4 +1,4 @@
-"""One run on the screen, whoever started it: how far it is, what it costs, and what to do next."""
+"""The panel of one run: progress, loss, log, and buttons to stop and resume it."""
 
 import asyncio
 from pathlib import Path
@@ -10,17 +10,24 @@ from ...training import Run, attach
 from ..fallback import WithHtml
 from ..tasks import ErrorPanel, has_loop
 from . import run_view
-from .curve import loss_chart
-from .run_view import Standing, look
+from .run_view import RunState
 
-_EVERY = 0.5  # seconds between looks at the run
+_INTERVAL = 0.5  # seconds between two reads of the run's folder
 
 
 class RunPanel(WithHtml, w.VBox):
-    """Progress of `run` (or of the run in that folder), its loss, its log, and buttons to stop and resume it.
+    """Shows a run and follows it until it ends.
 
-    It holds nothing that is not in the run's folder: after a kernel's restart a new panel shows the same.
-    `active` tells whether the run is queued or running.
+    Shows status, progress, loss (nats per token), speed (tokens/s), peak memory (GiB), the last lines of the
+    log, and buttons to stop the run and to resume it. Everything is read from the folder of the run, so a new
+    panel shows the same after a restart of the kernel, for runs of any process.
+
+    Parameters
+    ----------
+    run : a `Run`, or the folder of one. Raises UserError if the folder does not hold a run.
+    errors : the panel that shows exceptions; by default this panel has its own.
+
+    The trait `active` is True while the run is queued or running.
     """
 
     active = traitlets.Bool(False)
@@ -32,26 +39,27 @@ class RunPanel(WithHtml, w.VBox):
         self.about, self.status, self.meaning = w.HTML(), w.HTML(), w.Label()
         self.bar = w.IntProgress(layout=w.Layout(width="100%"))
         self.numbers, self.chart, self.outcome, self.lines = w.HTML(), w.HTML(), w.HTML(), w.HTML()
-        self.stop = _button("Stop", "stop", "End after this step, with a checkpoint")
-        self.resume = _button("Resume", "play", "Go on from the last checkpoint")
+        self._charted: list[dict] | None = None
+        self.stop = _button("Stop", "stop", "Stop after this step and save a checkpoint")
+        self.resume = _button("Resume", "play", "Continue from the last checkpoint")
         self.stop.on_click(self.errors.guard(self._stop))
         self.resume.on_click(self.errors.guard(self._resume))
-        parts = self._laid_out()
+        parts = self._layout_parts()
         super().__init__(parts if errors else [self.errors, *parts])
         self.add_class("workbench-run")
         self.follow()
 
     def __repr__(self) -> str:
-        """What is shown where no widgets are."""
+        """The text on pages without widgets."""
         return f"<RunPanel of {self.run!r}>"
 
     @property
     def html(self) -> str:
-        """What is shown now, without the controls."""
-        shown = (self.about, self.status, self.numbers, self.chart, self.outcome)
-        return "".join(part.value for part in shown)
+        """The current state without the controls."""
+        parts = (self.about, self.status, self.numbers, self.chart, self.outcome)
+        return "".join(part.value for part in parts)
 
-    def _laid_out(self) -> list[w.Widget]:
+    def _layout_parts(self) -> list[w.Widget]:
         log = w.Accordion([self.lines], selected_index=None)
         log.set_title(0, "Log")
         words = w.HBox([self.status, self.meaning])
@@ -60,17 +68,17 @@ class RunPanel(WithHtml, w.VBox):
         return [self.about, status, self.bar, self.numbers, self.chart, self.outcome, log]
 
     def follow(self) -> None:
-        """Show how the run stands, now and, where an event loop runs, until it ends."""
+        """Show the run now and, if an event loop is running, until it ends."""
         self.refresh()
         if self.active and has_loop():
             self._following = self.errors.start(self._follow())
 
     def refresh(self) -> None:
-        """Show how the run stands now."""
-        self._show(look(self.run))
+        """Show the current state of the run."""
+        self._show(run_view.read(self.run))
 
     def close(self) -> None:
-        """Leave the page; the run goes on."""
+        """Close the panel; the run continues."""
         if self._following:
             self._following.cancel()
         super().close()
@@ -78,25 +86,28 @@ class RunPanel(WithHtml, w.VBox):
     async def _follow(self) -> None:
         try:
             while self.active:
-                await asyncio.sleep(_EVERY)
-                self._show(await asyncio.to_thread(look, self.run))  # its files may be on a slow disk
+                await asyncio.sleep(_INTERVAL)
+                # In a thread, because the folder may be on a slow disk.
+                self._show(await asyncio.to_thread(run_view.read, self.run))
         except Exception:
             self.active, self.stop.disabled = False, True
             raise
 
-    def _show(self, now: Standing) -> None:
+    def _show(self, state: RunState) -> None:
         folder = str(self.run.output_dir)
-        self.about.value = run_view.about(now, folder)
-        self.status.value, self.meaning.value = run_view.badge(now), run_view.meaning(now)
-        self.numbers.value, self.chart.value = run_view.numbers(now), loss_chart(now.history)
-        self.outcome.value, self.lines.value = run_view.outcome(now, folder), run_view.log(now)
-        if now.last:
-            self.bar.max, self.bar.value = now.last["of"], now.last["step"]
-        _set_shown(self.bar, now.active)
-        _set_shown(self.stop, now.active)
-        self.stop.disabled = now.stopping
-        _set_shown(self.resume, now.status in ("stopped", "failed") and not now.active)
-        self.active = now.active
+        self.about.value = run_view.about(state, folder)
+        self.status.value, self.meaning.value = run_view.badge(state), run_view.meaning(state)
+        self.numbers.value = run_view.numbers(state)
+        if state.history != self._charted:  # drawing takes some 50 ms
+            self._charted, self.chart.value = state.history, run_view.chart(state.history)
+        self.outcome.value, self.lines.value = run_view.outcome(state, folder), run_view.log(state)
+        if state.last:
+            self.bar.max, self.bar.value = state.last["of"], state.last["step"]
+        _set_visible(self.bar, state.active)
+        _set_visible(self.stop, state.active)
+        self.stop.disabled = state.stopping
+        _set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
+        self.active = state.active
 
     def _stop(self, button) -> None:
         self.run.request_stop()
@@ -107,9 +118,9 @@ class RunPanel(WithHtml, w.VBox):
         self.follow()
 
 
-def _set_shown(widget: w.DOMWidget, shown: bool) -> None:
-    widget.layout.display = "" if shown else "none"
+def _set_visible(widget: w.DOMWidget, visible: bool) -> None:
+    widget.layout.display = "" if visible else "none"
 
 
-def _button(name: str, icon: str, meaning: str) -> w.Button:
-    return w.Button(description=name, icon=icon, tooltip=meaning, layout=w.Layout(width="8em"))
+def _button(name: str, icon: str, tooltip: str) -> w.Button:
+    return w.Button(description=name, icon=icon, tooltip=tooltip, layout=w.Layout(width="8em"))
