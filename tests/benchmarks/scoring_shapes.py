@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from workbench.complexity.engine import TOKEN_BUDGET, Engine
 from workbench.complexity.pairs import Pair
 from workbench.core import memory
-from workbench.lm import forward, models
+from workbench.lm import models
+from workbench.lm.nll import padded_nll
 from workbench.lm.prompts import Sample
 
 SHAPES = {
@@ -62,7 +63,7 @@ def padded(model, pairs: list[Pair], size: int) -> None:
     for start in range(0, len(pairs), size):
         some = pairs[start : start + size]
         for samples in ([pair.alone for pair in some], [pair.conditioned for pair in some]):
-            forward._own_nll(model, samples)
+            padded_nll(model, samples)
 
 
 def main() -> None:

@@ -85,7 +85,9 @@ def measure(name: str, options) -> dict:
 
     from workbench import packing
     from workbench.core import memory
-    from workbench.lm import batching, forward
+    from workbench.lm import batching
+    from workbench.lm.attention import packed_attention
+    from workbench.lm.packed import PackedLM
     from workbench.training.trainable import recompute
 
     strategy, leaky = VARIANTS[options.variant]
@@ -102,13 +104,14 @@ def measure(name: str, options) -> dict:
     def step(rows):
         optimizer.zero_grad()
         if leaky:
-            inputs = batching.collate_leaking(rows) | {"use_cache": False}
+            loss = model(**batching.collate_leaking(rows), use_cache=False).loss
         else:
-            inputs = batching.collate(rows).as_inputs()
-        model(**inputs).loss.backward()
+            loss = packed(**batching.collate(rows)).loss
+        loss.backward()
         optimizer.step()
 
-    with nullcontext() if leaky else forward.packed_loss(model):
+    packed = PackedLM(model)
+    with nullcontext() if leaky else packed_attention(model):
         step([[batching.Sample(samples[0].input_ids[:16], 1)]])
         memory.release()
         before, _ = resident()

@@ -232,7 +232,7 @@ def test_nan_is_a_status_and_never_a_number(llama_dir, monkeypatch):
 
 def test_an_architecture_that_leaks_is_scored_one_by_one(toy_model_dir):
     folder = toy_model_dir(LEAKING)
-    with pytest.warns(UserWarning, match="BloomForCausalLM does not keep packed samples apart"):
+    with pytest.warns(UserWarning, match="BloomForCausalLM cannot run packed samples"):
         scored = score(table(INSTRUCTIONS, RESPONSES), folder, max_length=512)
     model, tokenizer = models.load_model(folder, "float32")
     for question, answer, ifd in zip(INSTRUCTIONS, RESPONSES, scored["ifd"], strict=True):

@@ -17,6 +17,7 @@ from workbench.complexity.pairs import pairs
 from workbench.core.errors import UserError
 from workbench.data import RejectedRowsWarning
 from workbench.lm import forward, models, prompts
+from workbench.lm.nll import padded_nll
 from workbench.study.scorers import Agreement, agreement, compare_scorers
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
@@ -273,10 +274,10 @@ def test_another_error_is_no_lack_of_memory(llama_dir, monkeypatch):
 def test_padded_batches_score_as_each_alone(toy_model_dir):
     model, _ = models.load_model(toy_model_dir("bloom"), "float32")
     samples = [prompts.Sample(tuple(range(5, 5 + n)), 1) for n in (4, 30, 11)]
-    with pytest.warns(UserWarning, match="padded to batches"):
+    with pytest.warns(UserWarning, match="in padded batches"):
         padded = forward.summed_nll(model, samples)
     with torch.inference_mode():
-        alone = [float(forward._own_nll(model, [sample])[0].sum()) for sample in samples]
+        alone = [float(padded_nll(model, [sample])[0].sum()) for sample in samples]
     assert padded == pytest.approx(alone, rel=1e-5)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workbench.lm import attention
-from workbench.lm.attention import Layout
+from workbench.lm.batching import make_layout
 
 SIZE, SCALE = 16, 0.2
 
@@ -21,7 +21,7 @@ def states(heads: int, kv_heads: int, tokens: int) -> list[torch.Tensor]:
 def test_samples_together_are_as_each_by_itself(heads, kv_heads, lengths, window):
     width = sum(lengths) + 3  # three tokens of padding
     query, key, value = states(heads, kv_heads, width)
-    layout = Layout((lengths,), width, torch.device("cpu"))
+    layout = make_layout([lengths], width)
     each = attention._each(query, key, value, layout, SCALE, window, 0.0)
     flat = [part[0].transpose(0, 1) for part in (query, key, value)]
     together = attention._grouped(*flat, layout, SCALE, window)

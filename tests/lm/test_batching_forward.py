@@ -1,7 +1,6 @@
 """Packed samples give what each gives alone: tensors, losses and gradients."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from workbench.lm import attention, batching, forward, models
-from workbench.lm.batching import collate, collate_leaking, flat_batches
+from workbench.lm import attention, forward, models, nll
+from workbench.lm.attention import packed_attention
+from workbench.lm.batching import collate, collate_leaking, flat_batches, make_layout
+from workbench.lm.mode import batch_mode, deviation
+from workbench.lm.nll import packed_nll, target_nll
+from workbench.lm.packed import PackedLM
 from workbench.lm.prompts import IGNORE_INDEX, Sample
 
 # Three samples of 5, 3 and 9 tokens; the sliding window of the toy mistral is 6.
@@ -47,16 +50,34 @@ def nll_alone(model, sample: Sample) -> torch.Tensor:
 
 def test_collate_on_a_literal_example():
     batch = collate([[Sample((7, 8, 9), 2), Sample((5, 6), 1)], [Sample((1, 2, 3), 1)]], pad_id=0)
-    assert batch.input_ids.tolist() == [[7, 8, 9, 5, 6], [1, 2, 3, 0, 0]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0]]
-    assert batch.labels.tolist() == [[-100, -100, 9, -100, 6], [-100, 2, 3, -100, -100]]
-    assert batch.segments == ((3, 2), (3,))
+    assert batch["input_ids"].tolist() == [[7, 8, 9, 5, 6], [1, 2, 3, 0, 0]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, 9, -100, 6], [-100, 2, 3, -100, -100]]
+    assert batch["layout"]["lengths"] == [[3, 2], [3]]
+
+
+def test_the_layout_of_a_literal_example():
+    """Samples of 3 and 2 tokens in one row, and of 3 in a second row with two tokens of padding."""
+    layout = make_layout([[3, 2], [3]], width=5)
+    assert layout["ends"].tolist() == [0, 3, 5, 8, 10]
+    assert layout["longest"] == 3
+    groups = [(tokens.tolist(), lengths) for tokens, lengths in layout["groups"]]
+    assert groups == [([[0, 1, 2], [5, 6, 7]], [3, 3]), ([[3, 4]], [2])]
+    starts, longest, steps = layout["slots"].tolist()
+    assert starts == [0, 0, 0, 6, 6, 3, 3, 3, 0, 0]
+    assert longest == [3, 3, 3, 2, 2, 3, 3, 3, 0, 0]
+    assert steps == [0, 1, 2, 0, 1, 0, 1, 2, 0, 0]
+
+
+def test_behind_a_samples_end_its_last_token_is_repeated():
+    ((tokens, lengths),) = make_layout([[3, 4]], width=7)["groups"]
+    assert (tokens.tolist(), lengths) == ([[3, 4, 5, 6], [0, 1, 2, 2]], [4, 3])
 
 
 def test_collate_pads_to_a_given_length():
     batch = collate([[Sample((7, 8), 1)]], pad_id=4, length=5)
-    assert batch.input_ids.tolist() == [[7, 8, 4, 4, 4]]
-    assert batch.labels.tolist() == [[-100, 8, -100, -100, -100]]
+    assert batch["input_ids"].tolist() == [[7, 8, 4, 4, 4]]
+    assert batch["labels"].tolist() == [[-100, 8, -100, -100, -100]]
 
 
 def test_the_papers_collator_masks_padding_only():
@@ -67,10 +88,10 @@ def test_the_papers_collator_masks_padding_only():
 
 @given(lists_of_samples)
 def test_the_first_token_of_a_sample_is_never_a_target(samples):
-    batch = collate([samples])
+    labels = collate([samples])["labels"]
     starts = torch.tensor([len(sample.input_ids) for sample in samples]).cumsum(0)[:-1].tolist()
-    assert all(batch.labels[0, start] == IGNORE_INDEX for start in [0, *starts])
-    assert int((batch.labels != IGNORE_INDEX).sum()) == sum(sample.n_targets for sample in samples)
+    assert all(labels[0, start] == IGNORE_INDEX for start in [0, *starts])
+    assert int((labels != IGNORE_INDEX).sum()) == sum(sample.n_targets for sample in samples)
 
 
 @given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 40))
@@ -87,10 +108,11 @@ def test_packed_samples_score_as_each_alone(toy, architecture):
     model = toy(architecture)
     with torch.inference_mode():
         alone = torch.cat([nll_alone(model, sample) for row in ROWS for sample in row])
-        with forward.isolated(model):
-            packed = forward.target_nll(model, collate(ROWS))
+        with packed_attention(model):
+            packed = target_nll(model, collate(ROWS))
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
-    assert forward.leak(model) < 1e-4
+    assert all(deviation(model, packed_nll, gradients) < 1e-4 for gradients in (False, True))
+    assert batch_mode(model).name == batch_mode(model, training=True).name == "packed"
 
 
 @given(samples=lists_of_samples)
@@ -112,8 +134,8 @@ def test_gradients_of_packed_samples_are_those_of_each_alone(toy, architecture):
     torch.cat([nll_alone(model, sample) for row in ROWS for sample in row]).mean().backward()
     alone = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    with forward.packed_loss(model):
-        model(**collate(ROWS).as_inputs()).loss.backward()
+    with packed_attention(model):
+        PackedLM(model)(**collate(ROWS)).loss.backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, alone[name], atol=1e-5, rtol=1e-5, msg=name)
 
@@ -122,23 +144,24 @@ def test_gradients_of_packed_samples_are_those_of_each_alone(toy, architecture):
 def test_under_autocast_packed_samples_train_as_padded_ones(toy, architecture):
     """Against transformers' own loss and attention, within the precision of bfloat16."""
     model, padded = toy(architecture), [[sample] for row in ROWS for sample in row]
-    found = []
+    losses, norms = [], []
     for leaky in (True, False):
         model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16), nullcontext() if leaky else forward.packed_loss(model):
-            inputs = collate_leaking(padded) if leaky else collate(ROWS).as_inputs()
-            loss = model(**inputs).loss
+        with torch.autocast("cpu", torch.bfloat16), nullcontext() if leaky else packed_attention(model):
+            loss = PackedLM(model)(**collate_leaking(padded) if leaky else collate(ROWS)).loss
             loss.backward()
-        found.append((loss.item(), [p.grad.norm().item() for p in model.parameters()]))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-2)
-    assert found[0][1] == pytest.approx(found[1][1], rel=5e-2, abs=1e-3)
+        losses.append(loss.item())
+        norms.append([p.grad.norm().item() for p in model.parameters()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert norms[0] == pytest.approx(norms[1], rel=5e-2, abs=1e-3)
 
 
-def test_an_architecture_that_leaks_is_noticed_and_named(toy):
+def test_an_architecture_that_cannot_isolate_samples_is_noticed_and_named(toy):
     model = toy(LEAKING)
-    assert forward.leak(model) > 1e-2
-    assert not forward.isolates(model)
-    with pytest.warns(UserWarning, match="BloomForCausalLM does not keep packed samples apart"):
+    with pytest.raises(NotImplementedError, match="BloomForCausalLM has a fixed attention implementation"):
+        deviation(model, packed_nll)
+    assert batch_mode(model, training=True).name == "padded"
+    with pytest.warns(UserWarning, match=r"BloomForCausalLM cannot run packed samples \(.*fixed attention"):
         forward.summed_nll(model, [Sample((3, 4, 5), 1)])
 
 
@@ -150,7 +173,8 @@ def test_logits_that_are_more_than_the_heads_are_noticed(architecture, named):
     """The head alone would give another loss, so that such a model is not packed."""
     config = AutoConfig.for_model(architecture, **ARCHITECTURES["llama"], **named, vocab_size=384)
     config._attn_implementation = "eager"
-    assert not forward.isolates(AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval())
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    assert batch_mode(model, training=True).name == "padded"
 
 
 def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
@@ -161,8 +185,8 @@ def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
     at = (leaking["labels"][0] != IGNORE_INDEX).nonzero()[:, 0]
     with torch.inference_mode():
         alone = nll_alone(model, SAMPLES[1])
-        with forward.isolated(model):
-            ours = forward.target_nll(model, batch)[first : first + second]
+        with packed_attention(model):
+            ours = target_nll(model, batch)[first : first + second]
         inputs = {name: leaking[name] for name in ("input_ids", "attention_mask")}
         log_p = model(**inputs, use_cache=False).logits[0].log_softmax(-1)
     theirs = -log_p[at - 1, leaking["input_ids"][0, at]][first : first + second]
@@ -172,38 +196,63 @@ def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
 
 def test_a_leak_put_in_on_purpose_is_noticed(toy, monkeypatch):
     def one_long_sample(rows, *args):
-        """As the paper's collator lays a row: positions run on and nothing parts the samples."""
+        """As the paper's collator does: positions run on through a row and nothing separates the samples."""
         (row,) = rows
         batch = collate(rows, *args)
-        length = batch.input_ids.shape[1]
-        segments = ((sum(len(sample.input_ids) for sample in row),),)
-        return batching.Batch(batch.input_ids, torch.arange(length)[None], batch.labels, segments)
+        length = batch["input_ids"].shape[1]
+        layout = make_layout([[sum(len(sample.input_ids) for sample in row)]], length)
+        return batch | {"position_ids": torch.arange(length)[None], "layout": layout}
 
-    monkeypatch.setattr(forward, "collate", one_long_sample)
-    assert forward.leak(toy()) > 1e-2
+    monkeypatch.setattr(nll, "collate", one_long_sample)
+    assert deviation(toy(), packed_nll) > 1e-2
 
 
 def test_a_leak_in_training_alone_is_noticed(toy, monkeypatch):
-    """Attention goes another way where gradients are wanted."""
+    """Attention uses another kernel when gradients are enabled."""
 
     def one_long_sample(query, key, value, layout, *args):
-        lengths = tuple((sum(row),) for row in layout.segments)
-        return each(query, key, value, replace(layout, segments=lengths), *args)
+        lengths = [[sum(row)] for row in layout["lengths"]]
+        return each(query, key, value, layout | {"lengths": lengths}, *args)
 
     model, each = toy(), attention._each
-    assert forward.isolates(model)
+    assert batch_mode(toy(), training=True).name == "packed"
     monkeypatch.setattr(attention, "_each", one_long_sample)
-    assert not forward.isolates(model)
+    mode = batch_mode(model, training=True)
+    assert mode.name == "padded"
+    assert "packed samples see each other" in mode.reason
     assert forward.summed_nll(model, SAMPLES)  # scoring has no gradients: still packed, and no warning
 
 
+def test_an_error_in_the_self_test_is_reported_as_that_error(toy, monkeypatch):
+    def broken(*args):
+        raise TypeError("no such kernel")
+
+    monkeypatch.setattr(attention, "_grouped", broken)
+    model = toy()
+    assert batch_mode(model).reason == "a packed forward pass raises TypeError: no such kernel"
+    with pytest.warns(UserWarning, match=r"cannot run packed samples \(.*TypeError: no such kernel\)"):
+        forward.summed_nll(model, SAMPLES)
+    monkeypatch.setattr(attention, "_grouped", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        batch_mode(toy())
+
+
+def test_the_self_test_runs_once_per_model_and_leaves_no_attribute(toy, monkeypatch):
+    model = toy()
+    attributes = set(vars(model))
+    first = batch_mode(model)
+    monkeypatch.setattr(attention, "_grouped", lambda *args: 1 / 0)
+    assert batch_mode(model) is first
+    assert set(vars(model)) == attributes
+
+
 def test_positions_that_run_on_shift_nothing_but_boundaries_do(toy):
-    """Rotary attention sees distances only, so it is `segments` that isolates a llama."""
+    """Rotary attention sees distances only, so it is the layout that isolates a llama."""
     model = toy()
     batch = collate([SAMPLES])
-    joined = batching.Batch(batch.input_ids, batch.position_ids, batch.labels, ((17,),))
-    with torch.inference_mode(), forward.isolated(model):
-        apart, together = forward.target_nll(model, batch), forward.target_nll(model, joined)
+    joined = batch | {"layout": make_layout([[17]], 17)}
+    with torch.inference_mode(), packed_attention(model):
+        apart, together = target_nll(model, batch), target_nll(model, joined)
     first = SAMPLES[0].n_targets
     torch.testing.assert_close(apart[:first], together[:first], atol=1e-5, rtol=1e-5)
     assert (apart[first:] - together[first:]).abs().max() > 1e-2
@@ -215,36 +264,84 @@ def test_a_sliding_window_is_kept(toy):
 
     def last_nll(first: int, near: int) -> float:
         ids = (first, *range(100, 115), near, 60, 61)
-        with torch.inference_mode(), forward.isolated(model):
-            return forward.target_nll(model, collate([[Sample(ids, len(ids) - 1)]])).item()
+        with torch.inference_mode(), packed_attention(model):
+            return target_nll(model, collate([[Sample(ids, len(ids) - 1)]])).item()
 
     assert last_nll(7, 30) == pytest.approx(last_nll(200, 30), abs=1e-6)
     assert last_nll(7, 30) != pytest.approx(last_nll(7, 31), abs=1e-3)
 
 
 def test_num_items_in_batch_replaces_the_mean(toy):
-    model, inputs = toy(), collate(ROWS).as_inputs()
+    model, batch = toy(), collate(ROWS)
     n = sum(sample.n_targets for row in ROWS for sample in row)
-    with torch.no_grad(), forward.packed_loss(model):
-        mean = model(**inputs).loss.item()
-        assert model(**inputs, num_items_in_batch=2 * n).loss.item() == pytest.approx(mean / 2)
+    with torch.no_grad(), packed_attention(model):
+        mean = PackedLM(model)(**batch).loss.item()
+        assert PackedLM(model)(**batch, num_items_in_batch=2 * n).loss.item() == pytest.approx(mean / 2)
 
 
-@pytest.mark.parametrize("context", [forward.isolated, forward.packed_loss])
-def test_the_model_is_as_before_afterwards_also_after_an_error(toy, context):
+def test_the_model_is_as_before_afterwards_also_after_an_error(toy):
     model = toy()
-    attention, plain = model.config._attn_implementation, model.forward
-    with pytest.raises(RuntimeError, match="in between"), context(model):
+    implementation, plain = model.config._attn_implementation, model.forward
+    with packed_attention(model):
+        assert PackedLM(model)(**collate(ROWS)).loss > 0
+    with pytest.raises(RuntimeError, match="in between"), packed_attention(model):
         raise RuntimeError("in between")
-    assert model.config._attn_implementation == attention
+    assert model.config._attn_implementation == implementation
     assert model.forward == plain
     with torch.inference_mode():
         assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, 384)
 
 
+def test_a_packed_batch_outside_the_context_is_refused(toy):
+    """The model's own attention would ignore the layout, and samples would see each other."""
+    with pytest.raises(RuntimeError, match="a packed batch needs `with packed_attention"):
+        PackedLM(toy())(**collate(ROWS))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma"])  # gemma ties its head to the embeddings
+def test_the_wrapper_keeps_the_models_names_and_weights(toy, architecture):
+    model = toy(architecture)
+    wrapper = PackedLM(model)
+    assert list(wrapper.state_dict()) == list(model.state_dict())
+    assert [name for name, _ in wrapper.named_parameters()] == [name for name, _ in model.named_parameters()]
+    assert all(ours is theirs for ours, theirs in zip(wrapper.parameters(), model.parameters(), strict=True))
+    assert wrapper.config is model.config
+
+
+def test_the_wrapper_switches_the_model_between_training_and_evaluation(toy):
+    model = toy()
+    wrapper = PackedLM(model)
+    assert not wrapper.training
+    wrapper.train()
+    assert all(module.training for module in (wrapper, model, model.get_decoder()))
+    wrapper.eval()
+    assert not any(module.training for module in (wrapper, model, model.get_decoder()))
+
+
+def test_a_batch_without_a_layout_goes_through_the_models_own_forward(toy):
+    model, batch = toy(), collate_leaking([SAMPLES])
+    with torch.no_grad():
+        assert PackedLM(model)(**batch).loss == model(**batch).loss
+
+
+def test_a_wrapped_adapter_gives_the_loss_of_the_merged_model(toy):
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = get_peft_model(toy(), settings)
+    wrapper = PackedLM(adapted)
+    assert list(wrapper.state_dict()) == list(adapted.state_dict())
+    with torch.no_grad(), packed_attention(adapted.get_base_model()):
+        loss = wrapper(**collate(ROWS)).loss.item()
+    merged = adapted.merge_and_unload()
+    with torch.no_grad():
+        alone = torch.cat([nll_alone(merged, sample) for row in ROWS for sample in row])
+    assert loss == pytest.approx(alone.mean().item(), abs=1e-5)
+
+
 def test_long_responses_go_through_the_head_in_chunks(toy, monkeypatch):
     model, batch = toy(), collate(ROWS)
-    with torch.inference_mode(), forward.isolated(model):
-        at_once = forward.target_nll(model, batch)
-        monkeypatch.setattr(forward, "_HEAD_ROWS", 3)
-        torch.testing.assert_close(forward.target_nll(model, batch), at_once, atol=1e-6, rtol=1e-6)
+    with torch.inference_mode(), packed_attention(model):
+        at_once = target_nll(model, batch)
+        monkeypatch.setattr(nll, "_HEAD_ROWS", 3)
+        torch.testing.assert_close(target_nll(model, batch), at_once, atol=1e-6, rtol=1e-6)

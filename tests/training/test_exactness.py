@@ -9,8 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workbench import packing
 from workbench.core.errors import UserError
-from workbench.lm import forward, models
+from workbench.lm import models
+from workbench.lm.attention import packed_attention
 from workbench.lm.batching import collate, collate_leaking
+from workbench.lm.packed import PackedLM
 from workbench.lm.prompts import Sample
 from workbench.training import TrainingSettings, finetune
 from workbench.training.schedule import Schedule, fitted
@@ -43,9 +45,10 @@ def train(folder, strategy: str, optimizer=momentum, **settings) -> tuple[list[f
     optimizer, losses = optimizer(model.parameters()), []
     if settings:
         recompute(model, **settings)
-    with forward.packed_loss(model):
+    packed = PackedLM(model)
+    with packed_attention(model):
         for t in range(len(schedule)):
-            loss = model(**collate(schedule[t]).as_inputs()).loss
+            loss = packed(**collate(schedule[t])).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -120,8 +123,8 @@ def test_only_what_is_cheap_is_computed_again(toy_model_dir):
     model.train()
 
     def multiplications() -> int:
-        with forward.packed_loss(model), FlopCounterMode(display=False) as counter:
-            model(**collate([samples(4)]).as_inputs()).loss.backward()
+        with packed_attention(model), FlopCounterMode(display=False) as counter:
+            PackedLM(model)(**collate([samples(4)])).loss.backward()
         return counter.get_total_flops()
 
     plain = multiplications()

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from workbench.core.errors import UserError
 from workbench.evaluation import SandboxError, heldout_loss, level, quick
-from workbench.lm import forward, models
+from workbench.lm import models
+from workbench.lm.attention import packed_attention
 from workbench.training import Run, finetune, job, quality
 
 try:
@@ -166,14 +167,14 @@ def test_what_is_run_aside_leaves_no_trace(toy_model_dir):
         return [random.random(), np.random.rand(), torch.rand(1).item()]
 
     def measure():
-        with forward.packed_loss(model), quality.aside(model, attention):
+        with packed_attention(model), quality.aside(model, attention):
             assert not model.training
             model(input_ids=torch.tensor([[1, 2]])).logits.sum()
             random.random(), np.random.rand(), torch.rand(1)
 
     assert drawn(measure) == drawn(lambda: None)
     assert model.training
-    with forward.packed_loss(model):
+    with packed_attention(model):
         inside = model.forward, model.config._attn_implementation
         with quality.aside(model, attention):
             assert (model.forward, model.config._attn_implementation) != inside

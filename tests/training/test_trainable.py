@@ -6,8 +6,10 @@ from conftest import table
 from safetensors.torch import load_file
 
 from workbench.core.errors import UserError
-from workbench.lm import forward, models
+from workbench.lm import models
+from workbench.lm.attention import packed_attention
 from workbench.lm.batching import collate
+from workbench.lm.packed import PackedLM
 from workbench.lm.prompts import Sample
 from workbench.training import TrainingSettings, finetune, trainable
 from workbench.training.loop import train
@@ -25,8 +27,8 @@ def gradients(model) -> dict[str, torch.Tensor]:
     """Of the mean loss over packed samples, by parameter."""
     model.zero_grad()
     model.train()
-    with forward.packed_loss(model):
-        model(**collate(SAMPLES).as_inputs()).loss.backward()
+    with packed_attention(model):
+        PackedLM(model)(**collate(SAMPLES)).loss.backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters()}
 
 

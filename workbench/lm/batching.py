@@ -1,50 +1,54 @@
-"""Samples -> tensors in which samples share rows and never see each other.
+"""Batches of samples that share rows and never see each other.
 
-What isolates them: position ids that restart at 0 with every sample, boundaries (`segments`) that attention
-keeps to (see `forward`), and no target on the first token of a sample, which its predecessor would predict.
+Three things isolate the samples of a row: position ids restart at 0 with every sample, attention keeps to the
+sample boundaries in `Layout`, and the first token of a sample is never a target (the sample before it would
+predict it).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TypedDict
 
 import torch
 
 from .prompts import IGNORE_INDEX, Sample
 
-# For each row the lengths of its samples, in order; what is left of a row is padding. Plain integers, because
-# attention cuts by them in every layer.
-Segments = tuple[tuple[int, ...], ...]
+_SIMILAR = 0.75  # a group holds samples down to this fraction of its longest sample's length
+
+Span = tuple[int, int]  # (first token, number of tokens) of a sample, counted over the flattened batch
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Tensors of shape [rows, length] and where each sample lies in them.
+class Layout(TypedDict):
+    """Where samples lie among the `rows * width` tokens of a flattened batch, for `attention`.
 
-    `labels[r, t]` is the token itself where position t is predicted, else the ignore index.
+    Made once per batch, because every layer of the model reads it.
     """
 
-    input_ids: torch.Tensor
-    position_ids: torch.Tensor
-    labels: torch.Tensor
-    segments: Segments
+    lengths: list[list[int]]
+    """Tokens of each sample, by row and in order. The rest of a row is padding."""
 
-    def to(self, device) -> "Batch":
-        return Batch(
-            self.input_ids.to(device), self.position_ids.to(device), self.labels.to(device), self.segments
-        )
+    ends: torch.Tensor
+    """int32 [samples + paddings + 1]: cumulative lengths, where a row's padding counts as one more sample."""
 
-    def as_inputs(self) -> dict:
-        """Keyword arguments for a model under `forward.isolated`."""
-        return {
-            "input_ids": self.input_ids,
-            "position_ids": self.position_ids,
-            "labels": self.labels,
-            "segments": self.segments,
-        }
+    longest: int
+    """The largest difference between two consecutive `ends`."""
+
+    groups: list[tuple[torch.Tensor, list[int]]]
+    """Samples of similar length, longest first: token indices, int64 [n, longest in group], and their n
+    lengths. Behind the end of a sample its last token is repeated."""
+
+    slots: torch.Tensor
+    """int64 [3, rows * width]. If the groups' token indices are laid end to end, row 0 says where the sample
+    of each token starts, row 1 how long its group is, and row 2 which token of its sample it is."""
 
 
-def collate(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | None = None) -> Batch:
-    """Lay each list of samples into one row, and pad all rows to `length`, or to the longest of them."""
+def collate(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | None = None) -> dict:
+    """Concatenate each list of samples into a row and pad all rows to `length` (default: the longest row).
+
+    Returns the keyword arguments of `PackedLM`: `input_ids`, `position_ids` and `labels`, each int64
+    [rows, length], and `layout`, a `Layout`. `labels[r, t]` is the token at position t if that is a target,
+    else the ignore index.
+    """
     length = length or max(sum(len(sample.input_ids) for sample in row) for row in rows)
     input_ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
     position_ids = torch.zeros((len(rows), length), dtype=torch.long)
@@ -57,29 +61,79 @@ def collate(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | Non
             position_ids[r, start:stop] = torch.arange(stop - start)
             labels[r, start:stop] = torch.tensor(sample.labels)
             start = stop
-    segments = tuple(tuple(len(sample.input_ids) for sample in row) for row in rows)
-    return Batch(input_ids, position_ids, labels, segments)
+    lengths = [[len(sample.input_ids) for sample in row] for row in rows]
+    return {
+        "input_ids": input_ids,
+        "position_ids": position_ids,
+        "labels": labels,
+        "layout": make_layout(lengths, length),
+    }
 
 
 def collate_leaking(rows: Sequence[Sequence[Sample]], pad_id: int = 0, length: int | None = None) -> dict:
-    """Inputs as the paper's released collator lays them: positions run on through a row, and every sample
-    attends to those before it. With one sample a row this is ordinary padding."""
-    batch = collate(rows, pad_id, length)
-    filled = torch.zeros_like(batch.input_ids)
-    for row, lengths in zip(filled, batch.segments, strict=True):
-        row[: sum(lengths)] = 1
-    return {"input_ids": batch.input_ids, "attention_mask": filled, "labels": batch.labels}
+    """Collate as the paper's released code does: positions run on through a row, and every sample attends to
+    those before it. With one sample per row this is ordinary padding.
 
-
-def flat_batches(samples: Sequence[Sequence[Sample]], token_budget: int):
-    """Lists of positions in `samples` (groups of samples kept together) whose tokens fit `token_budget`.
-
-    Longest first, so that a budget too large for the memory shows at once and not after an hour. A group
-    over the budget gets a batch of its own. Each batch is meant for one row: nothing is padded.
+    Returns `input_ids`, `attention_mask` and `labels`, each int64 [rows, length].
     """
-    sizes = [sum(len(sample.input_ids) for sample in group) for group in samples]
+    batch = collate(rows, pad_id, length)
+    mask = torch.zeros_like(batch["input_ids"])
+    for row, lengths in zip(mask, batch["layout"]["lengths"], strict=True):
+        row[: sum(lengths)] = 1
+    return {"input_ids": batch["input_ids"], "attention_mask": mask, "labels": batch["labels"]}
+
+
+def make_layout(lengths: Sequence[Sequence[int]], width: int) -> Layout:
+    """The `Layout` of rows of samples of these `lengths`, each row padded to `width` tokens."""
+    spans, ends = [], [0]
+    for r, row in enumerate(lengths):
+        for n in row:
+            spans.append((ends[-1], n))
+            ends.append(ends[-1] + n)
+        if ends[-1] < (r + 1) * width:
+            ends.append((r + 1) * width)
+    groups, slots, start = [], torch.zeros((3, len(lengths) * width), dtype=torch.long), 0
+    for group in _similar(spans):
+        longest = group[0][1]
+        starts, sizes = torch.tensor(group).T
+        steps = torch.arange(longest)
+        tokens = starts[:, None] + torch.minimum(steps, sizes[:, None] - 1)
+        inside = steps < sizes[:, None]
+        firsts = start + longest * torch.arange(len(group))
+        parts = (firsts[:, None].expand_as(tokens), torch.full_like(tokens, longest), steps.expand_as(tokens))
+        slots[:, tokens[inside]] = torch.stack([part[inside] for part in parts])
+        groups.append((tokens, sizes.tolist()))
+        start += tokens.numel()
+    return {
+        "lengths": [list(row) for row in lengths],
+        "ends": torch.tensor(ends, dtype=torch.int32),
+        "longest": max(stop - start for start, stop in pairwise(ends)),
+        "groups": groups,
+        "slots": slots,
+    }
+
+
+def _similar(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Groups of `spans` of similar length, longest first."""
+    group: list[Span] = []
+    for span in sorted(spans, key=lambda span: -span[1]):
+        if group and span[1] < _SIMILAR * group[0][1]:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group
+
+
+def flat_batches(groups: Sequence[Sequence[Sample]], token_budget: int) -> Iterator[list[int]]:
+    """Indices of `groups` (samples that stay together), batch by batch, within `token_budget` tokens each.
+
+    Longest first, so that a budget too large for the memory fails at once and not after an hour. A group over
+    the budget gets its own batch. A batch is meant for one row, without padding.
+    """
+    sizes = [sum(len(sample.input_ids) for sample in group) for group in groups]
     batch, used = [], 0
-    for i in sorted(range(len(samples)), key=lambda i: -sizes[i]):
+    for i in sorted(range(len(groups)), key=lambda i: -sizes[i]):
         if batch and used + sizes[i] > token_budget:
             yield batch
             batch, used = [], 0

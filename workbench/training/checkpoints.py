@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..lm import models
+from . import trainable
 
 _SEAL = "complete.json"  # file name -> size in bytes; written last
 
@@ -79,7 +80,7 @@ def save_model(trainer, tokenizer, folder: Path) -> None:
             state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
             if not trainer.is_world_process_zero():
                 return
-            trainer.model.save_pretrained(scratch, state_dict=state)
+            trainable.save(trainer.model.lm, scratch, state)
             tokenizer.save_pretrained(scratch)
         flush(scratch)
     except BaseException:

@@ -20,7 +20,10 @@ from transformers import (
 
 from ..core.errors import UserError
 from ..core.memory import PeakMemory
-from ..lm import forward, models
+from ..lm import models
+from ..lm.attention import packed_attention
+from ..lm.mode import batch_mode
+from ..lm.packed import PackedLM
 from ..lm.prompts import Sample
 from . import checkpoints, processes, trainable
 from .quality import Quality
@@ -29,10 +32,30 @@ from .settings import OPTIMIZERS, TrainingSettings
 
 
 class _PlanTrainer(Trainer):
-    """Takes batches in the planned order."""
+    """Trains a `PackedLM` on batches in the planned order; checkpoints are those of the model inside it."""
 
     def _get_train_sampler(self, train_dataset=None):
         return SequentialSampler(self.train_dataset)
+
+    @contextmanager
+    def _unwrapped(self) -> Iterator[None]:
+        wrapper, self.model = self.model, self.model.lm
+        try:
+            yield
+        finally:
+            self.model = wrapper
+
+    def _save_checkpoint(self, model, trial):
+        with self._unwrapped():
+            super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        with self._unwrapped():
+            super()._load_from_checkpoint(resume_from_checkpoint, self.model)
+
+    def _save(self, output_dir=None, state_dict=None):
+        if self.args.should_save:
+            trainable.save(self.model, output_dir, state_dict)
 
 
 class _Reporter(TrainerCallback):
@@ -129,6 +152,8 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         fp16=models.dtype_name(settings.dtype, device) == "float16",
         tf32=True if settings.tf32 and trainable.has_tf32(device) else None,
         use_cpu=device == "cpu",
+        # Full tuning uses every weight in every step; peft may leave some without a gradient.
+        ddp_find_unused_parameters=settings.method != "full",
         logging_steps=1,
         logging_nan_inf_filter=False,  # which would log a NaN loss as 0
         save_strategy="steps" if settings.save_steps else "no",
@@ -162,21 +187,22 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
     base, tokenizer = trainable.load_base(model_name, settings, device)
-    isolated = not settings.leaky and forward.isolates(base)
-    if not isolated and not settings.leaky and settings.strategy not in ("max", "pad"):
+    mode = None if settings.leaky else batch_mode(base, training=True)
+    isolated = mode is not None and mode.name == "packed"
+    if mode and not isolated and settings.strategy not in ("max", "pad"):
         raise UserError(
-            f"model={model_name!r} ({type(base).__name__}) lets packed samples see each other; "
-            f"train it with strategy='pad' instead of {settings.strategy!r}."
+            f"model={model_name!r} ({type(base).__name__}) cannot train on packed samples ({mode.reason}); "
+            f"use strategy='pad' instead of {settings.strategy!r}."
         )
     model = base if settings.method == "full" else trainable.with_adapter(base, model_name, settings)
     trainable.recompute(model, everything=settings.gradient_checkpointing)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    packed = forward.packed_loss(base) if isolated else nullcontext()
+    packed = packed_attention(base) if isolated else nullcontext()
     attention = base.config._attn_implementation
     with PeakMemory(device) as memory, packed, models.quiet():
         arguments = _arguments(folder, settings, device)
         trainer = _PlanTrainer(
-            model=model,
+            model=PackedLM(model),
             args=arguments,
             train_dataset=Rounds(batches, arguments.world_size),
             data_collator=Collator(pad_id, settings, isolated),

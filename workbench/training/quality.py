@@ -92,7 +92,7 @@ class Quality:
 def aside(model, attention: str) -> Iterator[None]:
     """Within this context `model` is as it was loaded, without what training does to it; afterwards it, and
     every source of random numbers, is as before."""
-    forward, implementation = model.__dict__.pop("forward", None), model.config._attn_implementation
+    implementation = model.config._attn_implementation
     was_training = model.training
     drawn = random.getstate(), np.random.get_state()
     model.eval()
@@ -106,5 +106,3 @@ def aside(model, attention: str) -> Iterator[None]:
         np.random.set_state(drawn[1])
         model.set_attn_implementation(implementation)
         model.train(was_training)
-        if forward is not None:
-            model.forward = forward

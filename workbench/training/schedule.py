@@ -127,5 +127,5 @@ class Collator:
     def __call__(self, items: list[list[list[Sample]]]) -> dict:
         (rows,) = items  # the loader's batch size is 1: an item is a batch already
         if self.isolated:
-            return collate(rows, self.pad_id, self.width).as_inputs()
+            return collate(rows, self.pad_id, self.width)
         return collate_leaking(rows, self.pad_id, self.width)

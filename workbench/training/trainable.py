@@ -75,8 +75,6 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     # peft reads a property that transformers deprecates; users cannot act on this warning.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     adapted = get_peft_model(model, config)
-    # Adapters never change the embeddings. Without this, peft asks the hub about them at each checkpoint.
-    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     return adapted
 
@@ -102,3 +100,12 @@ def recompute(model, everything: bool = False) -> None:
     # transformers renames this method in version 6.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable(options)
+
+
+def save(model, folder, state_dict: dict | None = None) -> None:
+    """Write the weights of `model`, or its adapter, to `folder`."""
+    from peft import PeftModel
+
+    # Adapters leave the embeddings unchanged; without this option peft asks the hub about them at each save.
+    options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    model.save_pretrained(folder, state_dict=state_dict, **options)

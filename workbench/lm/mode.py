@@ -1,0 +1,74 @@
+"""How many samples a model can run at once without changing the loss of any: a self-test on two samples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+
+from .nll import packed_nll, padded_nll
+from .prompts import Sample
+
+
+@dataclass(frozen=True)
+class BatchMode:
+    """`name` is the fastest exact way to run samples; `reason` says why it is not "packed"."""
+
+    name: Literal["packed", "padded", "single"]
+    reason: str | None = None
+
+
+# Results of the self-test by model, and by whether it covered training.
+_MODES: WeakKeyDictionary[torch.nn.Module, dict[bool, BatchMode]] = WeakKeyDictionary()
+
+Run = Callable[[torch.nn.Module, Sequence[Sample]], list[torch.Tensor]]
+
+
+def batch_mode(model: torch.nn.Module, training: bool = False) -> BatchMode:
+    """Whether a loaded model runs samples "packed" (many in a row), "padded" (one per row) or only "single".
+
+    The first call runs two small samples together and each alone and compares; later calls for the same model
+    return the cached result. With `training`, packed samples must agree with gradients enabled too, where
+    attention uses another kernel.
+    """
+    modes = _MODES.setdefault(model, {})
+    if training not in modes:
+        modes[training] = _self_test(model, training)
+    return modes[training]
+
+
+def _self_test(model, training: bool) -> BatchMode:
+    reason = _defect(model, packed_nll)
+    if training and not reason:
+        reason = _defect(model, packed_nll, gradients=True)
+    if not reason:
+        return BatchMode("packed")
+    return BatchMode("single" if _defect(model, padded_nll) else "padded", reason)
+
+
+def _defect(model, run: Run, gradients: bool = False) -> str | None:
+    """Why `run` cannot be used for `model`; None if it is exact."""
+    try:
+        nats = deviation(model, run, gradients)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        return f"a packed forward pass raises {type(error).__name__}: {error}"
+    if nats <= (1e-3 if model.dtype == torch.float32 else 0.2):
+        return None
+    return f"packed samples see each other, which shifts the loss by {nats:.2g} nats per token"
+
+
+def deviation(model, run: Run, gradients: bool = False) -> float:
+    """Mean absolute difference in nll (nats per token) between two samples in one `run` and each alone.
+
+    Samples that see each other, or wrong positions, show as about half a nat; rounding of 16-bit weights as a
+    few hundredths.
+    """
+    # The second sample is long enough for attention in blocks.
+    ids = [token % model.config.vocab_size for token in range(7, 1077, 10)]
+    samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
+    with torch.set_grad_enabled(gradients):
+        together = torch.cat(run(model, samples)).detach()
+    with torch.no_grad():
+        alone = torch.cat([nll for sample in samples for nll in padded_nll(model, [sample])])
+    return (together - alone).abs().mean().item()
