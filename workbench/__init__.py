@@ -34,7 +34,7 @@ _HOMES = {
     "compare_scorers": "study.scorers",
     "strategy": "selection",
     "Explorer": "selection",
-    "compare": "selection.comparison",
+    "compare": "selection",
     "pack": "packing",
     "finetune": "training",
     "attach": "training",

@@ -1,11 +1,11 @@
-"""How fast a change of ratio brings all numbers, what a million rows take, and the slow strategies.
+"""Latency of the ratio slider, memory for a million rows, and run time of the slow strategies.
 
     python tests/benchmarks/selection.py slider [rows ...]     # default: 10000 75000 1000000
     python tests/benchmarks/selection.py memory [rows]         # cluster + select + coverage, peak memory
     python tests/benchmarks/selection.py slow [rows] [chosen] [strategy ...]
 
-Synthetic unit vectors of 768 dimensions around 200 centres, with scores and token counts. `memory` reads the
-table memory-mapped from disk, as a large one is; its clusters come from `wb.cluster`.
+The data are synthetic unit vectors of 768 dimensions around 200 centres, with scores and token counts.
+`memory` reads the table memory-mapped from disk and clusters it with `wb.cluster`.
 """
 
 import re
@@ -26,15 +26,15 @@ ALL_RATIOS = np.linspace(0.05, 0.95, 60)
 
 
 def vectors(n: int, seed: int = 0) -> np.ndarray:
-    """[n, D] float32 of unit length, in clusters of unequal size."""
+    """float32 [n, D] of unit length, in clusters of unequal size."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((CENTRES, D), np.float32)
     label = rng.choice(CENTRES, n, p=rng.dirichlet(np.ones(CENTRES)))
-    found = rng.standard_normal((n, D), np.float32)
+    points = rng.standard_normal((n, D), np.float32)
     for start in range(0, n, 8192):
-        found[start : start + 8192] += centres[label[start : start + 8192]]
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found
+        points[start : start + 8192] += centres[label[start : start + 8192]]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points
 
 
 def table(n: int, clusters: int | None = 10) -> datasets.Dataset:
@@ -51,8 +51,11 @@ def table(n: int, clusters: int | None = 10) -> datasets.Dataset:
 
 
 def memory_of(kind: str) -> float:
-    """GiB of this process's memory (Linux): VmHWM, held at most, mapped files included; RssAnon, held now
-    without mapped files. getrusage would count the process that started it."""
+    """Memory of this process in GiB (Linux).
+
+    `kind` is VmHWM, the peak with mapped files, or RssAnon, the current size without them. getrusage would
+    include the parent process.
+    """
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{kind}:\s+(\d+) kB", status).group(1)) / 2**20
 
@@ -87,7 +90,7 @@ def slider(sizes: list[int]) -> None:
 
 
 def look(explorer: "wb.Explorer", ratio: float) -> None:
-    """All numbers of one ratio."""
+    """Compute all numbers at one ratio."""
     selection = explorer.at(float(ratio))
     assert selection.report.n_kept
     assert selection.coverage.mmd is not None
@@ -98,7 +101,7 @@ def memory(n: int) -> None:
         path = Path(folder) / "table"
         datasets.disable_progress_bars()
         table(n, clusters=None).save_to_disk(path)
-        # A fresh process, so that making the data does not count.
+        # A fresh process, so that generating the data does not count.
         subprocess.run([sys.executable, __file__, "_measure", str(path)], check=True)
 
 
@@ -119,10 +122,10 @@ def measure(path: str) -> None:
 
 def step(name: str, action):
     start = time.perf_counter()
-    found = action()
+    value = action()
     took, own = time.perf_counter() - start, memory_of("RssAnon")
     print(f"{name:9} {took:6.1f} s, peak {peak():.2f} GiB; now {own:.2f} GiB of its own", flush=True)
-    return found
+    return value
 
 
 def slow(n: int, chosen: int, names: list[str]) -> None:
@@ -131,10 +134,10 @@ def slow(n: int, chosen: int, names: list[str]) -> None:
         start = time.perf_counter()
         sel = wb.select(ds, rows=chosen, strategy=name)
         took = time.perf_counter() - start
-        found = sel.coverage
+        coverage = sel.coverage
         print(
-            f"{name:18} {len(sel.indices):,} of {n:,} rows x {D}: {took:6.1f} s; mmd {found.mmd:.4f}, "
-            f"median distance {found.median_distance:.4f}, radius {found.radius:.4f}",
+            f"{name:18} {len(sel.indices):,} of {n:,} rows x {D}: {took:6.1f} s; mmd {coverage.mmd:.4f}, "
+            f"median distance {coverage.median_distance:.4f}, radius {coverage.radius:.4f}",
             flush=True,
         )
 

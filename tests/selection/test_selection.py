@@ -1,4 +1,4 @@
-"""Columns and a ratio -> the rows to keep, and why the others are not."""
+"""The paper's selection rule, budgets, reasons and errors."""
 
 import math
 
@@ -12,7 +12,7 @@ import workbench as wb
 from workbench import selection
 from workbench.core import tables
 from workbench.core.errors import UserError
-from workbench.selection import Budget, Explorer, candidates_of, select, usable
+from workbench.selection import Budget, Candidates, Explorer, select, usable
 
 # Cluster 0 has three eligible rows, cluster 1 two, cluster 2 none.
 IFD = [0.9, 0.5, 1.2, 0.7, 0.8, 0.6, None, 1.0]
@@ -30,11 +30,11 @@ def scored(ifd: list[float | None] = IFD, cluster: list[int] | None = CLUSTER) -
 
 
 def papers_rule(ifd: list[float | None], cluster: list[int], ratio: float) -> list[int]:
-    """Section 3 of arXiv 2504.12687 in plain Python: of each cluster the hardest rows below 1."""
+    """Section 3 of arXiv 2504.12687 in plain Python: the hardest rows below 1 of each cluster."""
     kept = []
     for label in set(cluster):
         rows = [i for i in range(len(ifd)) if cluster[i] == label and ifd[i] is not None and ifd[i] < 1]
-        rows.sort(key=lambda i: ifd[i], reverse=True)  # stable: equal scores stay in order
+        rows.sort(key=lambda i: ifd[i], reverse=True)  # stable: ties keep their order
         kept += rows[: int(len(rows) * ratio)]
     return sorted(kept)
 
@@ -54,10 +54,10 @@ ratios = st.floats(0.01, 1) | st.sampled_from([0.3, 0.4, 1, 1.0])
 def test_ifd_cluster_is_the_papers_rule_row_for_row(rows, ratio):
     ifd, cluster = map(list, zip(*rows, strict=True))
     ds = scored(ifd, cluster)
-    found = select(ds, ratio).indices
-    assert found.dtype == np.int64
-    assert found.tolist() == papers_rule(ifd, cluster, ratio)
-    assert Explorer(ds).at(ratio).indices.tolist() == found.tolist()
+    indices = select(ds, ratio).indices
+    assert indices.dtype == np.int64
+    assert indices.tolist() == papers_rule(ifd, cluster, ratio)
+    assert Explorer(ds).at(ratio).indices.tolist() == indices.tolist()
 
 
 @given(
@@ -68,9 +68,9 @@ def test_ifd_cluster_is_the_papers_rule_row_for_row(rows, ratio):
 )
 def test_kept_and_dropped_are_complements(rows, ratio, strategy, max_ifd):
     ifd, cluster = map(list, zip(*rows, strict=True))
-    found = select(scored(ifd, cluster), ratio, strategy, max_ifd=max_ifd)
-    assert sorted([*found.indices.tolist(), *found.dropped]) == list(range(len(rows)))
-    assert found.mask.sum() == len(found.indices) == len(found.dataset) == found.report.n_kept
+    sel = select(scored(ifd, cluster), ratio, strategy, max_ifd=max_ifd)
+    assert sorted([*sel.indices.tolist(), *sel.dropped]) == list(range(len(rows)))
+    assert sel.mask.sum() == len(sel.indices) == len(sel.dataset) == sel.report.n_kept
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_kept_and_dropped_are_complements(rows, ratio, strategy, max_ifd):
     [
         ("ifd-cluster", {"ratio": 0.4}, [0]),  # int(3 * 0.4) of cluster 0, int(2 * 0.4) of cluster 1
         ("ifd-cluster", {"ratio": 0.7}, [0, 3, 4]),
-        ("ifd-cluster", {}, [0]),  # 0.4 is the headline
+        ("ifd-cluster", {}, [0]),  # the default ratio, 0.4
         ("ifd-cluster", {"ratio": 1}, [0, 1, 3, 4, 5]),
         ("ifd-top", {"ratio": 0.4}, [0, 4]),  # int(5 * 0.4)
-        ("ifd-cluster", {"rows": 1}, [0]),  # the first to reach a whole row: a third of cluster 0
+        ("ifd-cluster", {"rows": 1}, [0]),  # the first to complete a row: a third of cluster 0
         ("ifd-cluster", {"rows": 2}, [0, 4]),  # then half of cluster 1
         ("ifd-cluster", {"rows": 100}, [0, 1, 3, 4, 5]),
-        # Of 8 rows, 4: clusters of 4, 3 and 1 ask for 2, 1.5 and 0.5; the last has none that is eligible.
+        # 4 of 8 rows: clusters of 4, 3 and 1 rows get 2, 1.5 and 0.5; the last has no eligible row.
         ("ifd-quota", {"ratio": 0.5}, [0, 3, 4, 5]),
         ("ifd-quota", {"rows": 1}, [0]),
         ("ifd-quota", {"rows": 2}, [0, 4]),
@@ -94,12 +94,12 @@ def test_kept_and_dropped_are_complements(rows, ratio, strategy, max_ifd):
     ],
 )
 def test_small_cases_by_hand(strategy, budget, kept):
-    found = select(scored(), strategy=strategy, **budget)
-    assert found.indices.tolist() == kept
-    assert found.dataset["id"][:] == [str(i) for i in kept]
+    sel = select(scored(), strategy=strategy, **budget)
+    assert sel.indices.tolist() == kept
+    assert sel.dataset["id"][:] == [str(i) for i in kept]
 
 
-def test_random_takes_any_row_and_the_same_under_a_seed():
+def test_random_keeps_any_row_and_depends_on_the_seed_alone():
     ds = scored()
     first = select(ds, 0.5, "random", seed=3).indices.tolist()
     assert len(set(first)) == 4
@@ -110,12 +110,12 @@ def test_random_takes_any_row_and_the_same_under_a_seed():
 
 def test_random_needs_no_scores():
     ds = datasets.Dataset.from_dict({"instruction": list("abcde")})
-    found = select(ds, 0.4, "random")
-    assert len(found.indices) == 2
-    assert (found.report.mean_ifd_all, found.report.clusters, found.report.divergence) == (None, None, None)
+    sel = select(ds, 0.4, "random")
+    assert len(sel.indices) == 2
+    assert (sel.report.mean_ifd_all, sel.report.clusters, sel.report.divergence) == (None, None, None)
 
 
-def test_reasons_read_well():
+def test_every_dropped_row_has_a_reason():
     assert select(scored(), 0.4).dropped == {
         1: "IFD 0.5000 is below the cut of cluster 0",
         2: "IFD 1.2000 is not below max_ifd 1",
@@ -129,7 +129,7 @@ def test_reasons_read_well():
     assert set(select(scored(), 0.4, "random").dropped.values()) == {"not chosen by random"}
 
 
-def test_max_ifd_moves_the_bound():
+def test_max_ifd_bounds_the_eligible_rows():
     assert select(scored(), 1, max_ifd=0.75).indices.tolist() == [1, 3, 5]
     assert select(scored(), 1, max_ifd=math.inf).indices.tolist() == [0, 1, 2, 3, 4, 5, 7]
 
@@ -153,28 +153,28 @@ def test_report_numbers_by_hand():
     assert report.divergence == pytest.approx(expected)
 
 
-def test_keeping_everything_diverges_by_nothing():
+def test_keeping_all_rows_has_no_divergence():
     report = select(scored([0.5] * 6, [0, 0, 1, 1, 2, 2]), 1).report
     assert (report.n_kept, report.divergence, report.clusters_lost) == (6, 0, 0)
 
 
 @pytest.mark.parametrize("ifd", [[], [None, None], [1.5, 2.0]])
-def test_nothing_eligible_keeps_nothing_and_reports_so(ifd):
-    found = select(scored(ifd, [0] * len(ifd)), 0.4)
-    assert len(found.indices) == len(found.dataset) == 0
-    assert (found.report.n_kept, found.report.mean_ifd_kept, found.report.divergence) == (0, None, None)
+def test_without_eligible_rows_nothing_is_kept(ifd):
+    sel = select(scored(ifd, [0] * len(ifd)), 0.4)
+    assert len(sel.indices) == len(sel.dataset) == 0
+    assert (sel.report.n_kept, sel.report.mean_ifd_kept, sel.report.divergence) == (0, None, None)
 
 
 def test_candidates_read_once_serve_many_ratios():
     ds = scored()
-    candidates = candidates_of(ds)
+    candidates = Candidates(ds)
     for ratio in (0.2, 0.4, 0.9):
         assert select(ds, ratio, candidates=candidates).indices.tolist() == select(ds, ratio).indices.tolist()
 
 
 @pytest.fixture
 def latest(monkeypatch):
-    """A strategy of a user, gone after the test."""
+    """A user's strategy, registered for one test."""
     monkeypatch.setitem(selection.STRATEGIES, "latest", None)
 
     @wb.strategy("latest", needs=("ifd",), reason="{name} keeps later rows; IFD {ifd:.1f}")
@@ -182,10 +182,10 @@ def latest(monkeypatch):
         return np.arange(len(candidates))[::-1]
 
 
-def test_a_strategy_of_the_user_is_one_function(latest):
-    found = select(scored(), strategy="latest", rows=2)
-    assert found.indices.tolist() == [6, 7]
-    assert found.dropped[2] == "latest keeps later rows; IFD 1.2"
+def test_a_users_strategy_is_one_function(latest):
+    sel = select(scored(), strategy="latest", rows=2)
+    assert sel.indices.tolist() == [6, 7]
+    assert sel.dropped[2] == "latest keeps later rows; IFD 1.2"
     assert Explorer(scored(), "latest").at(0.25).indices.tolist() == [6, 7]
     assert "latest" in usable(scored())
     assert "latest" not in usable(scored().remove_columns("ifd"))
@@ -196,38 +196,38 @@ def test_a_strategy_of_the_user_is_one_function(latest):
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ([True, False], "a strategy returned bool, not row numbers"),
-        ([0.0, 1.0], "a strategy returned float64, not row numbers"),
-        ([3, 1, 3], "strategy='latest' returned a row twice or one beyond the 8 there are"),
-        ([7, 8], "strategy='latest' returned a row twice or one beyond the 8 there are"),
-        ([-1], "strategy='latest' returned a row twice or one beyond the 8 there are"),
+        ([True, False], "strategy='latest' returned bool, not row numbers"),
+        ([0.0, 1.0], "strategy='latest' returned float64, not row numbers"),
+        ([3, 1, 3], "strategy='latest' returned a row twice, or one outside of the dataset's 8 rows"),
+        ([7, 8], "strategy='latest' returned a row twice, or one outside of the dataset's 8 rows"),
+        ([-1], "strategy='latest' returned a row twice, or one outside of the dataset's 8 rows"),
     ],
 )
-def test_what_a_strategy_of_the_user_returns_is_checked(latest, returned, message):
+def test_what_a_users_strategy_returns_is_checked(latest, returned, message):
     wb.strategy("latest")(lambda candidates, n, rng: np.array(returned))
     with pytest.raises(UserError, match=message):
         select(scored(), 0.4, "latest")
 
 
-def test_a_pool_is_one_of_two():
+def test_a_pool_is_all_or_eligible():
     with pytest.raises(UserError, match="pool='scored' is not known; choose one of all, eligible"):
         wb.strategy("latest", pool="scored")
 
 
-def test_there_are_ten_strategies_and_the_papers_is_the_first():
+def test_the_ten_strategies_are_listed_with_the_papers_first():
     assert list(selection.STRATEGIES) == [
         *("ifd-cluster", "ifd-quota", "ifd-top", "ppl-top", "random", "random-tokens", "deita"),
         *("k-center", "facility-location", "parametric"),
     ]
 
 
-def test_an_unknown_strategy_is_answered_with_those_there_are():
+def test_an_unknown_strategy_is_an_error_that_lists_the_known_ones():
     with pytest.raises(UserError, match="strategy='first' is not known; choose one of deita, facility-loc"):
         select(scored(), strategy="first")
 
 
 @pytest.mark.parametrize("ratio", [0, 1.5, -0.1, True, "0.4", math.nan])
-def test_a_ratio_is_a_share(ratio):
+def test_a_ratio_outside_of_0_to_1_is_an_error(ratio):
     with pytest.raises(UserError, match=f"ratio={ratio!r} must be above 0 and at most 1"):
         select(scored(), ratio)
 
@@ -242,7 +242,7 @@ def test_a_ratio_is_a_share(ratio):
         ({"tokens": 9}, "column 'n_tokens' is missing.*make it with wb.score first"),
     ],
 )
-def test_wrong_budgets_are_named(budget, message):
+def test_errors_name_the_wrong_budget(budget, message):
     with pytest.raises(UserError, match=message):
         select(scored(), **budget)
 
@@ -256,7 +256,7 @@ def test_wrong_budgets_are_named(budget, message):
         ("embedding", "k-center", "wb.embed"),
     ],
 )
-def test_a_missing_column_names_the_stages_that_make_it(missing, strategy, made_by):
+def test_the_error_for_a_missing_column_names_the_stages_that_add_it(missing, strategy, made_by):
     message = f"column '{missing}' is missing.*make it with {made_by} first"
     ds = scored()
     ds = ds.remove_columns(missing) if missing in ds.column_names else ds
@@ -265,5 +265,5 @@ def test_a_missing_column_names_the_stages_that_make_it(missing, strategy, made_
 
 
 @given(st.integers(0, 10_000), ratios)
-def test_a_share_is_rounded_down(n, ratio):
-    assert Budget(ratio).of(n) == int(n * ratio)
+def test_a_ratio_is_rounded_down(n, ratio):
+    assert Budget(ratio).most_rows(n) == int(n * ratio)

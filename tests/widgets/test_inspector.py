@@ -56,7 +56,7 @@ def inspector(ds) -> Inspector:
     return Inspector(ds)
 
 
-class TestAbout:
+class TestRowDetails:
     @pytest.mark.parametrize(
         ("row", "reason", "cluster", "rank", "ranked"),
         [
@@ -69,17 +69,17 @@ class TestAbout:
         ],
     )
     def test_worked_by_hand(self, chosen, row, reason, cluster, rank, ranked):
-        found = selection.about(chosen, row)
+        found = selection.row_details(chosen, row)
         assert (found.reason, found.cluster, found.rank, found.ranked) == (reason, cluster, rank, ranked)
 
     def test_the_nearest_are_kept_rows_and_not_itself(self, chosen):
-        assert [row for row, _ in selection.about(chosen, 0).nearest] == [1, 4]
-        assert selection.about(chosen, 0).nearest[0][1] == pytest.approx(np.cos(np.radians(10)))
-        assert [row for row, _ in selection.about(chosen, 4).nearest] == [1]
-        assert [row for row, _ in selection.about(chosen, 6, n_nearest=1).nearest] == [4]
+        assert [row for row, _ in selection.row_details(chosen, 0).nearest] == [1, 4]
+        assert selection.row_details(chosen, 0).nearest[0][1] == pytest.approx(np.cos(np.radians(10)))
+        assert [row for row, _ in selection.row_details(chosen, 4).nearest] == [1]
+        assert [row for row, _ in selection.row_details(chosen, 6, n_nearest=1).nearest] == [4]
 
     def test_without_clusters_and_embeddings(self, ds):
-        found = selection.about(wb.select(ds.select_columns(["ifd"]), 0.5, "ifd-top"), 2)
+        found = selection.row_details(wb.select(ds.select_columns(["ifd"]), 0.5, "ifd-top"), 2)
         assert (found.cluster, found.rank, found.ranked, found.nearest) == (None, 2, 5, [])
 
 

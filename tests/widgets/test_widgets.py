@@ -140,7 +140,7 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert shown["MMD"] == f"{found.mmd:.4f}"
     assert shown["coverage radius"] == f"{found.radius:.3f}"
     assert shown["near-duplicates"] == f"{found.near_duplicates:.1%}"
-    of_all = selection.STRATEGIES[strategy].ratio_of_all
+    of_all = selection.STRATEGIES[strategy].ratio_pool == "all"
     assert dashboard.controls.unit.label == ("% of all rows" if of_all else "% of the eligible rows")
     assert dashboard.errors.last is None
 

@@ -1,34 +1,38 @@
-"""Columns and a budget -> the rows to train on, with a reason for every row left out.
+"""Select the rows to train on, within a budget and with a reason for every row left out.
 
-A strategy is one function that orders rows; `strategy` registers it and every part of the workbench knows it.
+A strategy is one function that ranks rows; `strategy` registers it, after which selection, comparison, the
+recipe and the dashboard know it by name.
 """
 
-from . import baselines, by_novelty, by_score, by_space, parametric  # noqa: F401  they register themselves
-from .choose import select
-from .columns import Candidates, candidates_of
-from .cut import ifd_cut
-from .explorer import Explorer
-from .inspection import About, about
-from .ranking import Budget, Ranking, budget_of, check_ratio
-from .registry import STRATEGIES, Strategy, strategy, usable
-from .result import Report, Selection
+from . import strategies  # noqa: F401  importing a strategy registers it
+from .budget import Budget, budget_of, check_ratio
+from .candidates import Candidates
+from .comparison import Comparison, beside_random, compare
+from .inspection import RowDetails, ifd_cut, row_details
+from .ranking import Ranking
+from .registry import STRATEGIES, Strategy, strategy, strategy_for, usable
+from .selection import Report, Selection
+from .selector import Explorer, select
 
 __all__ = [
     "STRATEGIES",
-    "About",
     "Budget",
     "Candidates",
+    "Comparison",
     "Explorer",
     "Ranking",
     "Report",
+    "RowDetails",
     "Selection",
     "Strategy",
-    "about",
+    "beside_random",
     "budget_of",
-    "candidates_of",
     "check_ratio",
+    "compare",
     "ifd_cut",
+    "row_details",
     "select",
     "strategy",
+    "strategy_for",
     "usable",
 ]

@@ -1,6 +1,6 @@
-"""Strategies side by side at equal budget: what they share, what only one keeps, and whether chance does it.
+"""Strategies side by side at equal budget, and beside random selections of the same size.
 
-A number means little alone: random selections of the same size show how far it moves by chance.
+Random draws show how far each number moves by chance alone.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,29 @@ import pandas as pd
 
 from ..core import progress
 from ..core.errors import UserError, one_of, positive
-from . import Selection, candidates_of, select
+from .candidates import Candidates
+from .selection import Selection
+from .selector import select
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
-    """`selections` by name of their strategy, and the `draws`: random selections of as many rows."""
+    """Selections by strategy name, and the numbers of random draws of the same size.
+
+    `draws` holds `Selection.numbers` of each draw.
+    """
 
     selections: dict[str, Selection]
-    draws: list[dict]  # the numbers of each
+    draws: list[dict]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A line for each number, a column for each strategy and for the random draws' `random 5 %`, `random
-        median` and `random 95 %`; NaN where there is none. `Report` and `Coverage` say what they mean."""
-        table = pd.DataFrame({name: found.numbers for name, found in self.selections.items()}, dtype=float)
+        """A row per number, a column per strategy, and the quantiles of the random draws.
+
+        Those columns are `random 5 %`, `random median` and `random 95 %`. Missing numbers are NaN. `Report`
+        and `coverage.Coverage` define the numbers and their units.
+        """
+        table = pd.DataFrame({name: sel.numbers for name, sel in self.selections.items()}, dtype=float)
         draws = pd.DataFrame(self.draws, dtype=float)
         for name, q in (("random 5 %", 0.05), ("random median", 0.5), ("random 95 %", 0.95)):
             table[name] = draws.quantile(q)
@@ -35,25 +43,25 @@ class Comparison:
 
     @cached_property
     def overlap(self) -> pd.DataFrame:
-        """Jaccard index of each two strategies: rows that both keep over rows that either keeps."""
+        """Jaccard index of each pair of strategies: rows kept by both over rows kept by either."""
         return self._pairs(lambda a, b: (a & b).sum() / max(1, (a | b).sum()))
 
     @cached_property
     def shared(self) -> pd.DataFrame:
-        """Share (0 to 1) of the line's rows that the column's strategy keeps, too."""
+        """Share (0 to 1) of the rows kept by the row's strategy that the column's strategy keeps too."""
         return self._pairs(lambda a, b: (a & b).sum() / max(1, a.sum()))
 
     def _pairs(self, measure) -> pd.DataFrame:
         names = list(self.selections)
-        masks = [found.mask for found in self.selections.values()]
+        masks = [sel.mask for sel in self.selections.values()]
         return pd.DataFrame([[float(measure(a, b)) for b in masks] for a in masks], names, names)
 
     def only(self, name: str) -> datasets.Dataset:
-        """The rows that strategy `name` keeps and no other of the comparison does."""
+        """The rows that strategy `name` alone keeps. Raises UserError if it is not compared."""
         one_of("name", name, self.selections)
-        found = self.selections[name]
+        sel = self.selections[name]
         others = [other.mask for key, other in self.selections.items() if key != name]
-        return found.source.select(np.flatnonzero(found.mask & ~np.any(others, axis=0)))
+        return sel.source.select(np.flatnonzero(sel.mask & ~np.any(others, axis=0)))
 
 
 def compare(
@@ -67,40 +75,48 @@ def compare(
     seed: int = 0,
     draws: int = 20,
 ) -> Comparison:
-    """Choose rows of `ds` by each of `strategies`, and at random `draws` times.
+    """Select rows of `ds` with each of `strategies` at equal budget, and at random `draws` times.
 
-    Budgets are those of `wb.select`. With a `ratio` the first strategy sets the number of rows, the others
-    keep as many, because strategies take the ratio of different rows. "random-tokens" keeps the tokens of so
-    many rows of "ifd-cluster", "deita" fewer where it runs out of new ones. The draws have as many rows as
-    the first.
+    Budgets are those of `wb.select`. A `ratio` is a share of different rows for different strategies, so it
+    sets the number of rows of the first strategy only, and the others keep that number. Exceptions:
+    "random-tokens" keeps the tokens of that many rows of "ifd-cluster", and "deita" keeps fewer where it runs
+    out of dissimilar rows. Each draw has as many rows as the first strategy keeps.
+
+    Returns a `Comparison`: `.metrics`, `.overlap`, `.shared` (tables) and `.only(name)`. A number outside
+    "random 5 %" to "random 95 %" is more than chance.
+
+    Raises UserError if `strategies` are not two or more different names, if the first one keeps no row, and
+    where `wb.select` does.
+
+    Not covered: how models trained on the selections compare.
     """
     if isinstance(strategies, str) or len(set(strategies)) < 2:
         raise UserError(f"strategies={strategies!r} must be a list of two or more different names.")
-    shared = {"max_ifd": max_ifd, "candidates": candidates_of(ds, max_ifd)}
+    shared = {"max_ifd": max_ifd, "candidates": Candidates(ds, max_ifd)}
     first, *others = dict.fromkeys(strategies)
-    found = {first: select(ds, ratio, first, rows=rows, tokens=tokens, seed=seed, **shared)}
-    size = len(found[first].indices)
-    if not size:
-        raise UserError(f"strategy={first!r} keeps none of the {len(ds)} rows on this budget; raise it.")
-    same = {"rows": size} if tokens is None else {"tokens": tokens}
+    selections = {first: select(ds, ratio, first, rows=rows, tokens=tokens, seed=seed, **shared)}
+    n_kept = len(selections[first].indices)
+    if not n_kept:
+        raise UserError(f"strategy={first!r} keeps none of the {len(ds)} rows within this budget; raise it.")
+    budget = {"rows": n_kept} if tokens is None else {"tokens": tokens}
     for name in others:
-        found[name] = select(ds, strategy=name, seed=seed, **same, **shared)
-    return Comparison(found, _drawn(found[first], draws, seed))
+        selections[name] = select(ds, strategy=name, seed=seed, **budget, **shared)
+    return Comparison(selections, _random_draws(selections[first], draws, seed))
 
 
 def beside_random(selection: Selection, draws: int = 20) -> Comparison:
-    """One selection and random draws of as many rows."""
+    """Compare one selection with random draws of as many rows."""
     name, seed = selection.settings["strategy"], selection.settings["seed"]
-    return Comparison({name: selection}, _drawn(selection, draws, seed))
+    return Comparison({name: selection}, _random_draws(selection, draws, seed))
 
 
-def _drawn(like: Selection, draws: int, seed: int) -> list[dict]:
-    """The numbers of random selections of as many rows as `like`."""
+def _random_draws(like: Selection, draws: int, seed: int) -> list[dict]:
+    """The numbers of `draws` random selections of as many rows as `like`."""
     positive("draws", draws)
     rows, numbers = len(like.indices), []
     with progress.bar(draws, "random", "draw") as bar:
         for draw in range(draws):
-            # Seeds of their own: `seed` is that of a "random" among the strategies.
+            # `seed` itself is that of a "random" among the compared strategies.
             drawn = select(
                 like.source, rows=rows, strategy="random", seed=seed + 1 + draw, candidates=like.candidates
             )

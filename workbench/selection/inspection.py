@@ -1,20 +1,43 @@
-"""One row in the light of a selection: kept or not, why, and its place among the others."""
+"""A selection in detail: the IFD at which it cuts, and one row's rank, reason and neighbours."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .by_score import hardest
-from .result import Selection
+from .selection import Selection
+from .strategies.ifd import hardest
+
+
+def ifd_cut(selection: Selection) -> tuple[float, float] | None:
+    """The lowest and highest IFD at which a cluster is cut; equal if one cut holds for all rows.
+
+    None if the kept rows are not those above a cut: nothing is kept, or the strategy ranks by something else.
+    """
+    candidates, mask = selection.candidates, selection.mask
+    if not mask.any() or (mask & ~candidates.eligible).any():
+        return None
+    left_out = candidates.eligible & ~mask
+    ifd, codes = candidates.ifd, candidates.clusters.codes
+    lowest = float(ifd[mask].min())
+    if lowest >= ifd[left_out].max(initial=-np.inf):
+        return lowest, lowest
+    kept = np.full(len(candidates.clusters.labels), np.inf)
+    dropped = np.full(len(kept), -np.inf)
+    np.minimum.at(kept, codes[mask], ifd[mask])
+    np.maximum.at(dropped, codes[left_out], ifd[left_out])
+    if (kept < dropped).any():
+        return None
+    return lowest, float(kept[np.isfinite(kept)].max())
 
 
 @dataclass(frozen=True)
-class About:
-    """`reason`: why `row` is dropped, null where it is kept.
+class RowDetails:
+    """One row in a selection.
 
-    `rank` is its place by IFD, highest first and from 1 on, among the `ranked` eligible rows of its cluster
-    (of all rows where there are no clusters); null for a row that is not eligible. `nearest` are the kept
-    rows most like it, the most alike first, each with its cosine similarity; empty without embeddings.
+    `reason` says why the row is dropped, None if it is kept. `rank` is its rank by IFD, 1 for the highest,
+    among the `ranked` eligible rows of its cluster (of the dataset, without clusters); None if the row is not
+    eligible. `cluster` is None without clusters. `nearest` are the most similar kept rows, most similar
+    first, as (row, cosine similarity); empty without embeddings.
     """
 
     row: int
@@ -25,27 +48,27 @@ class About:
     nearest: list[tuple[int, float]]
 
 
-def about(selection: Selection, row: int, n_nearest: int = 5) -> About:
-    """What `selection` makes of `row`, a number from 0 on. O(kept * d)."""
+def row_details(selection: Selection, row: int, n_nearest: int = 5) -> RowDetails:
+    """Details of `row`, a row number of `selection.source`. O(kept * d)."""
     candidates = selection.candidates
     label = candidates.cluster[row]
     order = hardest(candidates.ifd, np.flatnonzero(candidates.eligible & (candidates.cluster == label)))
-    place = np.flatnonzero(order == row)
-    return About(
+    position = np.flatnonzero(order == row)
+    return RowDetails(
         row=row,
         reason=None if selection.mask[row] else selection.reason(row),
         cluster=int(label) if "cluster" in selection.source.column_names else None,
-        rank=int(place[0]) + 1 if len(place) else None,
+        rank=int(position[0]) + 1 if len(position) else None,
         ranked=len(order),
-        nearest=_nearest(selection, row, n_nearest),
+        nearest=_nearest_kept(selection, row, n_nearest),
     )
 
 
-def _nearest(selection: Selection, row: int, n: int) -> list[tuple[int, float]]:
+def _nearest_kept(selection: Selection, row: int, n: int) -> list[tuple[int, float]]:
     vectors, kept = selection.candidates.embedding, selection.indices
     if vectors is None:
         return []
     kept = kept[kept != row]
-    similar = vectors[kept] @ vectors[row]
-    first = np.argsort(-similar, kind="stable")[:n]
-    return [(int(kept[at]), float(similar[at])) for at in first]
+    similarity = vectors[kept] @ vectors[row]
+    first = np.argsort(-similarity, kind="stable")[:n]
+    return [(int(kept[i]), float(similarity[i])) for i in first]

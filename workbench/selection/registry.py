@@ -1,4 +1,4 @@
-"""The strategies by name."""
+"""Strategies by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,47 +6,53 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
+from ..core import tables
 from ..core.errors import UserError, one_of
-from .columns import Candidates
-from .ranking import Budget, Ranking, proportional
+from .budget import Budget
+from .candidates import POOLS, Candidates
+from .ranking import Ranking, proportional
 
 Rank = Callable[[Candidates, int, np.random.Generator], "np.ndarray | list[np.ndarray]"]
 Allot = Callable[[Candidates, Ranking, Budget], np.ndarray]
 
 STRATEGIES: dict[str, "Strategy"] = {}
+_STAGES = {"embedding": "wb.embed", "cluster": "wb.embed and wb.cluster"}  # all other columns: wb.score
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How rows are ranked, and how a budget is shared out among them; see `strategy` for the fields."""
+    """A registered strategy; `strategy` describes the fields.
+
+    `pool` names the rows it ranks and `ratio_pool` the rows that a ratio is a share of: "all" or "eligible".
+    """
 
     name: str
     rank: Rank
     needs: tuple[str, ...]
     pool: str
-    of_all: bool
+    ratio_pool: str
     allot: Allot
     nested: bool
     reason: str
 
-    @property
-    def ratio_of_all(self) -> bool:
-        """A ratio is a share of all rows, not of the eligible ones."""
-        return self.of_all or self.pool == "all"
-
     def ranking(self, candidates: Candidates, budget: Budget, seed: int) -> Ranking:
-        """The rows in this strategy's order, as far as `budget` reaches."""
-        pool = candidates.n_eligible if self.pool == "eligible" else len(candidates)
-        found = self.rank(candidates, budget.of(pool), np.random.default_rng(seed))
-        return self._checked(Ranking.of(found, pool), len(candidates))
+        """Rank the rows, at least as many as `budget` can keep.
 
-    def _checked(self, ranking: Ranking, n: int) -> Ranking:
-        """`ranking`, if it has no row twice and none beyond `n`."""
+        Raises UserError if the strategy's function returns anything but distinct row numbers.
+        """
+        pool_size = int(candidates.pool(self.pool).sum())
+        ranked = self.rank(candidates, budget.most_rows(pool_size), np.random.default_rng(seed))
+        for group in ranked if isinstance(ranked, list) else [ranked]:
+            if not np.issubdtype(group.dtype, np.integer):
+                raise UserError(
+                    f"strategy={self.name!r} returned {group.dtype}, not row numbers; return integers."
+                )
+        ranking, n = Ranking.of(ranked, pool_size), len(candidates)
         rows = ranking.order
         if len(rows) and (rows.min() < 0 or rows.max() >= n or np.bincount(rows).max() > 1):
             raise UserError(
-                f"strategy={self.name!r} returned a row twice or one beyond the {n} there are; return each "
-                f"row number at most once."
+                f"strategy={self.name!r} returned a row twice, or one outside of the dataset's {n} rows; "
+                f"return each row number at most once."
             )
         return ranking
 
@@ -61,32 +67,52 @@ def strategy(
     nested: bool = False,
     reason: str = "not chosen by {name}",
 ) -> Callable[[Rank], Rank]:
-    """Register the decorated function as strategy `name`.
+    """Register the decorated function as the selection strategy `name`.
 
-    >>> @strategy("shortest", needs=("n_tokens",), reason="longer than the kept ones")
+    >>> @wb.strategy("shortest", needs=("n_tokens",), reason="longer than the kept ones")
     ... def shortest(candidates, n, rng):
     ...     return np.argsort(candidates.column("n_tokens"), kind="stable")
 
-    The function gets the candidates, the number `n` of rows that the budget can reach, and a seeded random
-    generator. It returns row numbers, the best first, `n` of them or more; or a list of such arrays, one a
-    group, of each of which the budget takes its share.
+    The function gets the `Candidates` (columns as arrays: `.ifd`, `.cluster`, `.tokens`, `.embedding`,
+    `.eligible`, `.column(name)`), the largest number `n` of rows that the budget can keep, and a seeded
+    `np.random.Generator`. It returns row numbers, int [n or more], best first; or a list of such arrays, one
+    per group, and a ratio then keeps its share of each group. A name that exists is replaced.
 
-    `needs`: columns that must be there. `pool`: "all" or "eligible", the rows that it ranks and of which a
-    ratio is a share; `of_all`: the ratio is of all rows nevertheless. `allot`: how a budget becomes a number
-    of rows of each group. `nested`: the order does not depend on `n` and costs no more for all rows, so that
-    it can be kept while the ratio moves. `reason`: why a row is dropped; {name}, {ifd}, {cluster} are filled
-    in.
+    Parameters
+    - `needs`: the columns the strategy reads; `wb.select` raises UserError if one is missing.
+    - `pool`: the rows that it ranks and that a ratio is a share of, "all" or "eligible" (scored below
+      `max_ifd`).
+    - `of_all`: with pool="eligible", a ratio is a share of all rows nevertheless.
+    - `allot`: function (candidates, ranking, budget) -> rows to keep of each group, int [g].
+    - `nested`: the order does not depend on `n` and costs the same for all rows, so `wb.Explorer` ranks once
+      for all budgets.
+    - `reason`: why a row is dropped, for `Selection.dropped`; {name}, {ifd} and {cluster} are filled in.
+
+    Raises UserError if `pool` is unknown.
     """
-
-    one_of("pool", pool, ("all", "eligible"))
+    one_of("pool", pool, POOLS)
 
     def register(rank: Rank) -> Rank:
-        STRATEGIES[name] = Strategy(name, rank, needs, pool, of_all, allot, nested, reason)
+        ratio_pool = "all" if of_all else pool
+        STRATEGIES[name] = Strategy(name, rank, needs, pool, ratio_pool, allot, nested, reason)
         return rank
 
     return register
 
 
+def strategy_for(ds: datasets.Dataset, name: str, *, uses_tokens: bool = False) -> Strategy:
+    """The strategy called `name`.
+
+    Raises UserError if there is none, or if `ds` lacks a column that it or a token budget needs.
+    """
+    one_of("strategy", name, STRATEGIES)
+    chosen = STRATEGIES[name]
+    for column in (*chosen.needs, *(("n_tokens",) if uses_tokens else ())):
+        tables.require(ds, [column], _STAGES.get(column, "wb.score"))
+    return chosen
+
+
 def usable(ds: datasets.Dataset) -> list[str]:
-    """The strategies whose columns `ds` has."""
-    return [name for name, found in STRATEGIES.items() if set(found.needs) <= set(ds.column_names)]
+    """Names of the strategies whose columns `ds` has."""
+    columns = set(ds.column_names)
+    return [name for name, registered in STRATEGIES.items() if columns.issuperset(registered.needs)]

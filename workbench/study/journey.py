@@ -18,8 +18,7 @@ from ..core import tables
 from ..core.errors import UserError
 from ..evaluation import EvalReport, evaluate
 from ..lm import models
-from ..selection import Selection, select
-from ..selection.comparison import beside_random
+from ..selection import Selection, beside_random, select
 from ..space.clustering import cluster
 from ..space.embedding import embed
 from ..space.projection import project

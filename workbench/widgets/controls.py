@@ -97,7 +97,7 @@ class Controls(w.VBox):
 
     def _units(self) -> list[tuple[str, str]]:
         """What the percentage is of depends on the strategy."""
-        of_all = STRATEGIES[self._state.now.strategy].ratio_of_all
+        of_all = STRATEGIES[self._state.now.strategy].ratio_pool == "all"
         return [
             ("% of all rows" if of_all else "% of the eligible rows", "ratio"),
             ("rows", "rows"),

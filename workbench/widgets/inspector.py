@@ -53,7 +53,7 @@ class Inspector(w.VBox):
         if not len(ds):
             raise UserError("the dataset has no rows to look at.")
         self.row, self.selection = -1, selected
-        self._candidates = selected.candidates if selected else selection.candidates_of(ds)
+        self._candidates = selected.candidates if selected else selection.Candidates(ds)
         self.errors = errors or ErrorPanel()
         guard = self.errors.guard
         small = w.Layout(width="7em")
@@ -147,10 +147,10 @@ class Inspector(w.VBox):
         if self.selection is None:
             self.verdict.value = row_view.cluster(self._candidates, self.row)
             return
-        about = selection.about(self.selection, self.row)
-        self.verdict.value = row_view.verdict(about, self.selection)
-        self.near_title.value = "<b>Nearest kept rows</b> by cosine similarity" if about.nearest else ""
-        self.near.children = [self._neighbour(row, similarity) for row, similarity in about.nearest]
+        details = selection.row_details(self.selection, self.row)
+        self.verdict.value = row_view.verdict(details, self.selection)
+        self.near_title.value = "<b>Nearest kept rows</b> by cosine similarity" if details.nearest else ""
+        self.near.children = [self._neighbour(row, similarity) for row, similarity in details.nearest]
 
     def _neighbour(self, row: int, similarity: float) -> w.Button:
         text = one_line(self._candidates.source[row]["instruction"] or "", _EXCERPT)

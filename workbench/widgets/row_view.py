@@ -11,7 +11,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from ..core.texts import escaped, one_line, visible
-from ..selection import About, Candidates, Selection
+from ..selection import Candidates, RowDetails, Selection
 from .markup import inline_cell
 
 MAX_LISTED = 500  # rows of a list that is still useful
@@ -83,17 +83,19 @@ def scores(ds: datasets.Dataset, row: int) -> str:
     return "".join(cells)
 
 
-def verdict(about: About, selection: Selection) -> str:
+def verdict(details: RowDetails, selection: Selection) -> str:
     """HTML: whether the row is kept or dropped, why, and its rank."""
     strategy = escaped(selection.settings["strategy"])
     parts = [
-        f"<b>Kept</b> by {strategy}" if about.reason is None else f"<b>Dropped</b>: {escaped(about.reason)}"
+        f"<b>Kept</b> by {strategy}"
+        if details.reason is None
+        else f"<b>Dropped</b>: {escaped(details.reason)}"
     ]
-    pool = "of all" if about.cluster is None else f"in cluster {about.cluster}"
-    if about.rank is not None:
-        parts.append(f"rank {about.rank:,} of {about.ranked:,} eligible rows {pool}, by IFD")
-    elif about.cluster is not None:
-        parts.append(f"cluster {about.cluster}")
+    pool = "of all" if details.cluster is None else f"in cluster {details.cluster}"
+    if details.rank is not None:
+        parts.append(f"rank {details.rank:,} of {details.ranked:,} eligible rows {pool}, by IFD")
+    elif details.cluster is not None:
+        parts.append(f"cluster {details.cluster}")
     return " · ".join(parts)
 
 

@@ -11,8 +11,7 @@ from .. import packing, selection
 from ..core import tables
 from ..core.errors import UserError, one_of, positive
 from ..packing import PackPlan
-from ..selection import STRATEGIES, Explorer, Selection, candidates_of
-from ..selection.choose import find
+from ..selection import STRATEGIES, Candidates, Explorer, Selection, strategy_for
 from ..space import naming
 from ..space.clustering import cluster
 from .tasks import Debounced, ErrorPanel
@@ -160,7 +159,7 @@ class State:
         self.clustered_by = self.now.k
         k = self.clustered_by
         self.ds = self.given if k is None else cluster(self.given, k, seed=self._cluster_seed)
-        self.candidates = candidates_of(self.ds)
+        self.candidates = Candidates(self.ds)
         self.names = naming.cluster_names(self.ds) if "instruction" in self.ds.column_names else None
         self._explorer: Explorer | None = None
 
@@ -214,7 +213,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
             changes.pop(unit)
     new = replace(old, **changes)
     selection.budget_of(**dict.fromkeys(UNITS) | new.budget)
-    find(ds, new.strategy)
+    strategy_for(ds, new.strategy)
     one_of("packing", new.packing, packing.PACKERS)
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)
@@ -225,7 +224,6 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
 
 def total(state: State, unit: str) -> int:
     """The whole of which a budget in `unit` takes a part: rows or tokens that the strategy can keep."""
-    of_all = STRATEGIES[state.now.strategy].ratio_of_all
     candidates = state.candidates
-    pool = np.ones(len(candidates), bool) if of_all else candidates.eligible
+    pool = candidates.pool(STRATEGIES[state.now.strategy].ratio_pool)
     return int(pool.sum() if unit == "rows" else candidates.tokens[pool].sum())

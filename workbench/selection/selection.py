@@ -1,4 +1,4 @@
-"""What a selection keeps, what it drops and why, and what that does to the whole."""
+"""The rows a selection keeps, those it drops and why, and how the kept rows represent the whole."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from .. import coverage
-from .columns import Candidates, mean
+from .candidates import Candidates, mean
 from .registry import STRATEGIES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
-    """What a selection keeps and loses, over all rows of the dataset.
+    """What a selection keeps, counted over all rows of the dataset.
 
-    `clusters` is `coverage.cluster_shares`; `divergence` is the Jensen-Shannon divergence (bits) between the
-    clusters' shares of all rows and of the kept ones; both are null without a cluster column.
+    `n_eligible` counts the rows with an IFD below `max_ifd`. `clusters` is the table of
+    `coverage.cluster_shares`, and `divergence` the Jensen-Shannon divergence (bits, 0 to 1) between the
+    clusters' shares of all rows and of the kept rows; both are None without a column `cluster`. Mean IFDs are
+    over scored rows, None if there are none.
     """
 
     n_rows: int
@@ -30,24 +32,27 @@ class Report:
 
     @property
     def share_of_all(self) -> float:
+        """Kept rows over all rows, 0 to 1."""
         return self.n_kept / max(1, self.n_rows)
 
     @property
     def share_of_eligible(self) -> float:
+        """Kept rows over eligible rows; above 1 if a strategy keeps rows without a score."""
         return self.n_kept / max(1, self.n_eligible)
 
     @property
     def clusters_lost(self) -> int:
-        """Clusters of which nothing is kept."""
+        """Number of clusters without a kept row."""
         return 0 if self.clusters is None else int((self.clusters["kept"] == 0).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
-    """`indices` (int64, ascending) of the kept rows of `source`, and how they were chosen.
+    """The rows of `source` that a strategy keeps; returned by `wb.select`.
 
-    `dataset`, `dropped`, `report` and `coverage` are computed when first asked for; `sums`, where they are
-    known, save `coverage` the pass over the embeddings.
+    `indices` are the kept row numbers, int64, ascending. `settings` are strategy, budget, `max_ifd` and seed.
+    `dataset`, `dropped`, `report` and `coverage` are computed on first use. `sums`, if given, spare
+    `coverage` a pass over the embeddings.
     """
 
     source: datasets.Dataset
@@ -58,34 +63,35 @@ class Selection:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """[n] bool over `source`."""
+        """bool [n]: True for the kept rows of `source`."""
         mask = np.zeros(len(self.candidates), bool)
         mask[self.indices] = True
         return mask
 
     @cached_property
     def dataset(self) -> datasets.Dataset:
-        """The kept rows."""
+        """The kept rows with all their columns, in the order of `source`."""
         return self.source.select(self.indices)
 
     @cached_property
     def dropped(self) -> dict[int, str]:
-        """Row number -> why it was left out, for every row that was."""
+        """Row number -> reason, for every row that is not kept."""
         return {row: self.reason(row) for row in np.flatnonzero(~self.mask).tolist()}
 
     def reason(self, row: int) -> str:
-        """Why `row`, which is not kept, was left out."""
+        """Why `row`, which is not kept, was dropped."""
         strategy, ifd = STRATEGIES[self.settings["strategy"]], self.candidates.ifd[row]
         if strategy.pool == "eligible" and np.isnan(ifd):
-            has = self.source.column_names
-            told = (self.candidates.column(n)[row] for n in ("score_reason", "score_status") if n in has)
-            return f"not scored: {next(filter(None, told), 'no IFD')}"
+            columns = [name for name in ("score_reason", "score_status") if name in self.source.column_names]
+            reasons = (self.candidates.column(name)[row] for name in columns)
+            return f"not scored: {next(filter(None, reasons), 'no IFD')}"
         if strategy.pool == "eligible" and not self.candidates.eligible[row]:
             return f"IFD {ifd:.4f} is not below max_ifd {self.candidates.max_ifd:g}"
         return strategy.reason.format(name=strategy.name, ifd=ifd, cluster=self.candidates.cluster[row])
 
     @cached_property
     def report(self) -> Report:
+        """Counts, mean scores and cluster shares of the kept rows."""
         clusters = divergence = None
         if "cluster" in self.source.column_names:
             clusters = coverage.cluster_shares(self.candidates.clusters, self.candidates.eligible, self.mask)
@@ -102,14 +108,14 @@ class Selection:
 
     @cached_property
     def coverage(self) -> coverage.Coverage:
-        """How the kept rows represent all, in embedding space where there is one."""
+        """How well the kept rows represent all rows, in embedding space if there are embeddings."""
         return self.candidates.space.coverage(self.mask, self.sums)
 
     @property
     def numbers(self) -> dict[str, float | None]:
         """The numbers of `report` and `coverage` by name."""
         report = self.report
-        found = {"n_kept": report.n_kept, "mean_ifd": report.mean_ifd_kept}
+        numbers = {"n_kept": report.n_kept, "mean_ifd": report.mean_ifd_kept}
         if report.clusters is not None:
-            found |= {"cluster_divergence": report.divergence, "clusters_lost": report.clusters_lost}
-        return found | self.coverage.numbers
+            numbers |= {"cluster_divergence": report.divergence, "clusters_lost": report.clusters_lost}
+        return numbers | self.coverage.numbers
