@@ -1,10 +1,10 @@
-"""Predicted time and memory of a fine-tuning, beside what it then takes.
+"""Compare the predicted time and memory of fine-tuning with the measured ones.
 
     python tests/benchmarks/cost.py [--data FILE] [--model NAME] [--rows N] [--rounds N] [--cases A,B,...]
 
-In each round every method is calibrated afresh, and each case is then trained for one epoch in a process of
-its own, as `wb.finetune(..., detached=True)` does; the medians over the rounds are printed. The calibration
-knows nothing of the rows, the plan or its batches. Loading and saving are in neither figure.
+Each round calibrates every method anew and then trains each case for one epoch in a process of its own
+(`wb.finetune(..., detached=True)`). The medians over the rounds are printed. The calibration has not seen the
+rows, the plan or its batches. Neither figure includes loading and saving.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import workbench as wb
 from workbench.lm import models, prompts
 
-# name: (method, share of the rows, settings of plan and step)
+# name: (method, share of the rows, settings)
 CASES = {
     "pad": ("full", 1.0, {"strategy": "pad", "batch_size": 8}),
     "dynamic": ("full", 1.0, {"strategy": "dynamic", "batch_size": 8}),
@@ -22,29 +22,31 @@ CASES = {
     "balanced-40": ("lora", 0.4, {"strategy": "balanced", "batch_size": 4, "accumulation": 2}),
     "flat-40": ("full", 0.4, {"strategy": "flat", "batch_size": 4, "accumulation": 2}),
 }
-SAME = {"max_length": 1024, "save_minutes": None}
+COMMON = {"max_length": 1024, "save_minutes": None}
 
 
 def lengths(ds, model: str) -> list[int]:
+    """Return the tokens of each training sample."""
     tokenizer = models.load_tokenizer(model)
     samples = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:])
     return [len(sample.input_ids) for sample in samples]
 
 
 def predicted(calibration, ds, model: str, settings: dict) -> tuple[float, float]:
-    """Seconds and MiB."""
+    """Return the predicted seconds and MiB."""
     accumulation = settings.get("accumulation", 1)
     plan = wb.pack(
-        lengths(ds, model), SAME["max_length"], settings["strategy"], batch_size=settings["batch_size"]
+        lengths(ds, model), COMMON["max_length"], settings["strategy"], batch_size=settings["batch_size"]
     )
     cost = calibration.predict(plan, accumulation=accumulation)
     return cost.seconds, cost.peak_bytes / 2**20
 
 
 def measured(ds, model: str, method: str, settings: dict, dtype: str) -> tuple[float, float]:
+    """Train, and return the seconds and MiB that it took."""
     with tempfile.TemporaryDirectory() as folder:
         run = wb.finetune(
-            ds, model, f"{folder}/run", detached=True, method=method, dtype=dtype, **SAME, **settings
+            ds, model, f"{folder}/run", detached=True, method=method, dtype=dtype, **COMMON, **settings
         ).wait()
         return run.summary["seconds"], run.summary["peak_memory_mib"]
 
@@ -61,7 +63,7 @@ def main() -> None:
     options = options.parse_args()
     ds = wb.load(options.data).shuffle(seed=0).select(range(options.rows))
     cases = {name: CASES[name] for name in options.cases.split(",")}
-    found = {name: [] for name in cases}
+    figures = {name: [] for name in cases}
     for _ in range(options.rounds):
         calibrations = {}
         for name, (method, share, settings) in cases.items():
@@ -75,17 +77,20 @@ def main() -> None:
                 predicted(calibrations[method], rows, options.model, settings),
                 measured(rows, options.model, method, settings, options.dtype),
             )
-            found[name].append([*pair[0], *pair[1]])
-            print(f"    {name}: {[round(value, 1) for value in found[name][-1]]}", flush=True)
+            figures[name].append([*pair[0], *pair[1]])
+            print(f"    {name}: {[round(value, 1) for value in figures[name][-1]]}", flush=True)
     print(f"{'':28}{'seconds':>18}{'':8}{'MiB':>18}")
-    print(f"{'':28}{'predicted':>10}{'found':>8}{'ratio':>8}{'predicted':>10}{'found':>8}{'ratio':>8}")
-    for name, runs in found.items():
-        time, size, took, used = (statistics.median(values) for values in zip(*runs, strict=True))
+    print(f"{'':28}{'predicted':>10}{'actual':>8}{'ratio':>8}{'predicted':>10}{'actual':>8}{'ratio':>8}")
+    for name, runs in figures.items():
+        time, size, actual_time, actual_size = (
+            statistics.median(values) for values in zip(*runs, strict=True)
+        )
         case = f"{name}, {cases[name][0]}, {round(cases[name][1] * options.rows)} rows"
         print(
-            f"{case:28}{time:10.1f}{took:8.1f}{time / took:8.2f}{size:10,.0f}{used:8,.0f}{size / used:8.2f}"
+            f"{case:28}{time:10.1f}{actual_time:8.1f}{time / actual_time:8.2f}"
+            f"{size:10,.0f}{actual_size:8,.0f}{size / actual_size:8.2f}"
         )
-    print("bar: each ratio between 0.75 and 1.25")
+    print("target: each ratio between 0.75 and 1.25")
 
 
 if __name__ == "__main__":

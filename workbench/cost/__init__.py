@@ -1,4 +1,4 @@
-"""Steps, time and memory of a fine-tuning before it is started."""
+"""Predict the steps, time and memory of a fine-tuning run before it starts."""
 
 from .calibration import calibrate, stored
 from .prediction import Calibration, Cost

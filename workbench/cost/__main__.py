@@ -1,4 +1,4 @@
-"""`python -m workbench.cost MODEL SETTINGS SECONDS`: measure in a process of its own; JSON on stdout."""
+"""`python -m workbench.cost MODEL SETTINGS SECONDS`: print the measurement, or its error, as JSON."""
 
 import json
 import sys

@@ -1,6 +1,7 @@
-"""A few real training steps on made-up samples, timed: what a calibration is fitted to.
+"""Time a few real training steps on synthetic samples: the data that a calibration is fitted to.
 
-Run in a fresh process: resident memory hardly falls, so that an older process would measure its past.
+This runs in a fresh process, because resident memory hardly ever shrinks: an older process would measure its
+own past.
 """
 
 import tempfile
@@ -21,29 +22,33 @@ from ..lm.prompts import Sample
 from ..training import TrainingSettings, processes
 from ..training.loop import set_up
 
-# Tokens in the first pass of each step. The first step makes the optimizer's state and does not count; those
-# after it find what any pass costs, three times because so short a time is easily disturbed.
+# Tokens in the first pass of each step. The first step creates the optimizer's state and is not used. The
+# other small steps measure the fixed cost of a pass, three times because so short a time is noisy.
 _SMALL, _LARGE = (32, 32, 32, 32), (512, 2048, 8192)
-_ROUNDS = 3  # over the two largest steps, where the machine is fast enough to come that far
+_ROUNDS = 3  # over the two largest steps, if the machine is fast enough
 _SHORT = 32  # tokens of a short sample
-_PREDICTED = 0.6  # of the tokens, as in short code instructions
+_PREDICTED = 0.6  # share of predicted tokens, as in short code instructions
 _PATIENCE = 5.0  # seconds to wait for a run that uses the device
 
 
 class Ladder(Dataset):
-    """Steps of two passes each, growing: one of short samples, and one of twice as many tokens in samples as
-    long as `context` allows, which finds the gradients of the first in memory."""
+    """Training steps of growing size, each of two passes.
+
+    The first pass of a step has short samples. The second has twice as many tokens, in samples as long as
+    `context` allows, and runs while the gradients of the first are in memory.
+    """
 
     def __init__(self, context: int):
         self.sizes = [*_SMALL, *_LARGE, *_LARGE[-2:] * (_ROUNDS - 1)]
         self.context = context
-        self._ids = np.random.default_rng(0).integers(256, size=context).tolist()  # any vocabulary has these
+        # Every vocabulary has the first 256 ids.
+        self._ids = np.random.default_rng(0).integers(256, size=context).tolist()
 
     def __len__(self) -> int:
         return 2 * len(self.sizes)
 
     def lengths(self, t: int) -> list[int]:
-        """Tokens of each sample of pass `t`."""
+        """Return the tokens of each sample of pass `t`."""
         size = self.sizes[t // 2] * (1 + t % 2)
         length = min(self.context, size if t % 2 else _SHORT)
         return [length] * (size // length)
@@ -53,7 +58,7 @@ class Ladder(Dataset):
         return [[Sample(ids, round(len(ids) * (1 - _PREDICTED)))] for ids in rows]
 
     def work(self, t: int) -> dict[str, int]:
-        """What time and memory of pass `t` depend on."""
+        """Return the quantities that time and memory of pass `t` depend on."""
         lengths = self.lengths(t)
         return {
             "tokens": sum(lengths),
@@ -63,52 +68,59 @@ class Ladder(Dataset):
 
 
 class Stopwatch(TrainerCallback):
-    """`passes` of a `Ladder` with seconds and peak memory each, until the next step would end after
-    `seconds`. The second pass of a step ends with the optimizer's work."""
+    """Record seconds and peak memory of each pass of a `Ladder` in `passes`.
+
+    The second pass of a step includes the optimizer's work. Training stops when the next step would end after
+    `seconds`.
+    """
 
     def __init__(self, ladder: Ladder, memory: PeakMemory, seconds: float, synchronize: Callable[[], None]):
         self.ladder, self.memory, self.seconds, self.synchronize = ladder, memory, seconds, synchronize
         self.passes: list[dict] = []
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.began = time.perf_counter()
+        self.train_started = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **kwargs):
-        self._start()
+        self._start_pass()
 
     def on_substep_end(self, args, state, control, **kwargs):
-        self._take(2 * state.global_step)
-        self._start()
+        self._end_pass(2 * state.global_step)
+        self._start_pass()
 
     def on_step_end(self, args, state, control, **kwargs):
         last = state.global_step - 1
-        self._take(2 * last + 1)
+        self._end_pass(2 * last + 1)
         if len(_SMALL) <= last < len(self.ladder.sizes) - 1:
             growth = self.ladder.sizes[last + 1] / self.ladder.sizes[last]
-            expected = growth * sum(one["seconds"] for one in self.passes[-2:])
-            control.should_training_stop = time.perf_counter() + expected > self.began + self.seconds
+            expected = growth * sum(measured["seconds"] for measured in self.passes[-2:])
+            deadline = self.train_started + self.seconds
+            control.should_training_stop = time.perf_counter() + expected > deadline
 
-    def _start(self) -> None:
+    def _start_pass(self) -> None:
         self.memory.restart()
-        self.started = time.perf_counter()
+        self.pass_started = time.perf_counter()
 
-    def _take(self, t: int) -> None:
+    def _end_pass(self, t: int) -> None:
         self.synchronize()
-        found = {
-            "seconds": time.perf_counter() - self.started,
-            "peak_bytes": round(self.memory.update() * 2**20),
-        }
-        self.passes.append(self.ladder.work(t) | found)
+        seconds = time.perf_counter() - self.pass_started
+        peak_bytes = round(self.memory.update() * 2**20)
+        self.passes.append(self.ladder.work(t) | {"seconds": seconds, "peak_bytes": peak_bytes})
 
 
 def measure(name: str, settings: TrainingSettings, seconds: float) -> dict:
-    """{"passes": [{tokens, squares, ends_step, seconds, peak_bytes}, ...], "gradient_bytes"} of
-    training `name`, without the step for warming up."""
+    """Train the model `name` for about `seconds` and return what each pass took.
+
+        passes           list of {tokens, squares, ends_step, seconds, peak_bytes}, without the first step
+        gradient_bytes   size of all gradients
+
+    Raises UserError if another run uses the device.
+    """
     device = models.pick_device(settings.device)
-    until = time.monotonic() + _PATIENCE
-    with processes.turn(device, lambda: time.monotonic() > until, lambda text: None) as ours:
-        if not ours:
-            raise UserError(f"another run uses device={device!r}; calibrate when it has ended.")
+    deadline = time.monotonic() + _PATIENCE
+    with processes.turn(device, lambda: time.monotonic() > deadline, lambda text: None) as has_turn:
+        if not has_turn:
+            raise UserError(f"another run uses device={device!r}; calibrate after it has ended.")
         return _measured(name, settings, seconds, device)
 
 
@@ -125,6 +137,7 @@ def _measured(name: str, settings: TrainingSettings, seconds: float, device: str
         try:
             ready.trainer.train()
         except (RuntimeError, MemoryError) as error:
+            # Out of memory in a large step: the passes before it are enough for a fit.
             if not is_out_of_memory(error) or len(watch.passes) < 2 * len(_SMALL) + 2:
                 raise
         trained = [weights for weights in ready.trainer.model.parameters() if weights.requires_grad]

@@ -1,14 +1,16 @@
-"""The model of what a fine-tuning takes: measured passes -> coefficients, coefficients and a plan -> cost.
+"""The cost model of a fine-tuning run: fit its coefficients to measured passes, then apply it to a plan.
 
     seconds = pass_seconds * passes + step_seconds * steps
             + token_seconds * computed tokens + square_seconds * sum over samples of length^2
     bytes   = fixed_bytes + token_bytes * computed tokens of the largest pass
 
-A pass is one batch forward and backward; a step is the optimizer's. Computed tokens are those of the padded
-rows, which every matrix product sees; attention (the squares) sees samples without padding. With one pass a
-step, gradients come as activations go and take their place: that saves up to `gradient_bytes`, but not what
-the optimizer needs, which is `fixed_bytes`. Not in it: another share of predicted tokens than that of
-`measure`, loading, saving, and several GPUs.
+A pass is the forward and backward pass of one batch; a step is an optimizer step. Computed tokens include
+padding, since every matrix product processes it; attention (the squares) sees samples without padding. With
+one pass per step, gradients appear while activations are freed and reuse their memory. This saves up to
+`gradient_bytes`, but never less than the optimizer needs, which is `fixed_bytes`.
+
+Not covered: a share of predicted tokens other than that of `measure`, loading, saving, evaluation, and
+several GPUs.
 """
 
 import math
@@ -20,13 +22,18 @@ import numpy as np
 from ..core.errors import positive
 from ..packing import PackPlan
 
-_LARGEST = 4  # passes to fit to, of different sizes: small products run at another speed
+_N_LARGEST = 4  # distinct pass sizes to fit to: small matrix products run at another speed
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`seconds` without loading and saving. `peak_bytes` of a process that does nothing else, or on a GPU
-    what is allocated there."""
+    """The predicted cost of a fine-tuning run; `str()` gives e.g. "1,200 steps, about 14 min, peak 3.1 GiB".
+
+    steps        optimizer steps
+    seconds      training time, without loading, saving and evaluation
+    peak_bytes   peak memory: resident memory of a process that does nothing else or, on a GPU, the
+                 memory allocated there
+    """
 
     steps: int
     seconds: float
@@ -37,7 +44,7 @@ class Cost:
 
 
 def _duration(seconds: float) -> str:
-    """ "about 40 s", "about 14 min", "about 3.5 h"."""
+    """Return e.g. "about 40 s", "about 14 min" or "about 3.5 h"."""
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
@@ -45,7 +52,16 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one model with one method takes on one machine; the terms are those of this module."""
+    """The cost of training one model with one method on one machine. `calibrate` makes it.
+
+    pass_seconds     fixed time of a pass (forward and backward pass of one batch)
+    step_seconds     time of an optimizer step
+    token_seconds    time per computed token, padding included
+    square_seconds   time per squared length of a sample, which is attention's share
+    fixed_bytes      memory of weights, gradients and optimizer state, and of the process on a CPU
+    gradient_bytes   memory of the gradients
+    token_bytes      memory per computed token of the largest pass
+    """
 
     pass_seconds: float
     step_seconds: float
@@ -56,7 +72,11 @@ class Calibration:
     token_bytes: float
 
     def predict(self, plan: PackPlan, epochs: int = 1, accumulation: int = 1) -> Cost:
-        """Cost of training `epochs` times on `plan`, with `accumulation` passes in an optimizer step."""
+        """Predict the cost of training for `epochs` on `plan`, with `accumulation` passes per optimizer step.
+
+        Not covered: loading, saving, evaluation and several GPUs. Raises UserError if `epochs` or
+        `accumulation` is not a whole number of at least 1.
+        """
         positive("epochs", epochs)
         positive("accumulation", accumulation)
         tokens, squares = _work(plan)
@@ -67,14 +87,14 @@ class Calibration:
         return Cost(steps, seconds, self._peak(int(tokens.max(initial=0)), accumulation))
 
     def _peak(self, tokens: int, accumulation: int) -> int:
-        grown = self.token_bytes * tokens
+        activations = self.token_bytes * tokens
         if accumulation == 1:
-            grown = max(0.0, grown - self.gradient_bytes)
-        return round(self.fixed_bytes + grown)
+            activations = max(0.0, activations - self.gradient_bytes)
+        return round(self.fixed_bytes + activations)
 
 
 def _work(plan: PackPlan) -> tuple[np.ndarray, float]:
-    """Computed tokens [n_passes] of one epoch, and the sum of the squared lengths of its samples."""
+    """Return computed tokens (int64 [n_passes]) of one epoch, and the sum of its squared sample lengths."""
     starts, sizes = plan.layout.batches[:-1], plan.pieces.size.astype(float)
     if not len(starts):
         return np.zeros(0, np.int64), 0.0
@@ -83,36 +103,40 @@ def _work(plan: PackPlan) -> tuple[np.ndarray, float]:
 
 
 def fit(passes: Sequence[dict], gradient_bytes: int) -> Calibration:
-    """The coefficients nearest to the `passes` that `measure` found, none below zero."""
-    found = sorted(_medians(passes), key=lambda one: one["tokens"])[-_LARGEST:]
-    column = {name: np.array([one[name] for one in found], float) for name in found[0]}
-    once = np.ones(len(found))
-    # Relative errors count: else the largest pass alone would decide.
+    """Return the non-negative coefficients that fit the measured `passes` best."""
+    largest = sorted(_medians(passes), key=lambda measured: measured["tokens"])[-_N_LARGEST:]
+    column = {name: np.array([measured[name] for measured in largest], float) for name in largest[0]}
+    ones = np.ones(len(largest))
+    # Relative errors are minimized; with absolute ones, the largest pass alone would decide.
     time = _non_negative(
-        [once, column["ends_step"], column["tokens"], column["squares"]], column["seconds"], column["seconds"]
+        [ones, column["ends_step"], column["tokens"], column["squares"]], column["seconds"], column["seconds"]
     )
-    full = column["ends_step"] == 1  # gradients are there already
-    memory = _non_negative([once[full], column["tokens"][full]], column["peak_bytes"][full], once[full])
-    fixed, per_token = memory
+    # Only the second pass of a step runs while gradients are in memory.
+    full = column["ends_step"] == 1
+    fixed, per_token = _non_negative(
+        [ones[full], column["tokens"][full]], column["peak_bytes"][full], ones[full]
+    )
     return Calibration(*time, fixed, float(gradient_bytes), per_token)
 
 
 def _medians(passes: Sequence[dict]) -> list[dict]:
-    """One for all passes that did the same work."""
-    alike: dict[tuple, list[dict]] = {}
-    for one in passes:
-        alike.setdefault((one["tokens"], one["squares"], one["ends_step"]), []).append(one)
+    """Replace the passes that did the same work by their median."""
+    groups: dict[tuple, list[dict]] = {}
+    for measured in passes:
+        work = measured["tokens"], measured["squares"], measured["ends_step"]
+        groups.setdefault(work, []).append(measured)
     return [
-        {name: float(np.median([one[name] for one in group])) for name in group[0]}
-        for group in alike.values()
+        {name: float(np.median([measured[name] for measured in group])) for name in group[0]}
+        for group in groups.values()
     ]
 
 
-def _non_negative(parts: list[np.ndarray], wanted: np.ndarray, unit: np.ndarray) -> tuple[float, ...]:
-    """Factors of `parts` [n_parts][n] whose sum is nearest to `wanted` [n], errors counted in `unit` [n]."""
+def _non_negative(columns: list[np.ndarray], target: np.ndarray, unit: np.ndarray) -> tuple[float, ...]:
+    """Return non-negative factors of `columns` [n_columns][n] whose sum is closest to `target` [n] in least
+    squares, with errors measured in `unit` [n]."""
     from scipy.optimize import nnls
 
-    matrix = np.stack(parts, 1) / unit[:, None]
-    scale = np.linalg.norm(matrix, axis=0)  # squares are a million times what a constant is
-    found, _ = nnls(matrix / scale, wanted / unit)
-    return tuple((found / scale).tolist())
+    matrix = np.stack(columns, 1) / unit[:, None]
+    scale = np.linalg.norm(matrix, axis=0)  # squared lengths are a million times larger than a constant
+    factors, _ = nnls(matrix / scale, target / unit)
+    return tuple((factors / scale).tolist())
