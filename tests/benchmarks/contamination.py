@@ -1,9 +1,9 @@
-"""Recall of planted leaks by kind, and what is marked among real rows without any.
+"""Measure the recall of planted leaks by kind, and list the matches among real rows.
 
     python tests/benchmarks/contamination.py FOLDER [ROWS]
 
-FOLDER holds EvalPlus's files (HumanEvalPlus-*.jsonl.gz and MbppPlus-*.jsonl.gz). Every task is leaked once in
-each kind, among the rows of ROWS (default: the bundled dataset), any dataset that `wb.load` takes.
+FOLDER holds EvalPlus's files (HumanEvalPlus-*.jsonl.gz and MbppPlus-*.jsonl.gz). ROWS is any dataset that
+`wb.load` takes (default: the bundled one). Every task is planted among its rows once per kind of leak.
 """
 
 import ast
@@ -26,7 +26,7 @@ ANSWER = (
 
 
 class Rename(ast.NodeTransformer):
-    """Gives every function, argument and variable of a program another name."""
+    """Rename every function, argument and variable of a program."""
 
     def __init__(self, tree: ast.AST):
         bound = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -52,7 +52,7 @@ class Rename(ast.NodeTransformer):
 
 
 def renamed(program: str) -> str:
-    """`program` without docstrings and comments, each of its own names changed."""
+    """Return `program` without docstrings and comments, with all its own names changed."""
     tree = ast.parse(program)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
@@ -61,40 +61,38 @@ def renamed(program: str) -> str:
 
 
 def respaced(code: str) -> str:
-    """Wider indentation, empty lines, and operators without spaces."""
+    """Return `code` with wider indentation, empty lines, and operators without spaces."""
     return code.replace("    ", "\t\t").replace("\n", "\n\n").replace(" = ", "=").replace(", ", ",")
 
 
 def leaks(prompt: str, solution: str) -> dict[str, tuple[str, str]]:
-    """Kind -> instruction and response."""
-    told = " ".join(description(prompt).split()).rstrip(".")
+    """Return (instruction, response) by kind of leak."""
+    sentence = " ".join(description(prompt).split()).rstrip(".")
+    half = " ".join(sentence.split()[: -(-len(sentence.split()) // 2)])
     return {
         "prompt as instruction": (prompt, "pass"),
         "solution as response": ("Do it.", solution),
         "solution, other whitespace": ("Do it.", respaced(solution)),
         "program within an answer": ("Do it.", ANSWER.format(prompt + solution)),
         "bare solution within an answer": ("Do it.", ANSWER.format(solution)),
-        "description within prose": (PROSE.format(told), "pass"),
-        "description, half of it": (
-            PROSE.format(" ".join(told.split()[: -(-len(told.split()) // 2)])),
-            "pass",
-        ),
+        "description within prose": (PROSE.format(sentence), "pass"),
+        "description, half of it": (PROSE.format(half), "pass"),
         "solution, all names changed": ("Do it.", renamed(prompt + solution)),
     }
 
 
 def recall(paths: dict[str, Path], real: datasets.Dataset) -> pd.DataFrame:
-    """Share (0 to 1) of planted tasks that are marked with their own id: kinds down, benchmarks across."""
+    """Return the share (0 to 1) of planted tasks marked with their own id, by kind (rows) and benchmark."""
     planted = []
     for name, path in paths.items():
         for task in map(json.loads, gzip.decompress(path.read_bytes()).splitlines()):
             for kind, (instruction, response) in leaks(task["prompt"], task["canonical_solution"]).items():
-                told = {"benchmark": name, "task": task["task_id"], "kind": kind}
-                planted.append(told | {"instruction": instruction, "response": response})
+                source = {"benchmark": name, "task": task["task_id"], "kind": kind}
+                planted.append(source | {"instruction": instruction, "response": response})
     mixed = datasets.concatenate_datasets([real, datasets.Dataset.from_list(planted)])
-    found = wb.mark_contaminated(mixed, paths=paths).to_pandas().iloc[len(real) :]
-    found["hit"] = found["contaminated_by"] == found["task"]
-    return found.pivot_table("hit", "kind", "benchmark", sort=False)
+    marked = wb.mark_contaminated(mixed, paths=paths).to_pandas().iloc[len(real) :]
+    marked["hit"] = marked["contaminated_by"] == marked["task"]
+    return marked.pivot_table("hit", "kind", "benchmark", sort=False)
 
 
 def main() -> None:
@@ -108,7 +106,7 @@ def main() -> None:
     print(f"{len(real):,} real rows in {time.perf_counter() - start:.1f} s, {len(marked)} marked:")
     for row in marked:
         print(f"  {row['contaminated_by']}, {row['contaminated_how']}: {row['contaminated_text'][:150]}")
-    print(f"\nplanted among them, share found:\n{recall(paths, real).map('{:.1%}'.format)}")
+    print(f"\nshare of planted leaks that is marked:\n{recall(paths, real).map('{:.1%}'.format)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Memory of scoring: the peak above the start at 10,000 and at 100,000 rows, with a toy model.
+"""Measure the peak memory of scoring 10,000 and 100,000 rows with a toy model.
 
     python tests/benchmarks/memory.py [rows ...]
 
-Each size runs in a process of its own with an empty store. Flat means that the peak grows with the rows by no
-more than what their columns take.
+Each size runs in its own process with an empty store. Peaks are given in MiB above the memory before scoring.
+Memory is flat if the peak grows by no more than the size of the rows' columns.
 """
 
 import os
@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
 
-def toy(folder: Path) -> None:
-    """A llama of one layer and a byte-level tokenizer."""
+def save_toy_model(folder: Path) -> None:
+    """Save a Llama of one layer and a byte-level tokenizer to `folder`."""
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
     bpe = Tokenizer(BPE())
@@ -41,7 +41,7 @@ def toy(folder: Path) -> None:
 
 
 def measure(n: int) -> None:
-    """Score `n` rows and print the peak above the start."""
+    """Score `n` rows and print the peak memory above the start, in MiB."""
     import datasets
     import psutil
     import torch
@@ -51,23 +51,23 @@ def measure(n: int) -> None:
 
     with tempfile.TemporaryDirectory() as work:
         os.environ["WORKBENCH_CACHE"] = f"{work}/cache"
-        toy(Path(work) / "model")
+        save_toy_model(Path(work) / "model")
         ds = datasets.Dataset.from_dict(
             {
                 "instruction": [f"Write the function number {i}." for i in range(n)],
                 "response": [f"def function_{i}(x):\n    return x * {i} + {i % 97}" for i in range(n)],
             }
         )
-        wb.score(ds.select(range(100)), f"{work}/model")  # imports and the model
+        wb.score(ds.select(range(100)), f"{work}/model")  # imports, and loads the model
         start_mib = psutil.Process().memory_info().rss / 2**20
-        began = time.perf_counter()
+        start = time.perf_counter()
         with PeakMemory("cpu") as peak:
             scored = wb.score(ds, f"{work}/model")
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         assert scored["score_status"][:] == ["ok"] * n
         print(
             f"{n:>9,} rows: start {start_mib:,.0f} MiB, peak {peak.peak_mib - start_mib:+,.0f} MiB, "
-            f"{took:,.0f} s, {torch.get_num_threads()} threads"
+            f"{seconds:,.0f} s, {torch.get_num_threads()} threads"
         )
 
 

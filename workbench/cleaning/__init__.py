@@ -1,1 +1,1 @@
-"""Rows better left out: near-duplicates and leaked benchmark tasks."""
+"""Mark and drop rows that should not be trained on: near-duplicates and leaked benchmark tasks."""

@@ -1,4 +1,4 @@
-"""Leave out the rows that were marked as duplicates or as contaminated."""
+"""Drop the rows marked as near-duplicates or as contaminated."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,26 @@ from ..core.errors import UserError
 FLAGS = ("duplicate_of", "contaminated_by")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unflagged:
-    """`dataset` without the flagged rows, and `dropped`: those rows with id and flags."""
+    """The result of `drop_flagged`: the remaining rows and the dropped ones."""
 
     dataset: datasets.Dataset
     dropped: pd.DataFrame
 
 
 def drop_flagged(ds: datasets.Dataset) -> Unflagged:
-    """The rows that no flag column marks; `dropped` lists the others.
+    """Drop the rows marked by `wb.mark_duplicates` or `wb.mark_contaminated`.
 
-    Of near-duplicates the first stays, unless it is contaminated: then all go, since all say nearly the same.
+    A row is dropped if `duplicate_of` or `contaminated_by` is not null. So the first row of a group of
+    near-duplicates stays, unless it is contaminated; then the whole group is dropped.
+
+    Returns an `Unflagged` with the attributes
+
+    - `dataset`: the other rows, in their order, with all columns;
+    - `dropped`: a DataFrame of the dropped rows with `id` and the flag columns, as the reason.
+
+    Raises UserError if the dataset has neither flag column or no column `id`.
     """
     flags = [name for name in FLAGS if name in ds.column_names]
     if not flags:
