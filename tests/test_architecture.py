@@ -24,6 +24,13 @@ FLOORS = [
     ["__init__", "__main__"],  # the package's own doors
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+# The floors inside evaluation: generate, run (sandbox) and judge know only what lies below them.
+EVALUATION_FLOORS = [
+    ["sandbox", "samples", "benchmarks", "passk", "heldout"],
+    ["generation", "judging", "report"],
+    ["tasks", "scoreboard"],
+    ["measure", "quick"],
+]
 MOST_ROOMS, MOST_FLOORS = 18, 8
 MOST_BOXES = {"evaluation": 12, "training": 12, "widgets": 18}  # files and sub-rooms side by side
 HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plotly"}
@@ -95,6 +102,20 @@ def test_imports_run_downward_only(name):
     own = FLOOR[room(name)]
     others = {other for other in imports(name) if room(other) != room(name)}
     assert {other for other in others if FLOOR[room(other)] >= own} == set()
+
+
+def test_imports_inside_evaluation_run_downward_only():
+    floor = {box: level for level, boxes in enumerate(EVALUATION_FLOORS) for box in boxes}
+    names = [name for name in MODULES if name.startswith("evaluation.")]
+    arrows = {
+        (name.split(".")[1], other.split(".")[1])
+        for name in names
+        for other in imports(name)
+        if other.startswith("evaluation.")
+    }
+    assert {name.split(".")[1] for name in names} == set(floor)
+    arrows = {(above, below) for above, below in arrows if above != below}
+    assert {(above, below) for above, below in arrows if floor[above] <= floor[below]} == set()
 
 
 @pytest.mark.parametrize("name", MOST_BOXES)

@@ -1,4 +1,4 @@
-"""What judging rests on: the wire, the filter of system calls, samples files, estimates, EvalPlus's rules."""
+"""Judging: encoded values, the seccomp filter, samples files, estimates, and agreement with EvalPlus."""
 
 import gzip
 import json
@@ -25,11 +25,12 @@ except SandboxError as refused:
     pytest.skip(str(refused), allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("evalplus")
+SAMPLE = Path(__file__).parent / "evalplus_sample"  # its README says what it holds
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder is not beside this checkout")
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the full files are not beside this checkout")
 
 
-def over_the_wire(value):
+def round_trip(value):
     return wire.decode(json.loads(json.dumps(wire.encode(value))))
 
 
@@ -57,62 +58,62 @@ VALUES = st.recursive(
 
 class TestWire:
     @given(VALUES)
-    def test_values_keep_type_and_content(self, value):
-        back = over_the_wire(value)
+    def test_values_keep_their_type_and_content(self, value):
+        back = round_trip(value)
         assert back == value
         assert repr(type(back)) == repr(type(value))
 
     @pytest.mark.parametrize("value", [(1, [2, (3,)]), {"a": {1, 2}, 2: None}, 10**4000, -0.0, {True: 1.5}])
-    def test_by_hand(self, value):
-        assert repr(over_the_wire(value)) == repr(value)
+    def test_nested_values_keep_their_type_and_content(self, value):
+        assert repr(round_trip(value)) == repr(value)
 
-    def test_not_a_number(self):
-        assert repr(over_the_wire([float("nan"), float("-inf")])) == "[nan, -inf]"
+    def test_nan_and_infinity_are_kept(self):
+        assert repr(round_trip([float("nan"), float("-inf")])) == "[nan, -inf]"
 
-    def test_a_long_text_goes_as_its_hash(self):
+    def test_a_long_text_becomes_its_hash(self):
         text = "é" * wire.LONG_TEXT
         assert len(json.dumps(wire.encode(text))) < 200
-        assert over_the_wire([text]) == over_the_wire([text])
-        assert over_the_wire(text) != over_the_wire(text + "x")
-        assert over_the_wire(text) != text
+        assert round_trip([text]) == round_trip([text])
+        assert round_trip(text) != round_trip(text + "x")
+        assert round_trip(text) != text
 
-    def test_what_is_derived_equals_its_base_and_is_not_of_its_type(self):
+    def test_an_instance_of_a_subclass_equals_its_base_value_but_has_another_type(self):
         class Liar(int):
             def __eq__(self, other):
                 return True
 
             __hash__ = int.__hash__
 
-        back = over_the_wire(Liar(3))
+        back = round_trip(Liar(3))
         assert back == 3
         assert back != 4
         assert type(back) is not int
 
-    def test_views_and_iterators(self):
-        assert over_the_wire({1: 2}.keys()) == {1}
-        for given_out in (iter([1]), map(str, [1]), range(2), {1: 2}.values()):
-            back = over_the_wire(given_out)
+    def test_views_and_iterators_become_items(self):
+        assert round_trip({1: 2}.keys()) == {1}
+        for iterable in (iter([1]), map(str, [1]), range(2), {1: 2}.values()):
+            back = round_trip(iterable)
             assert isinstance(back, wire.Items)
             assert back != list(back)
 
-    def test_any_other_object_equals_nothing(self):
+    def test_an_object_of_another_type_equals_nothing(self):
         class Any:
             def __eq__(self, other):
                 return True
 
-        assert over_the_wire(Any()) != 1
-        assert "Any" in repr(over_the_wire(Any()))
+        assert round_trip(Any()) != 1
+        assert "Any" in repr(round_trip(Any()))
 
-    def test_what_contains_itself_is_refused(self):
+    def test_a_container_that_contains_itself_is_refused(self):
         loop = []
         loop.append(loop)
         with pytest.raises(ValueError, match="contains itself"):
             wire.encode(loop)
 
-    def test_what_is_too_large_is_refused(self, monkeypatch):
+    def test_a_value_with_too_many_items_is_refused(self, monkeypatch):
         monkeypatch.setattr(wire, "MAX_ITEMS", 10)
         fitting = Counter(range(4)), {1: (2, 3)}, [[1, 2], [3, 4, 5, 6]]
-        for value in fitting * 3:  # each value counts for itself
+        for value in fitting * 3:  # the count starts anew with each value
             wire.encode(value)
         for value in ([[1, 2], [3, 4, 5, 6, 7, 8, 9]], [0] * 11, {i: [i] for i in range(6)}):
             with pytest.raises(ValueError, match="more than 10 items"):
@@ -121,32 +122,32 @@ class TestWire:
     @pytest.mark.parametrize(
         "data", [{"int": "x"}, {"a": 1, "b": 2}, {"eval": "1"}, {"set": [[]]}, {"sub": [1]}]
     )
-    def test_nonsense_is_refused(self, data):
+    def test_malformed_data_is_refused(self, data):
         with pytest.raises((ValueError, TypeError)):
             wire.decode(data) if data != {"sub": [1]} else wire.decode({"sub": {"opaque": "x"}})
 
 
 def run_filter(machine: str, number: int, arguments=(), architecture: int | None = None) -> int:
-    """What the filter answers to a system call, by the rules of classic BPF."""
-    known = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
-    data = struct.pack("=iIQ6Q", number, architecture or known, 0, *(*arguments, *[0] * 6)[:6])
+    """The filter's decision on a system call, by the rules of classic BPF."""
+    own = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
+    data = struct.pack("=iIQ6Q", number, architecture or own, 0, *(*arguments, *[0] * 6)[:6])
     steps = list(struct.iter_unpack("=HBBI", seccomp.build_filter(machine)))
-    at = loaded = 0
+    position = loaded = 0
     while True:
-        code, if_true, if_false, value = steps[at]
-        at += 1
+        code, if_true, if_false, value = steps[position]
+        position += 1
         if code == 0x20:
             (loaded,) = struct.unpack_from("=I", data, value)
         elif code == 0x06:
             return value
         else:
             holds = {0x15: loaded == value, 0x35: loaded >= value, 0x45: bool(loaded & value)}[code]
-            at += if_true if holds else if_false
+            position += if_true if holds else if_false
 
 
 class TestFilter:
     @pytest.mark.parametrize(
-        ("machine", "number", "arguments", "answer"),
+        ("machine", "number", "arguments", "decision"),
         [
             ("x86_64", 0, (), seccomp.ALLOW),  # read
             ("x86_64", 231, (), seccomp.ALLOW),  # exit_group
@@ -177,15 +178,15 @@ class TestFilter:
             ("aarch64", 2, (), seccomp.REFUSE),  # no open there
         ],
     )
-    def test_answer(self, machine, number, arguments, answer):
-        assert run_filter(machine, number, arguments) == answer
+    def test_decision_on_a_call(self, machine, number, arguments, decision):
+        assert run_filter(machine, number, arguments) == decision
 
     @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
     def test_another_architecture_ends_the_process(self, machine):
         assert run_filter(machine, 0, architecture=0x40000003) == seccomp.KILL
 
     @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-    def test_fits_the_kernel(self, machine):
+    def test_the_filter_is_no_longer_than_the_kernel_allows(self, machine):
         assert len(seccomp.build_filter(machine)) / 8 <= 4096
 
 
@@ -196,16 +197,16 @@ class TestSamples:
         (tmp_path / "s.jsonl").write_text(text)
         return read_samples(tmp_path / "s.jsonl", self.PROMPTS)
 
-    def test_solution_and_completion(self, tmp_path):
-        found = self.read(
+    def test_a_completion_follows_its_prompt_and_a_solution_stands_alone(self, tmp_path):
+        file = self.read(
             tmp_path,
             '{"task_id": "T/1", "solution": "x"}\n\n{"task_id": "T/0", "completion": "    return 1"}\n',
         )
-        assert [(s.task_id, s.code, s.line) for s in found.samples] == [
+        assert [(s.task_id, s.code, s.line) for s in file.samples] == [
             ("T/1", "x", 1),
             ("T/0", "def f():\n    return 1", 3),
         ]
-        assert (found.problems, found.missing) == ((), ())
+        assert (file.problems, file.missing) == ((), ())
 
     @pytest.mark.parametrize(
         ("line", "problem"),
@@ -220,19 +221,19 @@ class TestSamples:
         ],
         ids=["half a line", "list", "unknown task", "no task", "no code", "list of code", "deep"],
     )
-    def test_a_line_that_cannot_be_used_is_named(self, tmp_path, line, problem):
-        found = self.read(tmp_path, f'{{"task_id": "T/0", "solution": "x"}}\n{line}\n')
-        assert len(found.samples) == 1
-        assert pd.Series(found.problems).str.match(problem).tolist() == [True], found.problems
-        assert found.missing == ("T/1",)
+    def test_an_unusable_line_is_named(self, tmp_path, line, problem):
+        file = self.read(tmp_path, f'{{"task_id": "T/0", "solution": "x"}}\n{line}\n')
+        assert len(file.samples) == 1
+        assert pd.Series(file.problems).str.match(problem).tolist() == [True], file.problems
+        assert file.missing == ("T/1",)
 
-    def test_nothing_to_judge(self, tmp_path):
+    def test_a_file_without_samples_is_refused(self, tmp_path):
         with pytest.raises(UserError, match="no sample of the benchmark's tasks: line 1 is not JSON"):
             self.read(tmp_path, "{")
         with pytest.raises(MissingFileError, match="there is no such file"):
             read_samples(tmp_path / "absent", {})
 
-    def test_gzip_cut_short(self, tmp_path):
+    def test_a_gzip_file_that_is_cut_short_is_refused(self, tmp_path):
         (tmp_path / "s.gz").write_bytes(gzip.compress(b'{"task_id": "T/0"}' * 99)[:-9])
         with pytest.raises(UserError, match="cannot be unpacked"):
             read_samples(tmp_path / "s.gz", self.PROMPTS)
@@ -247,7 +248,7 @@ class TestEstimates:
         assert passk.pass_at_k(n, passed, k) == pytest.approx(chance)
 
     def test_wilson(self):
-        # By hand: p = 1/2, n = 10, z = 1.96: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+        # Worked by hand: p = 1/2, n = 10, z = 1.96: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)
         assert passk.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
         assert passk.wilson(0, 0) == (0, 1)
 
@@ -258,52 +259,53 @@ class TestEstimates:
 
 
 def report(model="m", **verdicts) -> EvalReport:
-    """`a="pp"`: task a passes base and plus; a list for several samples of a task."""
-    letter = {"p": "pass", "f": "fail"}
+    """A report on HumanEval. `a="pf"` is task a: it passes base, fails plus. A list holds several samples."""
+    verdict = {"p": "pass", "f": "fail"}
     rows = [
         {
             "task_id": name,
-            "base": letter[b],
-            "plus": letter[p],
+            "base": verdict[b],
+            "plus": verdict[p],
             "base_compat": b == "p",
             "plus_compat": p == "p",
         }
-        for name, found in verdicts.items()
-        for b, p in ([found] if isinstance(found, str) else found)
+        for name, pairs in verdicts.items()
+        for b, p in ([pairs] if isinstance(pairs, str) else pairs)
     ]
     return EvalReport(model, "HumanEval", pd.DataFrame(rows))
 
 
 class TestReport:
-    def test_plus_asks_for_both(self):
-        found = report(a="pp", b="pf", c="fp", d="ff")
-        assert found.pass_at_1 == 1 / 2
-        assert found.pass_at(1, "plus") == 1 / 4
-        assert found.scores.loc["base", "tasks"] == 4
+    def test_plus_requires_both_suites(self):
+        rep = report(a="pp", b="pf", c="fp", d="ff")
+        assert rep.pass_at_1 == 1 / 2
+        assert rep.pass_at(1, "plus") == 1 / 4
+        assert rep.scores.loc["base", "tasks"] == 4
 
-    def test_pass_at_k_over_tasks(self):
-        found = report(a=["pp", "ff", "ff", "ff"], b=["pp", "pp", "ff", "ff"])
-        assert found.pass_at(1) == pytest.approx((1 / 4 + 1 / 2) / 2)
-        assert found.pass_at(2) == pytest.approx((1 / 2 + 5 / 6) / 2)
+    def test_pass_at_k_is_a_mean_over_tasks(self):
+        rep = report(a=["pp", "ff", "ff", "ff"], b=["pp", "pp", "ff", "ff"])
+        assert rep.pass_at(1) == pytest.approx((1 / 4 + 1 / 2) / 2)
+        assert rep.pass_at(2) == pytest.approx((1 / 2 + 5 / 6) / 2)
         with pytest.raises(UserError, match="k=5: a task has 4 samples"):
-            found.pass_at(5)
+            rep.pass_at(5)
 
-    def test_comparison(self):
-        found = report(a="pp", b="pp", c="ff", d="ff").compare(report(a="pp", b="ff", c="pp", e="pp"))
-        assert (found.n_tasks, found.only_first, found.only_second, found.p_value) == (3, 1, 1, 1)
-        assert found.flipped["task_id"].tolist() == ["b", "c"]
+    def test_comparison_counts_the_tasks_that_differ(self):
+        comparison = report(a="pp", b="pp", c="ff", d="ff").compare(report(a="pp", b="ff", c="pp", e="pp"))
+        counts = comparison.n_tasks, comparison.only_first, comparison.only_second
+        assert (*counts, comparison.p_value) == (3, 1, 1, 1)
+        assert comparison.flipped["task_id"].tolist() == ["b", "c"]
 
-    def test_what_cannot_be_compared(self):
+    def test_reports_that_cannot_be_compared_are_refused(self):
         with pytest.raises(UserError, match="several samples per task"):
             report(a=["pp", "pp"]).compare(report(a="pp"))
         with pytest.raises(UserError, match="compare reports on the same tasks"):
             report(a="pp").compare(EvalReport("m", "MBPP", report(a="pp").tasks))
 
     def test_save_and_load(self, tmp_path):
-        found = report(a="pp", b="ff")
-        back = EvalReport.load(found.save(tmp_path / "rep.json"))
-        pd.testing.assert_frame_equal(back.tasks, found.tasks)
-        assert (back.model, back.missing, repr(back)) == ("m", (), repr(found))
+        rep = report(a="pp", b="ff")
+        back = EvalReport.load(rep.save(tmp_path / "rep.json"))
+        pd.testing.assert_frame_equal(back.tasks, rep.tasks)
+        assert (back.model, back.missing, repr(back)) == ("m", (), repr(rep))
         (tmp_path / "rep.json").write_text("{}")
         with pytest.raises(UserError, match="cannot be read as a report"):
             EvalReport.load(tmp_path / "rep.json")
@@ -370,22 +372,22 @@ def write(tmp_path, *samples: tuple[str, str]) -> Path:
 class TestJudging:
     def test_reference_solutions_pass(self, tmp_path):
         codes = [(task["task_id"], task["prompt"] + task["canonical_solution"]) for task in TOY["humaneval"]]
-        found = evaluate(samples=write(tmp_path, *codes), benchmark="humaneval")
-        assert found.pass_at_1 == found.pass_at(1, "plus") == 1
-        # EvalPlus fails the first whatever it is, and the third for an answer that nobody can hold.
-        assert found.pass_at(1, "plus", compat=True) == pytest.approx(1 / 3)
-        assert set(found.defects) == {"HumanEval/32", "T/2"}
-        assert "answers 1 of 2 plus inputs" in found.defects["T/2"]
-        assert found.versions["sandbox"] == str(level())
-        assert found.versions["benchmark"] == "HumanEval(+) unknown"
+        rep = evaluate(samples=write(tmp_path, *codes), benchmark="humaneval")
+        assert rep.pass_at_1 == rep.pass_at(1, "plus") == 1
+        # EvalPlus fails every solution of the first, and of the third because its answer is too large.
+        assert rep.pass_at(1, "plus", compat=True) == pytest.approx(1 / 3)
+        assert set(rep.defects) == {"HumanEval/32", "T/2"}
+        assert "answers 1 of 2 plus inputs" in rep.defects["T/2"]
+        assert rep.versions["sandbox"] == str(level())
+        assert rep.versions["benchmark"] == "HumanEval(+) unknown"
 
-    def test_rules_are_evalplus_s(self, tmp_path):
-        found = evaluate(
+    def test_values_are_compared_by_the_rules_of_evalplus(self, tmp_path):
+        rep = evaluate(
             samples=write(
                 tmp_path,
                 ("T/1", "def half(n): return [n / 2 + 1e-7]"),  # within the tolerance for floats
                 ("T/1", "def half(n): return [n / 2 + 1e-3]"),
-                ("T/1", "def half(n): return (n / 2 + 1e-7,)"),  # equal within it, but of another type
+                ("T/1", "def half(n): return (n / 2 + 1e-7,)"),  # within the tolerance, but of another type
                 ("T/1", "def half(n): return [n / 2] if n > 0 else 1 / 0"),
                 ("T/1", "def half(n):\n    while n < 0: pass\n    return [n / 2]"),
                 ("T/1", "def double(n): return n"),
@@ -393,29 +395,29 @@ class TestJudging:
             ),
             benchmark="humaneval+",
         )
-        assert found.tasks["base"].tolist() == ["pass", "fail", "fail", "pass", "pass", "error", "error"]
-        assert found.tasks["plus"].tolist() == ["pass", "fail", "fail", "error", "timeout", "error", "error"]
-        assert found.tasks["plus_input"].tolist()[3:5] == ["0", "-1000000000.0"]
-        assert found.tasks["plus_detail"][3] == "ZeroDivisionError: division by zero"
-        assert found.missing == ("HumanEval/32", "T/2")
-        assert "partial: 1 of 3 tasks" in repr(found)
-        assert found.pass_at_1 == pytest.approx(1 / 7)
-        assert found.pass_at(2) == pytest.approx(2 / 7)
+        assert rep.tasks["base"].tolist() == ["pass", "fail", "fail", "pass", "pass", "error", "error"]
+        assert rep.tasks["plus"].tolist() == ["pass", "fail", "fail", "error", "timeout", "error", "error"]
+        assert rep.tasks["plus_input"].tolist()[3:5] == ["0", "-1000000000.0"]
+        assert rep.tasks["plus_detail"][3] == "ZeroDivisionError: division by zero"
+        assert rep.missing == ("HumanEval/32", "T/2")
+        assert "partial: 1 of 3 tasks" in repr(rep)
+        assert rep.pass_at_1 == pytest.approx(1 / 7)
+        assert rep.pass_at(2) == pytest.approx(2 / 7)
 
-    def test_inputs_and_oracles_of_mbpp(self, tmp_path):
-        found = evaluate(
+    def test_mbpp_has_its_own_inputs_and_oracles(self, tmp_path):
+        rep = evaluate(
             samples=write(
                 tmp_path,
-                ("Mbpp/2", "def similar_elements(a, b): return [x for x in a if x in b]"),  # order is free
+                ("Mbpp/2", "def similar_elements(a, b): return [x for x in a if x in b]"),  # in any order
                 ("Mbpp/2", "def similar_elements(a, b): return (x for x in a if x in b)"),
-                ("Mbpp/2", "def similar_elements(a, b): return a + b"),  # lists are tuples to this task
+                ("Mbpp/2", "def similar_elements(a, b): return a + b"),  # this task takes tuples
             ),
             benchmark="mbpp",
         )
-        assert found.tasks["base"].tolist() == ["pass", "pass", "fail"]
-        assert found.tasks["base_detail"][2].startswith("gave (1, 2, 2, 3), expected (2,)")
+        assert rep.tasks["base"].tolist() == ["pass", "pass", "fail"]
+        assert rep.tasks["base_detail"][2].startswith("gave (1, 2, 2, 3), expected (2,)")
 
-    def test_sanitized(self, tmp_path):
+    def test_the_sanitizer_removes_prose(self, tmp_path):
         code = "Sure!\ndef half(n):\n    return [n / 2]\nThat halves n."
         path = write(tmp_path, ("T/1", code), ("T/1", "def half(n):\n    return [n / 2]"))
         plain, clean = (evaluate(samples=path, benchmark="humaneval", sanitize=on) for on in (False, True))
@@ -423,13 +425,13 @@ class TestJudging:
         assert clean.tasks["base"].tolist() == ["pass", "pass"]
         assert clean.sanitized == {"changed": 1, "emptied": 0}
 
-    def test_the_command_line(self, tmp_path, capsys):
+    def test_the_command_line_judges_and_compares(self, tmp_path, capsys):
         path = write(tmp_path, ("T/1", "def half(n): return [n / 2]"), ("T/9", "x"))
         output = tmp_path / "rep.json"
         cli.main(["eval", "--samples", str(path), "--benchmark", "humaneval", "--output", str(output)])
-        told = capsys.readouterr().out
+        printed = capsys.readouterr().out
         for part in ("pass@1 1/1 (partial: 1 of 3 tasks)", "line 2: task_id='T/9'", "seccomp"):
-            assert part in told
+            assert part in printed
         assert EvalReport.load(output).pass_at_1 == 1
         cli.main(["eval", "--samples", str(path), "--against", str(output)])
         assert "McNemar p = 1" in capsys.readouterr().out
@@ -446,18 +448,18 @@ def test_a_worker_that_takes_too_long_is_replaced():
     assert "AttributeError" in third["failed"]
 
 
-class TestWhereNothingConfines:
-    def test_another_machine(self, monkeypatch):
+class TestMachinesThatCannotConfine:
+    def test_an_unsupported_machine_is_refused(self, monkeypatch):
         monkeypatch.setattr("platform.machine", lambda: "riscv64")
         with pytest.raises(SandboxError, match=r"is not run here: Linux on riscv64 .* in a Linux container"):
             level.__wrapped__()
 
-    def test_a_kernel_that_refuses_the_filter(self, monkeypatch):
+    def test_a_kernel_that_rejects_the_filter_is_refused(self, monkeypatch):
         monkeypatch.setattr("workbench.evaluation.sandbox.process._filter", lambda: b"\0" * 8)
         with pytest.raises(SandboxError, match="is not run here: seccomp does not hold"):
             level.__wrapped__()
 
-    def test_a_filter_that_holds_nothing(self, monkeypatch):
+    def test_a_filter_without_effect_is_refused(self, monkeypatch):
         allow_all = struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW)
         monkeypatch.setattr("workbench.evaluation.sandbox.process._filter", lambda: allow_all)
         with pytest.raises(SandboxError, match="is not run here: seccomp does not hold"):
@@ -476,9 +478,9 @@ class TestOwnTasks:
             '{"task_id": "a", "completion": "    return 1"}\n'
             '{"task_id": "b", "solution": "def g(): return 3"}\n'
         )
-        found = evaluate(samples=samples, benchmark=str(tasks))
-        assert found.tasks["base"].tolist() == ["pass", "fail"]
-        assert found.scores.index.tolist() == ["base"]
+        rep = evaluate(samples=samples, benchmark=str(tasks))
+        assert rep.tasks["base"].tolist() == ["pass", "fail"]
+        assert rep.scores.index.tolist() == ["base"]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -490,27 +492,45 @@ class TestOwnTasks:
             ({"samples": "s", "sanitize": True}, "sanitize=True needs the tasks of HumanEval or MBPP"),
         ],
     )
-    def test_what_cannot_be_evaluated(self, arguments, message):
+    def test_unusable_arguments_are_refused(self, arguments, message):
         with pytest.raises(UserError, match=message):
             evaluate(**arguments)
 
-    def test_a_benchmark_that_is_absent(self, monkeypatch):
+    def test_a_missing_benchmark_file_is_named(self, monkeypatch):
         monkeypatch.setenv("MBPP_OVERRIDE_PATH", "/absent")
         with pytest.raises(MissingFileError, match="MBPP_OVERRIDE_PATH=/absent: there is no such file"):
             benchmarks.load("mbpp")
 
 
+def assert_verdicts_agree(report: EvalReport, samples: Path) -> None:
+    """Compare whether samples pass, on both suites, with the verdicts of EvalPlus in the samples file."""
+    recorded = pd.DataFrame(json.loads(line) for line in gzip.decompress(samples.read_bytes()).splitlines())
+    verdicts = report.tasks
+    assert verdicts["task_id"].tolist() == recorded["task_id"].tolist()
+    for suite in ("base", "plus"):
+        differs = verdicts[f"{suite}_compat"] != (recorded[suite] == "pass")
+        assert verdicts[differs].to_dict("records") == []
+
+
+@pytest.mark.parametrize(("name", "n", "n_base", "n_plus"), [("humaneval", 43, 17, 15), ("mbpp", 35, 19, 16)])
+def test_a_sample_of_the_real_tasks_gets_the_verdicts_of_evalplus(monkeypatch, name, n, n_base, n_plus):
+    pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")
+    monkeypatch.setenv(f"{name.upper()}_OVERRIDE_PATH", str(SAMPLE / f"{name}-tasks.jsonl.gz"))
+    samples = SAMPLE / f"{name}-samples.jsonl.gz"
+    report = evaluate(samples=samples, benchmark=name)
+    assert_verdicts_agree(report, samples)
+    passed = [report.passed(suite, compat=True).sum() for suite in ("base", "plus")]
+    assert [len(report.tasks), *passed] == [n, n_base, n_plus]
+    assert set(report.defects) == ({"HumanEval/32"} if name == "humaneval" else set())
+
+
 @needs_shared
-def test_real_completions_get_the_verdicts_that_evalplus_gave_them(monkeypatch):
+def test_completions_of_a_model_get_the_verdicts_of_evalplus(monkeypatch):
     pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")
     monkeypatch.setenv("HUMANEVAL_OVERRIDE_PATH", str(SHARED / "HumanEvalPlus-v0.1.10.jsonl.gz"))
-    path = SHARED / "samples/humaneval-ours_sn10K.jsonl.gz"
-    found = evaluate(samples=path, benchmark="humaneval")
-    assert found.versions["benchmark"] == "HumanEval(+) v0.1.10"
-    recorded = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-    for suite in ("base", "plus"):
-        expected = {row["task_id"]: row[suite] == "pass" for row in recorded}
-        given_out = dict(zip(found.tasks["task_id"], found.tasks[f"{suite}_compat"], strict=True))
-        assert given_out == expected
-    assert found.pass_at(1, compat=True) == 114 / 164
-    assert found.pass_at(1, "plus", compat=True) == 104 / 164
+    samples = SHARED / "samples/humaneval-ours_sn10K.jsonl.gz"
+    report = evaluate(samples=samples, benchmark="humaneval")
+    assert report.versions["benchmark"] == "HumanEval(+) v0.1.10"
+    assert_verdicts_agree(report, samples)
+    assert report.pass_at(1, compat=True) == 114 / 164
+    assert report.pass_at(1, "plus", compat=True) == 104 / 164
