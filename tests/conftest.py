@@ -6,10 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+# Workers share the cores: PyTorch, here and in the processes that tests start, takes this worker's part.
+# Set before PyTorch is imported.
+THREADS = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+
 import datasets
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 from huggingface_hub import constants
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -64,16 +70,52 @@ LEAKING = "bloom"
 ISOLATING = [name for name in ARCHITECTURES if name != LEAKING]
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark model and browser tests slow, and start slow tests first: workers then end at about one time."""
+    for item in items:
+        if is_real(item):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: (not is_real(item), item.get_closest_marker("slow") is None))
+
+
+def is_real(item: pytest.Item) -> bool:
+    """Whether a test uses the real model or a real browser."""
+    return any(item.get_closest_marker(name) for name in ("model", "browser"))
+
+
 @pytest.fixture(autouse=True)
-def _apart_from_the_world(request, monkeypatch, tmp_path):
-    """A fixed seed, and for all but tests with the real model a cache of their own and no hub."""
+def _isolation(request, monkeypatch, tmp_path):
+    """A fixed seed and a cache for each test; tests with the real model share one in each worker."""
     set_seed(0)
-    if not any(request.node.get_closest_marker(name) for name in ("model", "browser")):
+    if is_real(request.node):
+        monkeypatch.setenv("WORKBENCH_CACHE", str(request.getfixturevalue("worker_cache")))
+        torch.set_num_threads(THREADS)
+    else:
         monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "workbench-cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         torch.set_num_threads(1)  # toys are too small to share out
-    else:
-        torch.set_num_threads(os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def worker_cache(tmp_path_factory) -> Path:
+    """A cache for this worker, with the user's models in it.
+
+    Trainings that share a cache wait for each other, which would leave a worker idle.
+    """
+    from workbench.core.store import cache_dir
+    from workbench.evaluation.judging import evalplus
+    from workbench.lm import models
+
+    user, own = cache_dir(), tmp_path_factory.mktemp("cache")
+    with FileLock(user / "tests.lock"):
+        for name in ("smollm2-135m", "all-MiniLM-L6-v2"):
+            models.resolve(name)
+        evalplus.search_path()
+    for path in (user / "models", user / f"evalplus-{evalplus.VERSION}"):
+        if path.exists():
+            (own / path.name).symlink_to(path)
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ def python_blocks() -> list[tuple[int, str]]:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::workbench.data.RejectedRowsWarning")
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,7 @@ from browsing import NO_WEBGL, RUN_ALL, STDERR_OF_CELLS, WEBGL, jupyter, keep, n
 
 import workbench as wb
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 SHOWN = """() => {
     const [bars, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");

@@ -5,7 +5,7 @@ import pytest
 from browsing import ERRORS_OF_CELLS, jupyter, keep, until
 from execution import FOLDER, NOTEBOOKS
 
-pytestmark = [pytest.mark.browser, pytest.mark.model]
+pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.timeout(1500)]
 
 MINUTES = 20  # that one notebook may take on a slow machine
 RUN_ALL = """() => {

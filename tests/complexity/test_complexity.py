@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from workbench.complexity import FEATURES, score
 from workbench.core.errors import UserError
 from workbench.core.store import cache_dir
+from workbench.data import load
 from workbench.lm import forward, models
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared/data/ifd_reference.jsonl"
@@ -267,6 +268,17 @@ def test_a_wrong_setting_is_named(llama_dir, named, message):
 def test_a_missing_column_is_named():
     with pytest.raises(UserError, match=r"column 'response' is missing.*make it with wb.load first"):
         score(table(INSTRUCTIONS, RESPONSES).remove_columns("response"))
+
+
+@pytest.mark.model
+def test_bundled_rows_score_as_by_the_authors_released_scorer():
+    """`authors_ifd.json` holds what the authors' own script computes for rows of the bundled data."""
+    expected = json.loads(Path(__file__).with_name("authors_ifd.json").read_text())["ifd"]
+    ids = sorted(expected)[::3]
+    rows = {row["id"]: row for row in load("bundled")}
+    ds = table([rows[name]["instruction"] for name in ids], [rows[name]["response"] for name in ids])
+    scored = score(ds, "smollm2-135m-q4_1", dtype="float32", max_length=2048, cache=False)
+    assert scored["ifd"][:] == pytest.approx([expected[name] for name in ids], rel=1e-5)
 
 
 @pytest.mark.model

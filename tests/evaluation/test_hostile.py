@@ -21,7 +21,7 @@ try:
     LEVEL = sandbox.level()
 except sandbox.SandboxError as error:
     pytest.skip(str(error), allow_module_level=True)
-pytestmark = pytest.mark.usefixtures("evalplus")
+pytestmark = [pytest.mark.usefixtures("evalplus"), pytest.mark.xdist_group("hostile")]
 
 SECRET = "a-secret-of-the-caller"
 TASK = {

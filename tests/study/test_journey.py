@@ -75,6 +75,7 @@ def strict_json(path: Path) -> dict:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
+@pytest.mark.xdist_group("journey")
 class TestToyJourney:
     def test_files(self, study, recipe):
         names = {path.name for path in study.folder.iterdir()}
@@ -216,6 +217,7 @@ def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
 
 
 @pytest.mark.model
+@pytest.mark.timeout(900)
 def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
     short = tmp_path / "short.yaml"
     replace(QUICKSTART, held_out=12, max_new_tokens=32).to_yaml(short)
