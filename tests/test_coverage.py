@@ -1,4 +1,4 @@
-"""How faithfully a selection represents the whole: each metric by hand, then what holds for any table.
+"""Coverage metrics: each one worked by hand, then properties that hold for any table.
 
 This file is not in a folder `tests/coverage`: numba would import that folder as the package `coverage`.
 """
@@ -39,11 +39,11 @@ def shares(numbers: list[int]) -> np.ndarray:
         ([1.0, 0.0], [0.5, 0.5], (np.log2(4 / 3) + 0.5 * np.log2(2 / 3) + 0.5) / 2),
     ],
 )
-def test_divergences_by_hand(p, q, bits):
+def test_divergence_matches_values_by_hand(p, q, bits):
     assert jensen_shannon(np.array(p), np.array(q)) == pytest.approx(bits, abs=1e-12)
 
 
-def test_the_worked_value_is_the_known_one():
+def test_divergence_matches_the_published_value():
     assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(0.311278, abs=1e-6)
 
 
@@ -55,7 +55,7 @@ def test_divergence_is_symmetric_and_between_0_and_1(left, right):
     assert 0 <= jensen_shannon(p, q) <= 1 + 1e-12
 
 
-def test_shares_of_each_cluster_by_hand():
+def test_cluster_shares_match_values_by_hand():
     cluster = np.array([2, 0, 0, 2, 2, 5])
     eligible = np.array([True, True, False, True, True, True])
     kept = np.array([True, True, False, True, False, False])
@@ -72,69 +72,69 @@ def test_shares_of_each_cluster_by_hand():
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_keeping_all_rows_diverges_by_nothing(labels):
+def test_keeping_all_rows_has_no_divergence(labels):
     every = np.ones(len(labels), bool)
-    found = cluster_shares(np.array(labels), every, every)
-    assert jensen_shannon(found["of_all"].to_numpy(), found["of_kept"].to_numpy()) == 0
+    table = cluster_shares(np.array(labels), every, every)
+    assert jensen_shannon(table["of_all"].to_numpy(), table["of_kept"].to_numpy()) == 0
     assert Partition.of(np.array(labels)).divergence(every) == 0
     assert Partition.of(np.array(labels)).divergence(~every) is None
 
 
-def test_features_by_hand():
-    # One frequency each of 0 and pi/2: phases 0 and pi/2 for the vector 1.
+def test_features_match_values_by_hand():
+    # The frequencies 0 and pi/2 give the phases 0 and pi/2 for the vector 1.
     frequency = np.zeros((1, mmd.FREQUENCIES), np.float32)
     frequency[0, 1] = np.pi / 2
-    found = mmd.features(np.array([[1.0]], np.float32), frequency)[0] * np.sqrt(mmd.FREQUENCIES)
-    assert found[:2] == pytest.approx([1, 0], abs=1e-6)  # cosines
-    assert found[[mmd.FREQUENCIES, mmd.FREQUENCIES + 1]] == pytest.approx([0, 1], abs=1e-6)  # sines
+    features = mmd.features(np.array([[1.0]], np.float32), frequency)[0] * np.sqrt(mmd.FREQUENCIES)
+    assert features[:2] == pytest.approx([1, 0], abs=1e-6)  # cosines
+    assert features[[mmd.FREQUENCIES, mmd.FREQUENCIES + 1]] == pytest.approx([0, 1], abs=1e-6)  # sines
     assert mmd.discrepancy(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(np.sqrt(2))
 
 
-def test_random_features_approach_the_gaussian_kernel():
+def test_random_features_approximate_the_gaussian_kernel():
     rng = np.random.default_rng(0)
     sample = unit(rng.standard_normal((40, 8)))
     squared = 2 - 2 * sample @ sample.T
     width2 = np.median(squared[np.triu_indices(40, 1)])
     exact = np.exp(-squared / (2 * width2))
-    found = [
+    kernels = [
         (features := mmd.features(sample, mmd.frequencies(sample, np.random.default_rng(seed)))) @ features.T
         for seed in range(30)
     ]
-    assert np.mean(found, axis=0) == pytest.approx(exact, abs=0.06)
+    assert np.mean(kernels, axis=0) == pytest.approx(exact, abs=0.06)
 
 
-def test_distances_by_hand():
-    # Similarities to the nearest other kept row; the second row is kept itself.
-    found = nearest.distances(np.array([0.25, 0.5, 1.0, -1.0]), np.array([False, True, False, False]))
-    assert found.tolist() == [0.75, 0, 0, 2]
+def test_distances_match_values_by_hand():
+    # Similarities to the nearest other kept row; the second row is kept.
+    distances = nearest.distances(np.array([0.25, 0.5, 1.0, -1.0]), np.array([False, True, False, False]))
+    assert distances.tolist() == [0.75, 0, 0, 2]
 
 
-def test_near_duplicates_by_hand():
+def test_near_duplicates_match_the_share_by_hand():
     similar = np.array([0.99, 0.95, 0.94, 1.0])
     assert nearest.near_duplicates(similar, np.array([True, True, True, False])) == pytest.approx(2 / 3)
     assert nearest.near_duplicates(similar, np.zeros(4, bool)) is None
 
 
-def test_coverage_of_four_directions_by_hand():
-    """Rows at 0, 60, 90 and 180 degrees, of which the first and third are kept."""
+def test_coverage_of_four_directions_matches_values_by_hand():
+    """The rows lie at 0, 60, 90 and 180 degrees; the first and third are kept."""
     radians = np.deg2rad([0, 60, 90, 180])
     vectors = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
     kept = np.array([True, False, True, False])
     tokens = np.array([10, 20, 30, 40])
-    found = prepare(plain(4), vectors, tokens).coverage(kept)
-    # Distances 0, 1 - cos 30, 0, 1 - cos 90.
-    assert found.radius == pytest.approx(1, abs=1e-6)
-    assert found.median_distance == pytest.approx((1 - np.sqrt(3) / 2) / 2, abs=1e-6)
-    assert (found.near_duplicates, found.n_anchors) == (0, 4)
-    assert (found.mean_tokens_all, found.mean_tokens_kept, found.tokens_kept) == (25, 20, 40)
-    # Four topics and four lengths of a row each, of which two are kept: (1/4 x 4) against (1/2, 0, 1/2, 0).
+    coverage = prepare(plain(4), vectors, tokens).coverage(kept)
+    # The distances are 0, 1 - cos 30, 0, 1 - cos 90.
+    assert coverage.radius == pytest.approx(1, abs=1e-6)
+    assert coverage.median_distance == pytest.approx((1 - np.sqrt(3) / 2) / 2, abs=1e-6)
+    assert (coverage.near_duplicates, coverage.n_anchors) == (0, 4)
+    assert (coverage.mean_tokens_all, coverage.mean_tokens_kept, coverage.tokens_kept) == (25, 20, 40)
+    # Each row is its own topic and length; two of four are kept: (1/4, 1/4, 1/4, 1/4) and (1/2, 0, 1/2, 0).
     half = (0.25 * np.log2(0.25 / 0.375) * 2 + 0.25 * np.log2(2) * 2 + 0.5 * np.log2(0.5 / 0.375) * 2) / 2
-    assert found.topic_divergence == pytest.approx(half)
-    assert found.length_divergence == pytest.approx(half)
-    assert found.language_divergence == 0
+    assert coverage.topic_divergence == pytest.approx(half)
+    assert coverage.length_divergence == pytest.approx(half)
+    assert coverage.language_divergence == 0
 
 
-def test_languages_by_hand():
+def test_languages_come_from_column_fence_or_instruction():
     rows = {
         "instruction": [
             "Sort a list in Java.",
@@ -161,7 +161,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def some_space(n: int = 600, d: int = 6, seed: int = 0):
+def random_space(n: int = 600, d: int = 6, seed: int = 0):
     rng = np.random.default_rng(seed)
     ds = datasets.Dataset.from_dict({"language": rng.choice(["python", "java"], n, p=[0.8, 0.2]).tolist()})
     return prepare(ds, unit(rng.standard_normal((n, d))), rng.integers(1, 99, n))
@@ -172,15 +172,15 @@ DIVERGENCES = ("topic_divergence", "language_divergence", "length_divergence")
 
 
 @given(st.integers(1, 40), st.integers(0, 5))
-def test_keeping_all_loses_nothing(n, seed):
-    found = some_space(n, 3, seed).coverage(np.ones(n, bool)).numbers
+def test_keeping_all_rows_loses_nothing(n, seed):
+    numbers = random_space(n, 3, seed).coverage(np.ones(n, bool)).numbers
     for name in (*ZERO_FOR_ALL, *DIVERGENCES):
-        assert found[name] == pytest.approx(0, abs=1e-6), name
-    assert found["mean_tokens_kept"] == found["mean_tokens_all"]
+        assert numbers[name] == pytest.approx(0, abs=1e-6), name
+    assert numbers["mean_tokens_kept"] == numbers["mean_tokens_all"]
 
 
-def with_twins(n: int = 600):
-    """A space in which every second row has a near copy, and its clusters."""
+def space_with_copies(n: int = 600):
+    """Return a space in which a quarter of the rows are near copies of another quarter, and its clusters."""
     rng = np.random.default_rng(0)
     vectors = unit(rng.standard_normal((n, 6)))
     vectors[: n // 4] = unit(vectors[n // 4 : n // 2] + rng.normal(0, 0.01, (n // 4, 6)))
@@ -191,8 +191,8 @@ def with_twins(n: int = 600):
 
 def numbers_of(whole, clusters, kept: np.ndarray) -> dict[str, float]:
     lost = int((clusters.counts(kept) == 0).sum())
-    found = {"cluster_divergence": clusters.divergence(kept), "clusters_lost": lost}
-    return found | whole.coverage(kept).numbers
+    by_cluster = {"cluster_divergence": clusters.divergence(kept), "clusters_lost": lost}
+    return by_cluster | whole.coverage(kept).numbers
 
 
 @pytest.mark.parametrize(
@@ -202,59 +202,58 @@ def numbers_of(whole, clusters, kept: np.ndarray) -> dict[str, float]:
         *("median_distance", "distance_90", "distance_99", "near_duplicates", "mean_tokens_kept"),
     ],
 )
-def test_random_converges_to_the_whole_as_the_ratio_grows(name):
-    whole, clusters = with_twins()
+def test_random_selections_converge_to_the_whole_as_the_ratio_grows(name):
+    whole, clusters = space_with_copies()
     of_all = numbers_of(whole, clusters, np.ones(whole.n, bool))[name]
-    off = []
+    errors = []
     for share in (0.03, 0.2, 0.5, 0.85):
         draws = [np.random.default_rng(seed).random(whole.n) < share for seed in range(1, 13)]
-        off.append(np.mean([abs(numbers_of(whole, clusters, draw)[name] - of_all) for draw in draws]))
-    assert (np.diff(off) <= 0).all()
-    assert off[-1] < 0.45 * off[0]
-    if name not in ("near_duplicates", "mean_tokens_kept"):  # these tell what is kept, not what is lost
+        errors.append(np.mean([abs(numbers_of(whole, clusters, draw)[name] - of_all) for draw in draws]))
+    assert (np.diff(errors) <= 0).all()
+    assert errors[-1] < 0.45 * errors[0]
+    if name not in ("near_duplicates", "mean_tokens_kept"):  # these describe the kept rows, not a loss
         assert of_all == pytest.approx(0, abs=1e-6)
 
 
-def test_a_lopsided_selection_is_farther_off_than_a_random_one():
-    whole = some_space()
+def test_a_lopsided_selection_covers_less_than_a_random_one():
+    whole = random_space()
     lopsided = whole.embedding[:, 0] > np.quantile(whole.embedding[:, 0], 0.7)
     random = np.random.default_rng(1).permutation(lopsided)
     for name in ("mmd", "topic_divergence", "distance_99", "radius"):
         assert whole.coverage(lopsided).numbers[name] > whole.coverage(random).numbers[name], name
 
 
-def test_twins_are_seen():
+def test_copies_count_as_near_duplicates_and_cover_each_other():
     vectors = unit(np.random.default_rng(0).standard_normal((20, 16)))
-    found = prepare(plain(40), np.concatenate([vectors, vectors]), None)
-    assert found.coverage(np.ones(40, bool)).near_duplicates == 1
-    assert found.coverage(np.arange(40) < 20).near_duplicates == 0
-    assert found.coverage(np.arange(40) < 20).radius == pytest.approx(0, abs=1e-6)  # a twin is kept
+    whole = prepare(plain(40), np.concatenate([vectors, vectors]), None)
+    assert whole.coverage(np.ones(40, bool)).near_duplicates == 1
+    assert whole.coverage(np.arange(40) < 20).near_duplicates == 0
+    assert whole.coverage(np.arange(40) < 20).radius == pytest.approx(0, abs=1e-6)  # its copy is kept
 
 
 @pytest.mark.parametrize("mask", [np.zeros(5, bool), np.arange(5) == 2])
-def test_nothing_or_one_row_kept(mask):
-    whole = some_space(5)
-    found = whole.coverage(mask)
-    assert (found.radius is None) == (not mask.any())
+def test_coverage_of_no_row_and_of_one_row(mask):
+    whole = random_space(5)
+    coverage = whole.coverage(mask)
+    assert (coverage.radius is None) == (not mask.any())
     if mask.any():
-        assert found.radius == pytest.approx(
-            float((1 - whole.embedding @ whole.embedding[2]).max()), abs=1e-6
-        )
-        assert found.near_duplicates == 0
+        radius = float((1 - whole.embedding @ whole.embedding[2]).max())
+        assert coverage.radius == pytest.approx(radius, abs=1e-6)
+        assert coverage.near_duplicates == 0
 
 
-def test_no_rows_no_columns():
+def test_missing_rows_and_columns_give_none():
     assert set(prepare(plain(0)).coverage(np.zeros(0, bool)).numbers.values()) == {None}
-    found = prepare(plain(3)).coverage(np.ones(3, bool)).numbers
-    assert {name for name, value in found.items() if value is not None} == {"language_divergence"}
+    numbers = prepare(plain(3)).coverage(np.ones(3, bool)).numbers
+    assert {name for name, value in numbers.items() if value is not None} == {"language_divergence"}
 
 
-@pytest.mark.parametrize("table_bytes", [2**27, 2**12, 2**10])  # blocks of one row, of some, of many
-def test_sums_of_first_rows_are_those_of_the_rows(table_bytes, monkeypatch):
+@pytest.mark.parametrize("table_bytes", [2**27, 2**12, 2**10])  # blocks of one, several and many rows
+def test_prefix_sums_equal_the_sums_of_the_same_rows(table_bytes, monkeypatch):
     monkeypatch.setattr("workbench.coverage.prefix._TABLE_BYTES", table_bytes)
     monkeypatch.setattr(space, "ANCHORS", 30)
     rng = np.random.default_rng(3)
-    whole = some_space(90)
+    whole = random_space(90)
     order, starts = rng.permutation(90)[:80], np.array([0, 50, 50, 51, 80])
     prefixes = Prefixes(whole, order, starts)
     for _ in range(20):
@@ -268,17 +267,17 @@ def test_sums_of_first_rows_are_those_of_the_rows(table_bytes, monkeypatch):
 def test_embeddings_are_read_without_a_copy():
     vectors = unit(np.random.default_rng(0).standard_normal((50, 8)))
     ds = tables.with_columns(plain(50), {"embedding": vectors}, {"embedding": tables.vector(8)})
-    found = read_embedding(ds)
+    embedding = read_embedding(ds)
     buffers = ds.data.column("embedding").chunk(0).flatten().buffers()
-    assert found.__array_interface__["data"][0] == buffers[1].address
-    np.testing.assert_array_equal(found, vectors)
+    assert embedding.__array_interface__["data"][0] == buffers[1].address
+    np.testing.assert_array_equal(embedding, vectors)
     lists = plain(2).add_column("embedding", [[1.0, 0.0], [0.0, 1.0]])
     assert read_embedding(lists).dtype == np.float32
     assert read_embedding(plain(2)) is None
 
 
-def test_a_seed_does_not_draw_the_anchors_into_a_selection():
-    """A strategy under the seed of the anchors must not start from them."""
+def test_anchors_are_independent_of_selections_with_the_same_seed():
+    """A strategy with the same seed must not select the anchors."""
     anchors = prepare(plain(20_000), seed=0).anchors
     drawn = np.random.default_rng(0).choice(20_000, 5000, replace=False)
     assert np.isin(anchors, drawn).mean() == pytest.approx(0.25, abs=0.04)

@@ -1,4 +1,4 @@
-"""How faithfully a selection represents the whole, measured on its columns and in embedding space."""
+"""Measure how well a selection represents the whole dataset, by its columns and in embedding space."""
 
 from .prefix import Prefixes
 from .report import Coverage

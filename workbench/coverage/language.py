@@ -1,4 +1,4 @@
-"""The programming language of each row: a selection can lose one that no cluster shows."""
+"""Detect the programming language of each row, because a selection can lose one without losing a cluster."""
 
 import re
 
@@ -25,24 +25,27 @@ _SAME |= {
 
 
 def languages(ds: datasets.Dataset) -> np.ndarray:
-    """[n] str: the language column where there is one, else what the texts say, else "unnamed".
+    """Return the programming language of each row in lower case, str [n]; "unnamed" if there is no evidence.
 
-    A text says it by the tag of its first code fence in the response, or by the first language named in the
-    instruction. Code without either is not analysed.
+    A column `language`, `lang` or `programming_language` decides if there is one. Otherwise the language is
+    the tag of the first code fence in the response, or else the first language named in the instruction. Not
+    covered: the code itself is not analysed.
     """
     for name in _COLUMNS:
         if name in ds.column_names:
-            return np.array([_plain(value) for value in ds[name][:]], str)
+            return np.array([_normalized(value) for value in ds[name][:]], str)
     if not {"instruction", "response"} <= set(ds.column_names):
         return np.full(len(ds), "unnamed")
-    return np.array([_of(i, r) for i, r in zip(ds["instruction"][:], ds["response"][:], strict=True)], str)
+    return np.array(
+        [_detected(i, r) for i, r in zip(ds["instruction"][:], ds["response"][:], strict=True)], str
+    )
 
 
-def _plain(name) -> str:
+def _normalized(name) -> str:
     name = str(name or "unnamed").strip().lower()
     return _SAME.get(name, name)
 
 
-def _of(instruction: str | None, response: str | None) -> str:
-    found = _FENCE.search(response or "") or _NAMED.search(instruction or "")
-    return _plain(found and found.group(1))
+def _detected(instruction: str | None, response: str | None) -> str:
+    match = _FENCE.search(response or "") or _NAMED.search(instruction or "")
+    return _normalized(match and match.group(1))

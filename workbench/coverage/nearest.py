@@ -1,8 +1,10 @@
-"""How far a row is from the nearest kept one, and whether kept rows repeat each other.
+"""Distances of rows to the nearest kept row, and near-duplicates among the kept rows.
 
-What is far from everything kept is a kind of task that the model never sees in training; the coverage radius
-is the k-center objective (Sener and Savarese, 2018). Two kept rows that say nearly the same are one row paid
-for twice. Distances are cosine distances, 1 - cos, of the embeddings: 0 for equal directions, at most 2.
+A row far from all kept rows belongs to a kind of task that the model does not see in training. The largest
+such distance, the coverage radius, is the k-center objective (Sener and Savarese, 2018). Two kept rows that
+are nearly the same cost training twice for one task.
+
+Distances are cosine distances, 1 - cos, of the embeddings: 0 for equal directions, at most 2.
 """
 
 import numpy as np
@@ -12,25 +14,32 @@ NEAR_DUPLICATE = 0.95  # cosine similarity from which on two instructions are ne
 
 
 def distances(nearest_other: np.ndarray, is_kept: np.ndarray) -> np.ndarray:
-    """[m] distance of each anchor to the nearest kept row; 0 where it is kept itself.
+    """Return the cosine distance of each anchor to the nearest kept row, float64 [m]; 0 for a kept anchor.
 
-    nearest_other [m]: its similarity to the nearest kept row but itself; is_kept [m] bool.
+    `nearest_other`, float32 [m], is each anchor's similarity to the nearest kept row other than itself, and
+    `is_kept` is bool [m].
     """
     return np.where(is_kept, 0.0, np.maximum(0.0, 1.0 - nearest_other.astype(float)))
 
 
 def near_duplicates(nearest_other: np.ndarray, is_kept: np.ndarray) -> float | None:
-    """Share of the kept anchors with another kept row at NEAR_DUPLICATE or nearer; null for none kept."""
+    """Return the share (0 to 1) of the kept anchors that have another kept row at NEAR_DUPLICATE or above.
+
+    None if no anchor is kept. The arguments are those of `distances`.
+    """
     return float((nearest_other[is_kept] >= NEAR_DUPLICATE).mean()) if is_kept.any() else None
 
 
-def similarities(vectors: np.ndarray, rows: np.ndarray, anchors: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """[r, m] cosine similarity of `vectors[rows]`, of [n, d] and [r], to the anchors; -inf to itself.
+def similarities(
+    vectors: np.ndarray, rows: np.ndarray, anchors: np.ndarray, anchor_rows: np.ndarray
+) -> np.ndarray:
+    """Return the cosine similarity of `vectors[rows]` to the anchors, float32 [r, m]; -inf to the row itself.
 
-    anchors [m, d] float32 are the rows `at` [m], ascending.
+    `vectors` is float32 [n, d], `rows` int [r], and `anchors`, float32 [m, d], are the vectors of
+    `anchor_rows`, int [m], in ascending order.
     """
-    found = vectors[rows] @ anchors.T
-    place = np.minimum(np.searchsorted(at, rows), len(at) - 1)
-    itself = np.flatnonzero(at[place] == rows)
-    found[itself, place[itself]] = -np.inf
-    return found
+    similarity = vectors[rows] @ anchors.T
+    position = np.minimum(np.searchsorted(anchor_rows, rows), len(anchor_rows) - 1)
+    itself = np.flatnonzero(anchor_rows[position] == rows)
+    similarity[itself, position[itself]] = -np.inf
+    return similarity

@@ -1,8 +1,9 @@
-"""Sums over the first rows of a fixed order, so that another cut costs next to nothing.
+"""Prefix sums over ranked rows, so that coverage at another ratio is almost free.
 
-Strategies that rank rows (within clusters or overall) keep at each ratio the first rows of each ranked group.
-Sums of features and each anchor's nearest row are therefore stored at every B-th rank; a cut between two of
-them adds the few rows in between. The numbers are those of `Space.sums` on the same rows, to rounding.
+A strategy that ranks rows, within clusters or overall, keeps the first rows of each ranked group at every
+ratio. So the sums of the features and each anchor's nearest row are stored at every B-th rank, and a cut
+between two of them adds the few rows in between. The result equals `Space.sums` on the same rows, up to
+rounding.
 """
 
 import numpy as np
@@ -10,14 +11,16 @@ import numpy as np
 from . import mmd, nearest
 from .space import Space, Sums
 
-_TABLE_BYTES = 128 * 2**20  # of the anchors' nearest rows; more ranks between two entries where n is large
-_CHUNK = 4096
+_TABLE_BYTES = 128 * 2**20  # of the table of nearest rows; for more rows, the step B between ranks grows
+_CHUNK = 4096  # rows per matrix product
 
 
 class Prefixes:
-    """Sums of `space` over the first rows of each group of `order` [r], whose group g starts at `starts[g]`.
+    """Precomputed sums of `space` over the first rows of each group.
 
-    `starts` [g + 1] ends with r. Memory: at most 128 MiB, and a quarter of that for the features.
+    `order`, int [r], lists the rows by group and rank. Group g starts at `starts[g]`; `starts`, int
+    [n_groups + 1], ends with r. The tables take at most 160 MiB: 128 MiB for the nearest rows, and a quarter
+    of that for the features.
     """
 
     def __init__(self, space: Space, order: np.ndarray, starts: np.ndarray):
@@ -31,34 +34,37 @@ class Prefixes:
             self._fill(group)
 
     def _fill(self, group: int) -> None:
-        """The stored sums of one group: those of each block of `step` rows, then run along the ranks."""
+        """Store the sums of one group: of each block of `step` rows, then accumulated along the ranks."""
         first, end = self.blocks[group], self.blocks[group + 1]
-        at_once = max(1, _CHUNK // self.step)  # blocks
-        for block in range(first, end, at_once):
-            some = slice(block, min(block + at_once, end))
+        n_blocks = max(1, _CHUNK // self.step)  # per matrix product
+        for block in range(first, end, n_blocks):
+            chunk = slice(block, min(block + n_blocks, end))
             start = self.starts[group] + (block - first) * self.step
-            features, found = self._values(self.order[start : start + (some.stop - block) * self.step])
-            self.features[some] = features.reshape(-1, self.step, features.shape[1]).sum(axis=1, dtype=float)
-            self.nearest[some] = found.reshape(-1, self.step, found.shape[1]).max(axis=1)
+            features, similar = self._values(self.order[start : start + (chunk.stop - block) * self.step])
+            self.features[chunk] = features.reshape(-1, self.step, features.shape[1]).sum(axis=1, dtype=float)
+            self.nearest[chunk] = similar.reshape(-1, self.step, similar.shape[1]).max(axis=1)
         own = slice(first, end)
         np.cumsum(self.features[own], axis=0, out=self.features[own])
         np.maximum.accumulate(self.nearest[own], axis=0, out=self.nearest[own])
 
     def _values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features [r, f] of `rows` and their similarities to the anchors [r, m]."""
         space = self.space
-        found = nearest.similarities(space.embedding, rows, self.vectors, space.anchors)
-        return mmd.features(space.embedding[rows], space.frequency), found
+        similar = nearest.similarities(space.embedding, rows, self.vectors, space.anchors)
+        return mmd.features(space.embedding[rows], space.frequency), similar
 
     def sums(self, counts: np.ndarray) -> Sums:
-        """Sums over the first `counts[g]` rows of each group g."""
-        whole = counts // self.step
-        stored = (self.blocks[:-1] + whole - 1)[whole > 0]
-        between = [
+        """Return the sums over the first `counts[g]` rows of each group g."""
+        full_blocks = counts // self.step
+        stored = (self.blocks[:-1] + full_blocks - 1)[full_blocks > 0]
+        remaining = [
             self.order[start + full * self.step : start + count]
-            for start, full, count in zip(self.starts[:-1], whole, counts, strict=True)
+            for start, full, count in zip(self.starts[:-1], full_blocks, counts, strict=True)
         ]
-        features, found = self._values(np.concatenate([*between, self.order[:0]]))
+        features, similar = self._values(np.concatenate([*remaining, self.order[:0]]))
         return Sums(
             self.features[stored].sum(axis=0) + features.sum(axis=0, dtype=float),
-            np.maximum(self.nearest[stored].max(axis=0, initial=-np.inf), found.max(axis=0, initial=-np.inf)),
+            np.maximum(
+                self.nearest[stored].max(axis=0, initial=-np.inf), similar.max(axis=0, initial=-np.inf)
+            ),
         )

@@ -1,4 +1,4 @@
-"""All coverage numbers of one selection."""
+"""`Coverage`: all coverage metrics of one selection."""
 
 from dataclasses import dataclass, fields
 
@@ -7,14 +7,26 @@ from . import nearest
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a selection keeps of the whole; null where a column is missing or nothing is kept.
+    """How well a selection represents the whole dataset.
 
-    Exact on all rows: `mmd` (with its random features), `topic_divergence`, `language_divergence` and
-    `length_divergence` (Jensen-Shannon, bits), `mean_tokens_all` and `mean_tokens_kept`, `tokens_kept`.
-    Against all kept rows, but for `n_anchors` anchors only (all rows, or a seeded sample of them): `radius`,
-    the largest cosine distance of an anchor to its nearest kept row, its quantiles `median_distance`,
-    `distance_90` and `distance_99`, and `near_duplicates`, the share of the kept anchors with another kept
-    row of a cosine similarity of 0.95 or more. On a sample the radius is a lower bound.
+    A metric is None if its column is missing or no row is kept. Computed over all rows:
+
+    - `mmd`: maximum mean discrepancy between the embeddings of all and of the kept rows, approximated with
+      random Fourier features. 0 for equal distributions, no unit.
+    - `topic_divergence`, `language_divergence`, `length_divergence`: Jensen-Shannon divergence between the
+      shares in all and in the kept rows, in bits, from 0 (equal) to 1 (disjoint). Topics are the cells of 64
+      random rows in embedding space, languages are programming languages, and lengths are deciles by tokens.
+    - `mean_tokens_all`, `mean_tokens_kept`: mean training length, in tokens.
+    - `tokens_kept`: total training length of the kept rows, in tokens.
+
+    Computed for `n_anchors` rows, which are all rows or a seeded random sample of 2,000, against all kept
+    rows:
+
+    - `radius`: the largest cosine distance (0 to 2) of an anchor to its nearest kept row. On a sample it is a
+      lower bound.
+    - `median_distance`, `distance_90`, `distance_99`: quantiles 0.5, 0.9 and 0.99 of these distances.
+    - `near_duplicates`: the share (0 to 1) of kept anchors that have another kept row with a cosine
+      similarity of at least 0.95. None if no anchor is kept.
     """
 
     mmd: float | None = None
@@ -33,7 +45,7 @@ class Coverage:
 
     @property
     def numbers(self) -> dict[str, float | None]:
-        """Name -> number, without `n_anchors`."""
+        """All metrics by name, without `n_anchors`."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "n_anchors"}
 
 

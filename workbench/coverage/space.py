@@ -1,4 +1,4 @@
-"""What does not change from one selection to the next, computed once for a table."""
+"""`Space`: everything that the coverage of all selections from one table shares, computed once."""
 
 from dataclasses import dataclass
 
@@ -11,28 +11,34 @@ from .language import languages
 from .report import DISTANCES, Coverage
 from .shares import Partition
 
-ANCHORS = 2000  # rows whose nearest kept row is looked up
+ANCHORS = 2000  # rows whose nearest kept row is computed
 TOPICS = 64
 _LENGTH_BINS = 10
-_STREAM = 2012  # else strategies under the same seed would draw the anchors, and look better than they are
-_CHUNK = 4096  # rows a matrix product takes at once
+# Without a random stream of its own, a strategy with the same seed would select the anchors and look too
+# good.
+_STREAM = 2012
+_CHUNK = 4096  # rows per matrix product
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
-    """What a selection adds up to: `features` [f] float64, summed over its rows, and `nearest_other` [m]
-    float32, each anchor's similarity to the nearest of its rows but the anchor itself (-inf for none)."""
+    """The sums over the rows of a selection from which its coverage follows.
+
+    `features`, float64 [f], is the sum of the rows' random Fourier features. `nearest_other`, float32 [m], is
+    each anchor's similarity to the nearest selected row other than the anchor itself; -inf without such rows.
+    """
 
     features: np.ndarray
     nearest_other: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
-    """Embeddings [n, d] (null without them) and what is needed to measure selections in them.
+    """The embeddings of `n` rows and the precomputed parts of the coverage metrics.
 
-    `anchors` are rows of the table, ascending; `topics` assigns each row to the nearest of 64 seeded rows, a
-    finer division than the clusters; `lengths` are tenths of the rows by tokens.
+    `embedding` is float32 [n, d], or None; `frequency`, `mean_features` and `topics` are then None, too.
+    `anchors`, int [m], are rows of the table in ascending order. `topics` assigns each row to the nearest of
+    64 random rows, a finer partition than clusters. `lengths` are the deciles of `tokens`, int [n].
     """
 
     n: int
@@ -46,34 +52,37 @@ class Space:
     tokens: np.ndarray | None
 
     def sums(self, rows: np.ndarray) -> Sums:
-        """The sums over `rows`, in one pass over their embeddings."""
+        """Return the sums over `rows`, int [r], in one pass over their embeddings."""
         features = np.zeros(2 * mmd.FREQUENCIES)
         best = np.full(len(self.anchors), -np.inf, np.float32)
         vectors = self.embedding[self.anchors]
-        for some in _chunks(rows):
-            features += mmd.features(self.embedding[some], self.frequency).sum(axis=0, dtype=float)
-            found = nearest.similarities(self.embedding, some, vectors, self.anchors)
-            np.maximum(best, found.max(axis=0), out=best)
+        for chunk in _chunks(rows):
+            features += mmd.features(self.embedding[chunk], self.frequency).sum(axis=0, dtype=float)
+            similarity = nearest.similarities(self.embedding, chunk, vectors, self.anchors)
+            np.maximum(best, similarity.max(axis=0), out=best)
         return Sums(features, best)
 
     def coverage(self, kept: np.ndarray, sums: Sums | None = None) -> Coverage:
-        """All numbers of the selection `kept` [n] bool; `sums` saves the pass over its rows."""
-        found = self._by_column(kept)
+        """Return the coverage of the selection `kept`, bool [n].
+
+        With the `sums` of the selection, e.g. from `Prefixes`, no pass over its rows is needed.
+        """
+        metrics = self._by_column(kept)
         if self.embedding is not None and kept.any():
             sums = sums or self.sums(np.flatnonzero(kept))
-            found |= self._by_embedding(kept, sums)
-        return Coverage(**found)
+            metrics |= self._by_embedding(kept, sums)
+        return Coverage(**metrics)
 
     def _by_column(self, kept: np.ndarray) -> dict:
-        found = {}
+        metrics = {}
         for name in ("topics", "languages", "lengths"):
             partition = getattr(self, name)
-            found[name[:-1] + "_divergence"] = partition.divergence(kept) if partition else None
+            metrics[name[:-1] + "_divergence"] = partition.divergence(kept) if partition else None
         if self.tokens is not None and self.n:
             tokens = self.tokens[kept]
-            found |= {"tokens_kept": int(tokens.sum()), "mean_tokens_all": float(self.tokens.mean())}
-            found["mean_tokens_kept"] = float(tokens.mean()) if len(tokens) else None
-        return found
+            metrics |= {"tokens_kept": int(tokens.sum()), "mean_tokens_all": float(self.tokens.mean())}
+            metrics["mean_tokens_kept"] = float(tokens.mean()) if len(tokens) else None
+        return metrics
 
     def _by_embedding(self, kept: np.ndarray, sums: Sums) -> dict:
         is_kept = kept[self.anchors]
@@ -90,9 +99,10 @@ class Space:
 def prepare(
     ds: datasets.Dataset, embedding: np.ndarray | None = None, tokens: np.ndarray | None = None, seed: int = 0
 ) -> Space:
-    """Everything about `ds` that its selections share; one pass over `embedding` [n, d], which is not copied.
+    """Return the `Space` of `ds`, with one pass over the embeddings, which are not copied.
 
-    tokens [n] is the training length of each row. What is not given is not measured.
+    `embedding` is float32 [n, d] with unit vectors, and `tokens`, int [n], is the training length of each
+    row. Without one of them its metrics are None. `seed` draws the anchors, topics and frequencies.
     """
     n, rng = len(ds), np.random.default_rng((_STREAM, seed))
     anchors = np.sort(rng.choice(n, min(n, ANCHORS), replace=False))
@@ -101,29 +111,30 @@ def prepare(
         frequency = mmd.frequencies(embedding[anchors], rng)
         centres = embedding[np.sort(rng.choice(n, min(n, TOPICS), replace=False))]
         mean, topics = _one_pass(embedding, frequency, centres)
-    named = Partition.of(languages(ds)) if n else None
-    lengths = Partition.of(_tenths(tokens)) if tokens is not None and n else None
-    used = embedding if n else None
-    return Space(n, used, anchors, frequency, mean, topics, named, lengths, tokens)
+    by_language = Partition.of(languages(ds)) if n else None
+    lengths = Partition.of(_deciles(tokens)) if tokens is not None and n else None
+    embedding = embedding if n else None
+    return Space(n, embedding, anchors, frequency, mean, topics, by_language, lengths, tokens)
 
 
 def _one_pass(embedding, frequency, centres) -> tuple[np.ndarray, Partition]:
+    """Return the mean features [f] and the partition by the nearest of `centres` [k, d]."""
     total, topic = np.zeros(2 * mmd.FREQUENCIES), np.empty(len(embedding), np.int32)
-    for some in _chunks(np.arange(len(embedding))):
-        vectors = embedding[some[0] : some[-1] + 1]
+    for chunk in _chunks(np.arange(len(embedding))):
+        vectors = embedding[chunk[0] : chunk[-1] + 1]
         total += mmd.features(vectors, frequency).sum(axis=0, dtype=float)
-        topic[some] = np.argmax(vectors @ centres.T, axis=1)
+        topic[chunk] = np.argmax(vectors @ centres.T, axis=1)
     return total / len(embedding), Partition(np.arange(len(centres)), topic)
 
 
-def _tenths(tokens: np.ndarray) -> np.ndarray:
-    """The tenth of the rows by length into which each row falls, [n] int."""
+def _deciles(tokens: np.ndarray) -> np.ndarray:
+    """Return the decile by length of each row, int [n], 0 to 9."""
     edges = np.quantile(tokens, np.arange(1, _LENGTH_BINS) / _LENGTH_BINS)
     return np.searchsorted(edges, tokens, side="left")
 
 
 def read_embedding(ds: datasets.Dataset) -> np.ndarray | None:
-    """`tables.vectors(ds)`; null without that column or without rows."""
+    """Return `tables.vectors(ds)`, or None without the column `embedding` or without rows."""
     if "embedding" not in ds.column_names or not len(ds):
         return None
     return tables.vectors(ds)
