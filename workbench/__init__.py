@@ -31,7 +31,7 @@ _HOMES = {
     "mark_contaminated": "cleaning.contamination",
     "drop_flagged": "cleaning.flagged",
     "select": "selection",
-    "compare_scorers": "study.scorers",
+    "compare_scorers": "study.scorer_agreement",
     "strategy": "selection",
     "Explorer": "selection",
     "compare": "selection",

@@ -1,4 +1,4 @@
-"""Recipes to and from YAML, and the command line: what a person gets to see, and with which exit code."""
+"""Recipes to and from YAML, and the command line: its output and exit codes."""
 
 import os
 import signal
@@ -39,10 +39,10 @@ class TestRecipe:
         assert list(written) == [field.name for field in fields(Recipe)]
         assert list(written["training"]) == [field.name for field in fields(TrainingSettings)]
 
-    def test_what_is_absent_takes_its_default(self, tmp_path):
+    def test_absent_settings_take_their_defaults(self, tmp_path):
         assert Recipe.from_yaml(recipe_file(tmp_path, "")) == Recipe()
-        found = Recipe.from_yaml(recipe_file(tmp_path, "ratio: 0.2\ntraining:\n  epochs: 3\n"))
-        assert found == Recipe(ratio=0.2, training=TrainingSettings(epochs=3))
+        recipe = Recipe.from_yaml(recipe_file(tmp_path, "ratio: 0.2\ntraining:\n  epochs: 3\n"))
+        assert recipe == Recipe(ratio=0.2, training=TrainingSettings(epochs=3))
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -51,7 +51,7 @@ class TestRecipe:
             ("rows: 100", Recipe(rows=100)),
             ("rows: null", Recipe(rows=None)),
             ("full: yes", Recipe(full=True)),
-            # YAML reads this one as a text.
+            # YAML reads this number as a string.
             ("training: {learning_rate: 5e-4}", Recipe(training=TrainingSettings(learning_rate=5e-4))),
         ],
     )
@@ -61,14 +61,14 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("ratoi: 0.4", r"recipe.yaml: 'ratoi' is no setting; the settings are data, rows, .*seed"),
+            ("ratoi: 0.4", r"recipe.yaml: 'ratoi' is not a setting; the settings are data, rows, .*seed"),
             (
                 "training:\n  lr: 1",
-                r"recipe.yaml: training: 'lr' is no setting; the settings are method, .*seed",
+                r"recipe.yaml: training: 'lr' is not a setting; the settings are method, .*seed",
             ),
-            ("training: 5", "recipe.yaml: training holds int, not settings by name"),
-            ("training:", "recipe.yaml: training holds NoneType, not settings by name"),
-            ("- ratio", "recipe.yaml holds list, not settings by name"),
+            ("training: 5", "recipe.yaml: training holds int; write settings as `name: value`"),
+            ("training:", "recipe.yaml: training holds NoneType; write settings as `name: value`"),
+            ("- ratio", "recipe.yaml holds list; write settings as `name: value`"),
             ("ratio: [", "recipe.yaml is not valid YAML: .* line 1"),
             ("ratio: 0", "ratio=0.0 must be above 0 and at most 1"),
             ("ratio: 1.5", "ratio=1.5 must be above 0 and at most 1"),
@@ -79,7 +79,7 @@ class TestRecipe:
             ("k: 0", "k=0 must be a whole number of at least 1"),
             ("rows: 1.5", r"recipe.yaml: rows=1.5 must be of type int \| None"),
             ("rows: 0", "rows=0 must be a whole number of at least 1"),
-            ("rows: 40", "rows=40 leaves nothing to train on beside held_out=40"),
+            ("rows: 40", "rows=40 leaves no rows to train on beside held_out=40"),
             ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
             ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
             ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
@@ -88,7 +88,7 @@ class TestRecipe:
             ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
         ],
     )
-    def test_mistakes_are_named(self, text, message, tmp_path):
+    def test_errors_name_the_setting(self, text, message, tmp_path):
         with pytest.raises(UserError, match=message):
             Recipe.from_yaml(recipe_file(tmp_path, text))
 
@@ -99,12 +99,12 @@ class TestRecipe:
 
     @pytest.mark.parametrize("name", ["absent.yaml", ""])
     def test_no_file(self, name, tmp_path):
-        with pytest.raises(MissingFileError, match=r"is no file; give a recipe written by Recipe\.to_yaml"):
+        with pytest.raises(MissingFileError, match=r"is not a file; give a recipe written by Recipe\.to"):
             Recipe.from_yaml(tmp_path / name)
 
 
 class TestCommandLine:
-    def test_an_unknown_model_is_one_sentence(self, tmp_path):
+    def test_an_unknown_model_is_reported_in_one_sentence(self, tmp_path):
         here = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         done = subprocess.run(
             [sys.executable, "-m", "workbench", "quickstart", "--model", "no/such"],
@@ -126,12 +126,12 @@ class TestCommandLine:
             ("--ratio", "1.5", "ratio=1.5 must be above 0 and at most 1"),
             ("--ratio", "0", "ratio=0.0 must be above 0 and at most 1"),
             ("--rows", "-3", "rows=-3 must be a whole number of at least 1"),
-            ("--rows", "30", "rows=30 leaves nothing to train on beside held_out=40"),
+            ("--rows", "30", "rows=30 leaves no rows to train on beside held_out=40"),
             ("--data", "missing.jsonl", "missing.jsonl does not exist; check the path"),
-            ("--recipe", "missing.yaml", "missing.yaml is no file"),
+            ("--recipe", "missing.yaml", "missing.yaml is not a file"),
         ],
     )
-    def test_a_mistake_is_one_sentence_and_exit_code_2(
+    def test_an_error_is_one_sentence_and_exit_code_2(
         self, option, value, message, capsys, monkeypatch, tmp_path
     ):
         monkeypatch.chdir(tmp_path)
@@ -143,7 +143,7 @@ class TestCommandLine:
         assert errors.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["fly"], [], ["quickstart", "--ratio", "much"]])
-    def test_what_is_no_command_gets_the_usage(self, arguments, capsys):
+    def test_an_unknown_command_prints_the_usage(self, arguments, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
         assert ended.value.code == 2
@@ -189,7 +189,7 @@ class TestCommandLine:
             cli.main(["quickstart", *arguments])
 
     def test_an_interrupt_ends_with_130(self, monkeypatch, capsys):
-        # As Python does on SIGINT, which shells have their background jobs ignore.
+        # Python's own handler, since shells make background jobs ignore SIGINT.
         monkeypatch.setattr(journey, "travel", lambda *_: signal.default_int_handler(signal.SIGINT, None))
         with pytest.raises(SystemExit) as ended:
             cli.main(["quickstart"])

@@ -18,7 +18,7 @@ from workbench.core.errors import UserError
 from workbench.data import RejectedRowsWarning
 from workbench.lm import forward, models, prompts
 from workbench.lm.nll import padded_nll
-from workbench.study.scorers import Agreement, agreement, compare_scorers
+from workbench.study.scorer_agreement import Agreement, agreement, compare_scorers
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 

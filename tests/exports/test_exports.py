@@ -178,7 +178,7 @@ class TestRefusals:
             (
                 awkward(),
                 {"recipe": "papr"},
-                "recipe='papr' is no file and no preset; the presets are quickstart",
+                "recipe='papr' is neither a file nor a preset; the presets are quickstart",
             ),
             (awkward(), {"recipe": "quickstart"}, "column 'n_tokens' is missing .* make it with wb.score"),
             (awkward(), {"recipe": "quickstart", "format": "alpaca"}, "these read 'messages'; choose that"),

@@ -1,4 +1,4 @@
-"""The bundled dataset: that every row is sound, and that its stored results belong to it."""
+"""The bundled dataset: its rows are sound, its card is right, and its stored results belong to it."""
 
 import json
 import re
@@ -27,14 +27,14 @@ def looked():
 
 
 def verdicts(programs: list[str]) -> dict[str, str]:
-    """Row id -> verdict of its program."""
+    """Verdict of each row's program, by row id."""
     with ThreadPoolExecutor() as pool:
         outcomes = pool.map(run_program, programs)
     return {row["id"]: outcome.verdict for row, outcome in zip(ROWS, outcomes, strict=True)}
 
 
 def nearest(texts: list[str], n: int) -> tuple[float, str, str]:
-    """Largest Jaccard similarity of two rows' word n-grams, and the ids of the two."""
+    """Largest Jaccard similarity between the word n-grams of two rows, and their ids."""
     grams = {}
     for row, text in zip(ROWS, texts, strict=True):
         words = re.findall(r"\w+", text.lower())
@@ -61,19 +61,19 @@ class TestRows:
         assert {row["level"] for row in ROWS} == LEVELS
 
     def test_every_check_passes_with_its_response(self):
-        found = verdicts([f"{row['response']}\n\n{row['check']}" for row in ROWS])
-        assert {name: verdict for name, verdict in found.items() if verdict != "pass"} == {}
+        by_row = verdicts([f"{row['response']}\n\n{row['check']}" for row in ROWS])
+        assert {name: verdict for name, verdict in by_row.items() if verdict != "pass"} == {}
 
     def test_no_check_passes_without_its_response(self):
-        found = verdicts([row["check"] for row in ROWS])
-        assert [name for name, verdict in found.items() if verdict == "pass"] == []
+        by_row = verdicts([row["check"] for row in ROWS])
+        assert [name for name, verdict in by_row.items() if verdict == "pass"] == []
 
     @pytest.mark.parametrize(("field", "n"), [("instruction", 3), ("response", 4)])
-    def test_no_two_rows_say_the_same(self, field, n):
+    def test_no_two_rows_are_alike(self, field, n):
         similarity, *pair = nearest([row[field] for row in ROWS], n)
         assert similarity <= 0.35, pair
 
-    def test_responses_go_from_one_liners_to_a_page(self):
+    def test_responses_range_from_one_line_to_a_page(self):
         lines = [len(row["response"].splitlines()) for row in ROWS]
         assert min(lines) <= 2
         assert 40 <= max(lines) <= 62
@@ -111,7 +111,7 @@ class TestFirstLook:
         for name in ("x", "y"):
             assert np.isfinite(tables.array(looked, name)).all()
 
-    def test_settings_tell_what_made_it(self):
+    def test_settings_name_models_and_versions(self):
         settings = first_look.settings()
         for stage in ("scorer", "embedder"):
             assert re.fullmatch("[0-9a-f]{32}", settings[stage]["fingerprint"])
@@ -122,7 +122,7 @@ class TestFirstLook:
         assert {"torch", "transformers", "scikit-learn", "umap-learn"} <= set(settings["versions"])
 
     @pytest.mark.parametrize("change", ["another text", "another order"])
-    def test_results_of_other_rows_are_refused(self, change, tmp_path, monkeypatch):
+    def test_results_of_other_rows_are_an_error(self, change, tmp_path, monkeypatch):
         folder = data.bundled_dir()
         for name in ("first_look.parquet", "first_look.json"):
             (tmp_path / name).symlink_to(folder / name)
@@ -130,7 +130,7 @@ class TestFirstLook:
         (tmp_path / "instructions.jsonl").write_text("\n".join(map(json.dumps, rows)))
         for module in ("", ".sources"):
             monkeypatch.setattr(f"workbench.data{module}.bundled_dir", lambda: tmp_path)
-        with pytest.raises(UserError, match=r"made from other rows .* python -m workbench first-look"):
+        with pytest.raises(UserError, match=r"computed from other rows .* `python -m workbench first-look`"):
             first_look.first_look()
 
 
@@ -161,9 +161,9 @@ class TestCard:
     def test_quantiles(self, looked, label, column):
         line = re.search(rf"^\| {label} \|(.*)\|$", self.CARD, re.MULTILINE).group(1)
         values = [column(row) for row in looked.remove_columns("embedding")]
-        found = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])
+        quantiles = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])
         step = 0.0011 if label == "IFD" else 1  # the card rounds
-        np.testing.assert_allclose([float(cell) for cell in line.split("|")], found, atol=step)
+        np.testing.assert_allclose([float(cell) for cell in line.split("|")], quantiles, atol=step)
 
     def test_mean_ifd_by_level(self, looked):
         ifd, level = tables.array(looked, "ifd"), np.array(looked["level"][:])

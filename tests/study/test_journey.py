@@ -1,4 +1,4 @@
-"""The whole method on one recipe: what it writes, and what a second run need not do."""
+"""The quickstart on a toy model: its files, its report, and what a second run takes from the cache."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def recipe(toy_model_dir, toy_embedder_dir) -> Recipe:
         score_dtype="float32",
         embedder=str(toy_embedder_dir),
         k=3,
-        max_ifd=2.0,  # a random model is not helped by instructions
+        max_ifd=2.0,  # instructions do not help a random model
         model=model,
         training=TrainingSettings(max_length=512, batch_size=4, dtype="float32", device="cpu"),
         max_new_tokens=8,
@@ -44,33 +44,33 @@ def recipe(toy_model_dir, toy_embedder_dir) -> Recipe:
 
 
 def _no_umap(monkeypatch) -> None:
-    """Two coordinates at once: UMAP, which compiles for half a minute, has tests of its own."""
+    """Replace UMAP, which compiles for half a minute and has tests of its own."""
     monkeypatch.setattr(projection, "_umap", lambda vectors, settings: vectors[:, :2].astype(np.float32))
 
 
 @pytest.fixture(scope="module")
-def told() -> list[str]:
-    """What the journey of `study` said."""
+def sentences() -> list[str]:
+    """What the journey of `study` reported."""
     return []
 
 
 @pytest.fixture(scope="module")
-def study(recipe, told, tmp_path_factory) -> journey.Study:
-    """A journey that the tests share, with its cache beside its folder."""
+def study(recipe, sentences, tmp_path_factory) -> journey.Study:
+    """A quickstart that the tests share, with its cache next to its folder."""
     home = tmp_path_factory.mktemp("journey")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_CACHE", str(home / "cache"))
         _no_umap(patch)
-        found = journey.travel(recipe, home / "study", say=told.append)
-    report.write_html(found)
-    return found
+        finished = journey.travel(recipe, home / "study", say=sentences.append)
+    report.write_html(finished)
+    return finished
 
 
 def strict_json(path: Path) -> dict:
-    """Parsed, with NaN and Infinity refused as other readers do."""
+    """Parse JSON and refuse NaN and Infinity, as other readers do."""
 
     def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not valid JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
@@ -111,7 +111,7 @@ class TestToyJourney:
         assert shown["rows"].tolist()[1:] == [str(kept), str(kept), "32"]
         assert set(shown["pass@1"]) <= {f"{n} of 8" for n in range(9)}
 
-    def test_results_are_json_for_any_reader(self, study):
+    def test_results_are_valid_json(self, study):
         results = strict_json(study.folder / "results.json")
         assert (results["rows"], results["held_out"]) == (32, 8)
         assert results["kept"] == study.selection.report.n_kept
@@ -125,9 +125,9 @@ class TestToyJourney:
         assert set(results["padding"]) == {"max", "pad", "dynamic", "balanced", "flat", "bfd", "exact"}
         assert results["agreement_with_bundled_scores"]["rows"] == 32
         assert not results["agreement_with_bundled_scores"]["same_model"]
-        assert list(results["seconds"]) == ["load", "look", "choose", "pack", "tune_and_compare"]
+        assert list(results["seconds"]) == ["load", "score", "select", "pack", "finetune"]
 
-    def test_the_report_needs_nothing_else(self, study):
+    def test_the_report_is_self_contained(self, study):
         page = (study.folder / "report.html").read_text("utf-8")
         tags = re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page)
         assert tags
@@ -137,7 +137,7 @@ class TestToyJourney:
             assert f"<td>{name}</td>" in page
         assert f"<td>{study.selection.coverage.radius:.3f}</td>" in page
 
-    def test_coverage_stands_beside_random_draws(self, study):
+    def test_the_report_shows_coverage_beside_random_draws(self, study):
         shown = report.coverage_table(study).set_index("")
         assert list(shown.columns) == ["ifd-cluster", "random"]
         assert shown.loc["maximum mean discrepancy", "ifd-cluster"] == f"{study.selection.coverage.mmd:.4f}"
@@ -145,17 +145,17 @@ class TestToyJourney:
         assert shown.loc["maximum mean discrepancy", "random"] == f"{low:.4f} to {high:.4f}"
         assert not shown.isin(["nan", "nan to nan"]).to_numpy().any()
 
-    def test_every_stage_says_what_it_found(self, study, told):
+    def test_every_stage_reports_a_sentence(self, study, sentences):
         beginnings = [
             "40 of 344 rows",
             "scored: ",
-            "fresh scores",
+            "new scores",
             "kept ",
             "coverage: mmd ",
             "padding: max ",
         ]
         beginnings += ["base: loss", "ifd-cluster: loss", "random: loss", "all rows: loss"]
-        for sentence, beginning in zip(told, beginnings, strict=True):
+        for sentence, beginning in zip(sentences, beginnings, strict=True):
             assert sentence.startswith(beginning)
 
     def test_a_second_run_in_the_same_folder_scores_nothing(self, study, recipe, monkeypatch):
@@ -182,18 +182,18 @@ def _silent(_) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": None, "held_out": 344}, "held_out=344 leaves nothing of the 344 rows to train on"),
+        ({"rows": None, "held_out": 344}, "held_out=344 leaves none of the 344 rows to train on"),
         ({"max_ifd": 0.001}, "ratio=0.4 keeps none of the 32 rows"),
         ({"k": 33}, "k=33 is more than the 32 rows"),
     ],
 )
-def test_recipes_that_leave_nothing(changes, message, recipe, tmp_path, monkeypatch):
+def test_recipes_that_leave_no_rows_are_errors(changes, message, recipe, tmp_path, monkeypatch):
     _no_umap(monkeypatch)
     with pytest.raises(UserError, match=message):
         journey.travel(replace(recipe, **changes), tmp_path, say=_silent)
 
 
-def test_a_model_that_diverged_still_gives_json(recipe, tmp_path):
+def test_a_diverged_model_still_gives_valid_json(recipe, tmp_path):
     study = journey.Study(recipe, tmp_path, pool=[], held_out=[])
     study.reports["base"] = EvalReport("m", "own tasks", pd.DataFrame({"base": ["fail"]}), float("nan"))
     journey._write_results(study)
@@ -207,11 +207,11 @@ def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
 
     waited_for = []
     monkeypatch.setattr(journey, "evaluate", lambda *_, **__: study.reports["base"])
-    begun = replace(study, folder=tmp_path, runs={}, reports={})
+    started = replace(study, folder=tmp_path, runs={}, reports={})
     with monkeypatch.context() as patch:
         patch.setattr(Run, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            journey._tune_and_compare(begun, _silent)
+            journey._finetune(started, _silent)
     (run,) = waited_for
     assert run.wait().status == "stopped"
 
@@ -245,6 +245,6 @@ def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
         raise Scored
 
     monkeypatch.setattr(engine.Engine, "__call__", _refuse)
-    monkeypatch.setattr(journey, "_choose", scored)  # the rest is computed anew
+    monkeypatch.setattr(journey, "_select", scored)  # later stages are not cached
     with pytest.raises(Scored):
         cli.main(arguments)

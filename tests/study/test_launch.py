@@ -1,4 +1,4 @@
-"""Several processes train as one does, and what starts them is what accelerate reads."""
+"""Two processes train as one does, and accelerate reads the files that start them."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from workbench.training import TrainingSettings, finetune, processes
 from workbench.training.schedule import Collator, Rounds, Schedule
 
 CHECKOUT = Path(launch.__file__).parents[1]
-# Lengths differ much, and 11 rows in batches of 2 on two processes leave an idle batch at the end.
+# Lengths vary, and 11 rows in batches of 2 on two processes leave an idle batch at the end.
 DS = table(
     [f"Write number {i}, {'please ' * (i % 4)}now." for i in range(11)],
     [f"def f{i}():\n    return {' + '.join('abcdefgh'[: 1 + 5 * i % 8])}" for i in range(11)],
@@ -47,17 +47,17 @@ def test_two_processes_train_as_one(toy_model_dir, tmp_path):
 
     one = finetune(DS, toy_model_dir("llama"), tmp_path / "one", **vars(recipe.on(1).training)).wait()
     lines = (tmp_path / "two/history.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    assert [record["step"] for record in found] == list(range(1, 10))
+    history = [json.loads(line) for line in lines]
+    assert [record["step"] for record in history] == list(range(1, 10))
     for name in ("loss", "tokens", "learning_rate"):
-        assert [record[name] for record in found] == pytest.approx(
+        assert [record[name] for record in history] == pytest.approx(
             [record[name] for record in one.history], rel=1e-5
         )
-    assert found[-1]["loss"] < found[0]["loss"] - 0.5
-    wanted = load_file(one.model_dir / "model.safetensors")
+    assert history[-1]["loss"] < history[0]["loss"] - 0.5
+    expected = load_file(one.model_dir / "model.safetensors")
     weights = load_file(tmp_path / "two/model/model.safetensors")
-    assert weights.keys() == wanted.keys()
-    for name, tensor in wanted.items():
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
     state = json.loads((tmp_path / "two/run.json").read_text())
     assert (state["status"], state["summary"]["processes"]) == ("done", 2)
@@ -88,10 +88,10 @@ def test_one_process_agrees_with_itself():
 class TestRecipe:
     @pytest.mark.parametrize(("gpus", "accumulation"), [(8, 4), (1, 32), (2, 16), (32, 1)])
     def test_a_step_sees_as_many_samples_on_any_number_of_gpus(self, gpus, accumulation):
-        found = preset("paper-deepseek-oss").on(gpus)
-        assert (found.gpus, found.training.accumulation) == (gpus, accumulation)
+        recipe = preset("paper-deepseek-oss").on(gpus)
+        assert (recipe.gpus, recipe.training.accumulation) == (gpus, accumulation)
 
-    def test_what_cannot_be_shared_is_told(self):
+    def test_batches_that_cannot_be_shared_evenly_are_an_error(self):
         with pytest.raises(UserError, match=r"gpus=3 cannot share the 32 batches .* that divides 32"):
             preset("paper-deepseek-oss").on(3)
 
@@ -102,12 +102,12 @@ class TestFolder:
         self.command = launch.prepare(preset("paper-deepseek-oss"), tmp_path / "a run", "sel.jsonl", 4)
         return tmp_path / "a run"
 
-    def test_the_command_is_one_that_accelerate_understands(self, prepared):
+    def test_accelerate_parses_the_command(self, prepared):
         assert self.command.startswith("accelerate launch --config_file ")
-        understood = launch_command_parser().parse_args(shlex.split(self.command)[2:])
-        assert Path(understood.config_file) == prepared / "accelerate.yaml"
-        assert (understood.module, understood.training_script) == (True, "workbench.study.launch")
-        assert understood.training_script_args == [str(prepared)]
+        parsed = launch_command_parser().parse_args(shlex.split(self.command)[2:])
+        assert Path(parsed.config_file) == prepared / "accelerate.yaml"
+        assert (parsed.module, parsed.training_script) == (True, "workbench.study.launch")
+        assert parsed.training_script_args == [str(prepared)]
         script = (prepared / "launch.sh").read_text()
         assert f'exec {self.command} "$@"' in script
         assert os.access(prepared / "launch.sh", os.X_OK)
@@ -118,21 +118,21 @@ class TestFolder:
         known = {option.dest for option in launch_command_parser()._actions}
         assert set(config.fsdp_config) <= known
 
-    def test_the_recipe_is_kept_with_its_batch(self, prepared):
+    def test_the_recipe_is_written_for_that_number_of_gpus(self, prepared):
         recipe = Recipe.from_yaml(prepared / "recipe.yaml")
         assert recipe == replace(preset("paper-deepseek-oss").on(4), data="sel.jsonl")
 
-    def test_a_folder_with_something_in_it_is_refused(self, prepared):
+    def test_a_folder_that_is_not_empty_is_an_error(self, prepared):
         with pytest.raises(UserError, match=r"is not empty; nothing is overwritten"):
             launch.prepare(preset("quickstart"), prepared, "sel.jsonl")
 
-    def test_qlora_is_for_one_gpu(self, tmp_path):
+    def test_qlora_on_several_gpus_is_an_error(self, tmp_path):
         paper = preset("paper-deepseek-oss")
         qlora = replace(paper, training=replace(paper.training, method="qlora"))
-        with pytest.raises(UserError, match=r"method='qlora' is for one GPU and not for gpus=8"):
+        with pytest.raises(UserError, match=r"method='qlora' runs on one GPU, not on gpus=8"):
             launch.prepare(qlora, tmp_path / "run", "sel.jsonl")
 
-    def test_a_cpu_has_nothing_to_shard_onto(self):
+    def test_cpus_train_data_parallel(self):
         config = launch.accelerate_config(Recipe(training=SETTINGS, gpus=2))
         assert (config["distributed_type"], config["use_cpu"]) == ("MULTI_GPU", True)
         assert yaml.safe_load(yaml.safe_dump(config)) == config

@@ -1,4 +1,4 @@
-"""The paper's recipes, number by number, and how a recipe is named."""
+"""The paper's recipes, number by number, and how a recipe is named on the command line."""
 
 from dataclasses import asdict
 
@@ -35,7 +35,7 @@ class TestPaper:
             "lora_alpha": 16,
             "lora_dropout": 0.1,
             "gradient_checkpointing": True,
-            "save_minutes": 20.0,  # ours
+            "save_minutes": 20.0,  # not in the paper
             "save_steps": None,
             "dtype": "bfloat16",
             "eval_steps": None,
@@ -49,13 +49,13 @@ class TestPaper:
         assert wb.preset(name).gpus == 8
 
     def test_selection_is_as_described(self, name):
-        found = wb.preset(name)
-        assert (found.convention, found.prompt, found.variant) == ("paper", "paper", "ppl-ratio")
-        assert (found.score_max_length, found.min_tokens, found.shrinkage) == (None, 1, 0.0)
-        assert (found.embedder, found.k, found.cluster_seed) == ("all-mpnet-base-v2", 10, 42)
-        assert (found.ratio, found.strategy, found.max_ifd) == (0.4, "ifd-cluster", 1.0)
-        assert (found.rows, found.max_new_tokens) == (None, 1024)
-        assert found.scorer == found.model
+        recipe = wb.preset(name)
+        assert (recipe.convention, recipe.prompt, recipe.variant) == ("paper", "paper", "ppl-ratio")
+        assert (recipe.score_max_length, recipe.min_tokens, recipe.shrinkage) == (None, 1, 0.0)
+        assert (recipe.embedder, recipe.k, recipe.cluster_seed) == ("all-mpnet-base-v2", 10, 42)
+        assert (recipe.ratio, recipe.strategy, recipe.max_ifd) == (0.4, "ifd-cluster", 1.0)
+        assert (recipe.rows, recipe.max_new_tokens) == (None, 1024)
+        assert recipe.scorer == recipe.model
 
 
 def test_models_and_data_are_the_papers():
@@ -67,23 +67,23 @@ def test_models_and_data_are_the_papers():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_printed_as_the_file_that_it_is(name, capsys, tmp_path):
+def test_a_printed_preset_is_a_recipe_file(name, capsys, tmp_path):
     cli.main(["recipe", name])
     (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
     assert Recipe.from_yaml(tmp_path / "mine.yaml") == wb.preset(name) == recipe_of(tmp_path / "mine.yaml")
 
 
-def test_without_a_name_the_presets_are_listed(capsys):
+def test_recipe_without_a_name_lists_the_presets(capsys):
     cli.main(["recipe"])
     assert capsys.readouterr().out.split() == list(PRESETS)
 
 
-def test_a_recipe_by_name_by_file_or_as_it_is(tmp_path):
+def test_a_recipe_is_given_by_name_file_or_instance(tmp_path):
     assert recipe_of("quickstart") is PRESETS["quickstart"]
     assert recipe_of(Recipe(k=3)) == Recipe(k=3)
-    with pytest.raises(UserError, match=r"recipe=.paper. is no file and no preset"):
+    with pytest.raises(UserError, match=r"recipe=.paper. is neither a file nor a preset"):
         recipe_of("paper")
-    with pytest.raises(MissingFileError, match=r"my\.yaml is no file"):
+    with pytest.raises(MissingFileError, match=r"my\.yaml is not a file"):
         recipe_of(tmp_path / "my.yaml")
 
 
@@ -93,7 +93,7 @@ class TestCommandLine:
         assert capsys.readouterr().out == f"wrote {tmp_path / 'out'}\n"
         assert len(wb.load(tmp_path / "out/data.json")) == 344
 
-    def test_launch_prints_the_command(self, tmp_path, capsys):
+    def test_launch_prints_its_command(self, tmp_path, capsys):
         folder = tmp_path / "run"
         options = ["--recipe", "paper-deepseek-oss", "--gpus", "2", "--data", "bundled"]
         cli.main(["launch", *options, "--output", str(folder)])
@@ -103,7 +103,7 @@ class TestCommandLine:
         )
         assert Recipe.from_yaml(folder / "recipe.yaml").training.accumulation == 16
 
-    def test_a_mistake_is_one_sentence(self, capsys):
+    def test_an_error_is_one_sentence(self, capsys):
         with pytest.raises(SystemExit):
             cli.main(["recipe", "papr"])
-        assert capsys.readouterr().err.startswith("workbench: recipe='papr' is no file and no preset")
+        assert capsys.readouterr().err.startswith("workbench: recipe='papr' is neither a file nor a preset")

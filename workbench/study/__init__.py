@@ -1,1 +1,1 @@
-"""A whole study from one recipe: quickstart, report, presets, training on several GPUs."""
+"""A whole study from one recipe: presets, the quickstart and its report, and training on several GPUs."""

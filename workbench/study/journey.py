@@ -1,11 +1,12 @@
-"""The whole method on one recipe: from a dataset to tuned models, compared on rows that none of them saw.
+"""The quickstart: one recipe from a dataset to fine-tuned models, compared on held-out rows.
 
-Everything lands in one folder: `recipe.yaml`, `scores.parquet`, `selection.jsonl`, a folder for each run,
-`results.json` and `report.html`. Whatever the outcome, what was measured is what is written.
+All files are in one folder: `recipe.yaml`, `scores.parquet`, `selection.jsonl`, a folder for each run,
+`results.json` and `report.html`. They are written stage by stage, whatever the outcome.
 """
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,26 +18,30 @@ from .. import data, packing
 from ..core import tables
 from ..core.errors import UserError
 from ..evaluation import EvalReport, evaluate
-from ..lm import models
 from ..selection import Selection, beside_random, select
-from ..space.clustering import cluster
-from ..space.embedding import embed
 from ..space.projection import project
 from ..training import Run, finetune
-from . import first_look, scorers
+from . import first_look
 from .recipe import Recipe
 
+Say = Callable[[str], None]
 
-@dataclass
+
+@dataclass(eq=False)
 class Study:
-    """What a journey measured, filled in stage by stage."""
+    """What a quickstart measures, filled in stage by stage.
+
+    `coverage` holds the metrics of `selection.beside_random`, `padding` the padding rate (0 to 1) of each
+    packing strategy, `agreement` how fresh scores agree with the bundled ones, `runs` and `reports` the
+    fine-tuned models and all evaluations by name, `seconds` the time of each stage.
+    """
 
     recipe: Recipe
     folder: Path
     pool: datasets.Dataset | None = None
     held_out: datasets.Dataset | None = None
     selection: Selection | None = None
-    coverage: pd.DataFrame | None = None  # the metrics of `comparison.beside_random`
+    coverage: pd.DataFrame | None = None
     padding: dict[str, float] = field(default_factory=dict)
     agreement: dict | None = None
     runs: dict[str, Run] = field(default_factory=dict)
@@ -45,8 +50,10 @@ class Study:
 
     @property
     def lines(self) -> list[dict]:
-        """The base model and each run: what it trained on, what that took (null for the base), what it
-        gave."""
+        """One entry per model, the base model first: training rows, tokens, seconds and memory, and results.
+
+        What concerns training is None for the base model. `loss` is in nats per token.
+        """
         lines = []
         for name, report in self.reports.items():
             run = self.runs.get(name)
@@ -71,12 +78,16 @@ class Study:
         return pd.DataFrame(self.lines)
 
 
-def travel(recipe: Recipe, folder: str | Path, say=print) -> Study:
-    """Run every stage of `recipe`, telling `say` what each found; results are in `folder` as they come."""
+def travel(recipe: Recipe, folder: str | Path, say: Say = print) -> Study:
+    """Run all stages of `recipe` and write their results to `folder`.
+
+    Each stage reports what it measured in one sentence to `say`. Scores, embeddings and answers are cached,
+    so a second run does not compute them again. Raises UserError if the recipe leaves no rows to train on.
+    """
     study = Study(recipe, Path(folder))
     study.folder.mkdir(parents=True, exist_ok=True)
     recipe.to_yaml(study.folder / "recipe.yaml")
-    for stage in (_load, _look, _choose, _pack, _tune_and_compare):
+    for stage in (_load, _score, _select, _pack, _finetune):
         start = time.perf_counter()
         stage(study, say)
         study.seconds[stage.__name__.strip("_")] = round(time.perf_counter() - start, 1)
@@ -84,56 +95,42 @@ def travel(recipe: Recipe, folder: str | Path, say=print) -> Study:
     return study
 
 
-def _load(study: Study, say) -> None:
+def _load(study: Study, say: Say) -> None:
+    """Load the rows and set some of them aside for the evaluation."""
     recipe = study.recipe
     ds = data.load(recipe.data)
     order = np.random.default_rng(recipe.seed).permutation(len(ds))[: recipe.rows]
     if len(order) <= recipe.held_out:
-        raise UserError(f"held_out={recipe.held_out} leaves nothing of the {len(order)} rows to train on.")
+        raise UserError(f"held_out={recipe.held_out} leaves none of the {len(order)} rows to train on.")
     study.held_out = ds.select(np.sort(order[: recipe.held_out]))
     study.pool = ds.select(np.sort(order[recipe.held_out :]))
-    say(f"{len(order)} of {len(ds)} rows: {len(study.pool)} to choose from, {recipe.held_out} held out")
+    say(f"{len(order)} of {len(ds)} rows: {len(study.pool)} to select from, {recipe.held_out} held out")
 
 
-def _look(study: Study, say) -> None:
-    """Score, embed, cluster and lay out the pool."""
+def _score(study: Study, say: Say) -> None:
+    """Score, embed, cluster and project the pool."""
     recipe = study.recipe
-    pool = cluster(embed(recipe.score(study.pool), recipe.embedder), recipe.k, seed=recipe.cluster_seed)
-    study.pool = project(pool, seed=recipe.cluster_seed)
+    clustered = recipe.cluster(recipe.embed(recipe.score(study.pool)))
+    study.pool = project(clustered, seed=recipe.cluster_seed)
     tables.write_parquet(study.pool, study.folder / "scores.parquet")
     status = pd.Series(study.pool["score_status"][:]).value_counts()
     say("scored: " + ", ".join(f"{n} {name}" for name, n in status.items()))
     if recipe.data == "bundled":
-        study.agreement = _agreement(study)
+        study.agreement = first_look.agreement_with(study.pool, recipe.scorer, recipe.score_dtype)
     if study.agreement:
         say(_agreement_sentence(study.agreement))
 
 
-def _agreement(study: Study) -> dict | None:
-    """Scores made just now beside those that come with the dataset; null where there are too few."""
-    bundled = first_look.first_look()
-    known = dict(zip(bundled["id"][:], tables.array(bundled, "ifd"), strict=True))
-    then = np.array([known[row] for row in study.pool["id"][:]])
-    now = tables.array(study.pool, "ifd")
-    found = scorers.agreement(now, then)
-    if found is None:
-        return None
-    return asdict(found) | {
-        "same_model": models.fingerprint(study.recipe.scorer)
-        == first_look.settings()["scorer"]["fingerprint"],
-        "dtype": models.dtype_name(study.recipe.score_dtype),
-    }
-
-
-def _agreement_sentence(found: dict) -> str:
-    weights = "the same weights" if found["same_model"] else "other weights than the bundled scores'"
+def _agreement_sentence(agreement: dict) -> str:
+    weights = "same weights" if agreement["same_model"] else "different weights"
     return (
-        f"fresh scores ({found['dtype']}, {weights}) beside the bundled ones (float32): largest relative "
-        f"difference {found['largest_relative_difference']:.2g}, Spearman {found['spearman']:.5f}"
+        f"new scores ({agreement['dtype']}, {weights}) vs the bundled ones (float32): largest relative "
+        f"difference {agreement['largest_relative_difference']:.2g}, Spearman {agreement['spearman']:.5f}"
     )
 
 
-def _choose(study: Study, say) -> None:
+def _select(study: Study, say: Say) -> None:
+    """Select the rows to train on, and measure the selection beside random draws."""
     recipe = study.recipe
     study.selection = recipe.select(study.pool)
     tables.write_jsonl(study.selection.dataset.remove_columns("embedding"), study.folder / "selection.jsonl")
@@ -156,7 +153,8 @@ def _beside_random(study: Study, name: str) -> str:
     return f"{name} {line[study.recipe.strategy]:.4f} (random {low:.4f} to {high:.4f})"
 
 
-def _pack(study: Study, say) -> None:
+def _pack(study: Study, say: Say) -> None:
+    """Measure the padding of every packing strategy."""
     training = study.recipe.training
     study.padding = {
         strategy: packing.pack(
@@ -167,34 +165,48 @@ def _pack(study: Study, say) -> None:
     say("padding: " + ", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))
 
 
-def _tune_and_compare(study: Study, say) -> None:
-    recipe = study.recipe
-    choices = {recipe.strategy: study.selection.dataset}
-    if recipe.strategy != "random":
-        n = len(study.selection.indices)
-        choices["random"] = select(study.pool, rows=n, strategy="random", seed=recipe.seed).dataset
-    if recipe.full:
-        choices["all rows"] = study.pool
-    _evaluate(study, "base", recipe.model, say)
-    for name, rows in choices.items():
-        run = finetune(
-            rows,
-            recipe.model,
-            study.folder / name.replace(" ", "-"),
-            overwrite=True,
-            heldout=study.held_out if recipe.training.eval_steps else None,
-            **asdict(recipe.on(1).training),  # runs here are of one process
-        )
-        study.runs[name] = run
+def _finetune(study: Study, say: Say) -> None:
+    """Fine-tune on each set of rows, and evaluate the base model and every run."""
+    _evaluate(study, "base", study.recipe.model, say)
+    for name, rows in _training_sets(study).items():
+        run = study.runs[name] = _run(study, name, rows)
         try:
             run.wait()
         except KeyboardInterrupt:
             run.request_stop()
-            raise KeyboardInterrupt(f"the run in {run.output_dir} stops; its resume() goes on.") from None
+            raise KeyboardInterrupt(
+                f"the run in {run.output_dir} is stopping; resume it with its resume()."
+            ) from None
         _evaluate(study, name, run, say)
 
 
-def _evaluate(study: Study, name: str, model, say) -> None:
+def _training_sets(study: Study) -> dict[str, datasets.Dataset]:
+    """Training rows by name: the selection, as many random rows, and all rows if the recipe says so."""
+    recipe, selection = study.recipe, study.selection
+    sets = {recipe.strategy: selection.dataset}
+    if recipe.strategy != "random":
+        n = len(selection.indices)
+        sets["random"] = select(study.pool, rows=n, strategy="random", seed=recipe.seed).dataset
+    if recipe.full:
+        sets["all rows"] = study.pool
+    return sets
+
+
+def _run(study: Study, name: str, rows: datasets.Dataset) -> Run:
+    """Start fine-tuning on `rows` in one process."""
+    recipe = study.recipe
+    return finetune(
+        rows,
+        recipe.model,
+        study.folder / name.replace(" ", "-"),
+        overwrite=True,
+        heldout=study.held_out if recipe.training.eval_steps else None,
+        **asdict(recipe.on(1).training),
+    )
+
+
+def _evaluate(study: Study, name: str, model: str | Run, say: Say) -> None:
+    """Evaluate `model` on the held-out rows."""
     report = evaluate(
         model,
         study.held_out,
@@ -209,6 +221,7 @@ def _evaluate(study: Study, name: str, model, say) -> None:
 
 
 def _write_results(study: Study) -> None:
+    """Write `results.json` with everything measured so far."""
     report = study.selection.report if study.selection else None
     results = {
         "rows": len(study.pool),
@@ -220,6 +233,6 @@ def _write_results(study: Study) -> None:
         "models": study.lines,
         "seconds": study.seconds,
     }
-    # JSON has no NaN, which is the loss of a model that has diverged.
+    # JSON has no NaN, the loss of a model that diverged.
     results = json.loads(json.dumps(results), parse_constant=lambda name: None)
     (study.folder / "results.json").write_text(json.dumps(results, indent=2))

@@ -1,6 +1,6 @@
-"""Training on several GPUs: a folder with all that it needs, the command to start it, and what that runs.
+"""Train on several GPUs: prepare a folder and its `accelerate launch` command, and run one process of it.
 
-Each process of `accelerate launch` runs this module: it takes its share of the batches, and the first writes.
+Each process runs this module on its share of the batches; the first one writes the results.
 """
 
 import shlex
@@ -28,21 +28,25 @@ _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 
 
 def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = None) -> str:
-    """Write recipe, accelerate's configuration and `launch.sh` into the new `folder`; return the command.
+    """Write the recipe, accelerate's configuration and `launch.sh` to `folder`; returns the command to run.
 
-    `rows` is what to train on, all of it: a selection, as anything that `wb.load` takes. With another number
-    of `gpus` than the recipe's, accumulation changes so that a step sees as many samples.
+    `rows` names the training rows, usually a selection: anything that `wb.load` takes, used whole. With
+    another number of `gpus` than the recipe's, accumulation changes so that a step sees as many samples. Loss
+    and weights are those of one process.
+
+    Raises UserError if `folder` is not empty, if the batches of a step cannot be shared evenly, or if the
+    recipe sets `eval_steps` or QLoRA, which several processes do not support.
     """
     folder = Path(folder).resolve()
     recipe = recipe.on(gpus or recipe.gpus)
     if recipe.training.eval_steps is not None:
         raise UserError(
-            f"eval_steps={recipe.training.eval_steps} is for trainings of one process; take it out of the "
+            f"eval_steps={recipe.training.eval_steps} is not supported with `launch`; remove it from the "
             "recipe and evaluate the run when it is done."
         )
     if recipe.training.method == "qlora" and recipe.gpus > 1:
-        raise UserError(f"method='qlora' is for one GPU and not for gpus={recipe.gpus}; use method='lora'.")
-    recipe = replace(recipe, data=_lasting(rows), model=_lasting(recipe.model))
+        raise UserError(f"method='qlora' runs on one GPU, not on gpus={recipe.gpus}; use method='lora'.")
+    recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model))
     command = shlex.join(
         [
             "accelerate",
@@ -58,21 +62,22 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
         recipe.to_yaml(scratch / "recipe.yaml")
         (scratch / "accelerate.yaml").write_text(yaml.safe_dump(accelerate_config(recipe), sort_keys=False))
         (scratch / "launch.sh").write_text(
-            f'#!/bin/sh\n# --resume goes on from a checkpoint\nexec {command} "$@"\n'
+            f'#!/bin/sh\n# --resume continues from the last checkpoint\nexec {command} "$@"\n'
         )
         (scratch / "launch.sh").chmod(0o755)
     return command
 
 
-def _lasting(name: str) -> str:
-    """`name`, if it is a path as one that holds in other folders too."""
+def _absolute(name: str) -> str:
+    """`name` as an absolute path if it is a path that exists, else unchanged."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def accelerate_config(recipe: Recipe) -> dict:
-    """What `accelerate launch --config_file` reads: fully sharded on GPUs, plain data parallel on CPUs.
+    """The configuration for `accelerate launch --config_file`.
 
-    FSDP 2 shards weights, gradients and optimizer state layer by layer.
+    FSDP 2 on several GPUs, which shards weights, gradients and optimizer state layer by layer; plain data
+    parallelism on CPUs.
     """
     on_cpu = recipe.training.device == "cpu"
     config = {
@@ -81,7 +86,7 @@ def accelerate_config(recipe: Recipe) -> dict:
         "num_machines": 1,
         "num_processes": recipe.gpus,
         "machine_rank": 0,
-        "mixed_precision": _MIXED.get(recipe.training.dtype, "no"),  # "auto" is known on the GPU only
+        "mixed_precision": _MIXED.get(recipe.training.dtype, "no"),  # "auto" is resolved on the GPU
         "use_cpu": on_cpu,
     }
     if config["distributed_type"] == "FSDP":
@@ -90,34 +95,34 @@ def accelerate_config(recipe: Recipe) -> dict:
             "fsdp_reshard_after_forward": True,  # full shard
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "fsdp_state_dict_type": "FULL_STATE_DICT",
-            "fsdp_cpu_ram_efficient_loading": False,  # every process tests that its model isolates samples
+            "fsdp_cpu_ram_efficient_loading": False,  # each process tests its own copy for sample isolation
             "fsdp_offload_params": False,
         }
     return config
 
 
 def main(arguments: list[str]) -> None:
-    """Train as one process of those that `accelerate launch` started on the folder that `prepare` wrote.
+    """Train as one of the processes that `accelerate launch` starts on a folder written by `prepare`.
 
-    SIGTERM, which clusters send before they take a machine back, ends all of them after a checkpoint.
+    On SIGTERM, which schedulers send before they reclaim a machine, all processes write a checkpoint and end.
     """
     from accelerate import PartialState
 
     folder, resume = RunFolder(Path(arguments[0]), echo=True), "--resume" in arguments[1:]
     recipe = Recipe.from_yaml(folder.path / "recipe.yaml")
     check_hardware(recipe.training)
-    state = PartialState(cpu=recipe.training.device == "cpu")  # also gives each process a GPU of its own
-    with state.main_process_first():  # which fetches what the others then find
+    state = PartialState(cpu=recipe.training.device == "cpu")  # also assigns one GPU per process
+    with state.main_process_first():  # downloads once; the others read the cache
         ds = data.load(recipe.data)
         models.resolve(recipe.model)
     samples, summary = samples_of(ds, recipe.model, recipe.training)
     summary["processes"] = recipe.gpus
     last = checkpoints.newest(folder.checkpoints) if resume else None
-    record = _begin(folder, recipe, summary, last) if state.is_main_process else lambda found: None
+    record = _begin(folder, recipe, summary, last) if state.is_main_process else lambda entry: None
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        done = train(
+        outcome = train(
             recipe.model,
             samples,
             recipe.training,
@@ -131,12 +136,12 @@ def main(arguments: list[str]) -> None:
             folder.update(status="failed", error=failures.describe(error, recipe.training, folder))
         raise
     if state.is_main_process:
-        folder.update(status="stopped" if done["stopped"] else "done", summary=summary | done)
+        folder.update(status="stopped" if outcome["stopped"] else "done", summary=summary | outcome)
     state.destroy_process_group()
 
 
 def _begin(folder: RunFolder, recipe: Recipe, summary: dict, last: Path | None) -> Callable[[dict], None]:
-    """Write the run's files as they are before its first step; returns what adds a record to them."""
+    """Write the run's files before the first step; returns the function that appends a history record."""
     folder.write(
         {
             "status": "running",

@@ -1,5 +1,4 @@
-"""Every setting of a study in one place, to and from YAML: the same file drives notebook, script and
-cluster."""
+"""All settings of a study in one place, read from and written to YAML."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -17,17 +16,60 @@ from ..space.clustering import cluster
 from ..space.embedding import embed
 from ..training import TrainingSettings
 
+# Of each stage, the parameters that a recipe sets: parameter -> field of the recipe.
+STAGE_FIELDS = {
+    "score": {
+        "model": "scorer",
+        "convention": "convention",
+        "prompt": "prompt",
+        "dtype": "score_dtype",
+        "max_length": "score_max_length",
+    },
+    "derive": {"variant": "variant", "min_tokens": "min_tokens", "shrinkage": "shrinkage"},
+    "embed": {"model": "embedder"},
+    "cluster": {"k": "k", "seed": "cluster_seed"},
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """One study: score, cluster, select, pack, fine-tune, and compare on rows that were held out.
+    """One study: score, cluster, select, pack, fine-tune, and compare on held-out rows.
 
-    `data` is anything that `wb.load` takes; `rows` the number of rows to use, drawn by `seed` (None: all);
-    `held_out` how many of them are set aside for the evaluation. `scorer` and `model` are model names, the
-    second the one to tune; the settings between `score_dtype` and `shrinkage` are those of `wb.score`. `full`
-    also trains on all rows. `keep_rows` or `keep_tokens`, a number of rows or of training tokens, takes the
-    place of `ratio`. `gpus` is the number that `training` is meant for: an optimizer step sees
-    batch_size x accumulation x gpus samples.
+    The same YAML file drives notebook, script and command line. `wb.preset` gives the paper's recipes.
+
+    Rows:
+
+        data            anything that `wb.load` takes
+        rows            number of rows to use, drawn with `seed`; None uses all
+        held_out        how many of them are set aside for the evaluation
+        seed            of the draw of rows, and of strategies that draw
+
+    Scores and clusters:
+
+        scorer          model to score with
+        score_dtype, score_max_length, convention, prompt, variant, min_tokens, shrinkage
+                        as in `wb.score` (there `dtype` and `max_length`, in tokens)
+        embedder, k, cluster_seed
+                        as in `wb.embed` (`model`) and `wb.cluster` (`k`, `seed`)
+
+    Selection, as in `wb.select`:
+
+        strategy, max_ifd
+        ratio           the budget, unless one of the next two is given
+        keep_rows       a number of rows
+        keep_tokens     a number of training tokens
+
+    Training and evaluation:
+
+        model           model to fine-tune
+        training        a `TrainingSettings`
+        gpus            number of GPUs that `training` is meant for; an optimizer step sees
+                        batch_size x accumulation x gpus samples
+        full            also train on all rows
+        max_new_tokens  longest answer in the evaluation, in tokens
+
+    Raises UserError if a value is out of range or unknown, if both `keep_rows` and `keep_tokens` are given,
+    or if `rows` leaves none to train on beside `held_out`. `data` and model names are checked on use.
     """
 
     data: str = "bundled"
@@ -72,17 +114,21 @@ class Recipe:
                 f"keep_rows={self.keep_rows} and keep_tokens={self.keep_tokens} are two budgets; give one."
             )
         if self.rows is not None and self.rows <= self.held_out:
-            raise UserError(f"rows={self.rows} leaves nothing to train on beside held_out={self.held_out}.")
+            raise UserError(f"rows={self.rows} leaves no rows to train on beside held_out={self.held_out}.")
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write all settings, defaults too: a recipe stays the same study when defaults change."""
+        """Write all settings, including defaults, so the file stays the same study when defaults change."""
         Path(path).write_text(str(self))
 
     def __str__(self) -> str:
+        """The recipe as YAML."""
         return yaml.safe_dump(asdict(self), sort_keys=False)
 
     def on(self, gpus: int) -> "Recipe":
-        """The same study on another number of GPUs: more or less accumulation, as many samples a step."""
+        """The same study on another number of GPUs, with as many samples per optimizer step.
+
+        Changes `training.accumulation`. Raises UserError if the batches of a step cannot be shared evenly.
+        """
         positive("gpus", gpus)
         passes = self.training.accumulation * self.gpus
         if passes % gpus:
@@ -92,86 +138,91 @@ class Recipe:
             )
         return replace(self, gpus=gpus, training=replace(self.training, accumulation=passes // gpus))
 
+    def arguments(self, stage: str) -> dict:
+        """Keyword arguments of "score", "derive", "embed" or "cluster"."""
+        return {parameter: getattr(self, name) for parameter, name in STAGE_FIELDS[stage].items()}
+
     def score(self, ds: datasets.Dataset) -> datasets.Dataset:
-        """`ds` with its scores, as this recipe wants them."""
-        return score(
-            ds,
-            self.scorer,
-            convention=self.convention,
-            prompt=self.prompt,
-            variant=self.variant,
-            min_tokens=self.min_tokens,
-            shrinkage=self.shrinkage,
-            dtype=self.score_dtype,
-            max_length=self.score_max_length,
-            template=self.training.template,
-        )
+        """`wb.score` with this recipe's settings."""
+        settings = self.arguments("score") | self.arguments("derive")
+        return score(ds, **settings, template=self.training.template)
+
+    def embed(self, ds: datasets.Dataset) -> datasets.Dataset:
+        """`wb.embed` with this recipe's settings."""
+        return embed(ds, **self.arguments("embed"))
+
+    def cluster(self, ds: datasets.Dataset) -> datasets.Dataset:
+        """`wb.cluster` with this recipe's settings."""
+        return cluster(ds, **self.arguments("cluster"))
 
     @property
     def budget(self) -> dict[str, float]:
-        """What `wb.select` is given: ratio, rows or tokens."""
+        """The budget as a keyword argument of `wb.select`: ratio, rows or tokens."""
         if self.keep_rows or self.keep_tokens:
             return {"rows": self.keep_rows} if self.keep_rows else {"tokens": self.keep_tokens}
         return {"ratio": self.ratio}
 
     def prepare(self, ds: datasets.Dataset) -> datasets.Dataset:
-        """`ds` with the columns that the selection needs, those that it lacks made by this recipe.
+        """`ds` with the columns that the selection needs; computes those that are missing.
 
-        Scores and embeddings that are there are taken as they are. So are clusters, unless they are noted to
-        be of another k or seed.
+        Existing scores and embeddings are used as they are. So are clusters, unless their recorded k or seed
+        differs from this recipe's.
         """
         needed = {*STRATEGIES[self.strategy].needs, *(["n_tokens"] if self.keep_tokens else [])}
         missing = needed - set(ds.column_names)
         if missing & {*FEATURES, "n_tokens"}:
             ds = self.score(ds)
-        made, wanted = tables.noted(ds, "cluster"), {"k": self.k, "seed": self.cluster_seed}
-        other = bool(made) and {name: made.get(name) for name in wanted} != wanted
-        again = "cluster" in missing or ("cluster" in needed and other)
-        if (again or "embedding" in missing) and "embedding" not in ds.column_names:
-            ds = embed(ds, self.embedder)
-        if not again:
+        recorded, settings = tables.noted(ds, "cluster"), self.arguments("cluster")
+        differs = bool(recorded) and {name: recorded.get(name) for name in settings} != settings
+        recluster = "cluster" in missing or ("cluster" in needed and differs)
+        if (recluster or "embedding" in missing) and "embedding" not in ds.column_names:
+            ds = self.embed(ds)
+        if not recluster:
             return ds
-        if other:
-            progress.say(f"clustered again: k={self.k}, seed={self.cluster_seed}")
-        return cluster(ds, self.k, seed=self.cluster_seed)
+        if differs:
+            progress.say(f"clustering again with k={self.k}, seed={self.cluster_seed}")
+        return self.cluster(ds)
 
     def select(self, ds: datasets.Dataset) -> Selection:
-        """The rows of `ds` that this recipe keeps."""
+        """`wb.select` with this recipe's settings."""
         return select(ds, **self.budget, strategy=self.strategy, max_ifd=self.max_ifd, seed=self.seed)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Recipe":
-        """Read settings; absent ones take their defaults, unknown ones are an error."""
+        """Read a recipe; settings that are absent take their defaults.
+
+        Raises MissingFileError if `path` is not a file, and UserError if it is not valid YAML, has an unknown
+        setting, or has a value of the wrong type or out of range.
+        """
         path = Path(path)
         if not path.is_file():
-            raise MissingFileError(f"{path} is no file; give a recipe written by Recipe.to_yaml.")
+            raise MissingFileError(f"{path} is not a file; give a recipe written by Recipe.to_yaml.")
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; mend it.") from None
-        return _build(cls, {} if found is None else found, str(path))
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix it.") from None
+        return _build(cls, {} if settings is None else settings, str(path))
 
 
-def _build(kind, found: object, where: str):
-    if not isinstance(found, dict):
-        raise UserError(f"{where} holds {type(found).__name__}, not settings by name.")
-    known = {f.name: f for f in fields(kind)}
-    for name in found:
-        if name not in known:
-            raise UserError(f"{where}: {name!r} is no setting; the settings are {', '.join(known)}.")
-    return kind(
-        **{name: _value(known[name].type, value, f"{where}: {name}") for name, value in found.items()}
-    )
+def _build(kind: type, settings: object, label: str):
+    """An instance of dataclass `kind`; `label` names the file and setting in errors."""
+    if not isinstance(settings, dict):
+        raise UserError(f"{label} holds {type(settings).__name__}; write settings as `name: value`.")
+    types = {f.name: f.type for f in fields(kind)}
+    for name in settings:
+        if name not in types:
+            raise UserError(f"{label}: {name!r} is not a setting; the settings are {', '.join(types)}.")
+    return kind(**{name: _value(types[name], value, f"{label}: {name}") for name, value in settings.items()})
 
 
-def _value(kind, found: object, where: str):
-    """`found` as the type of its setting."""
+def _value(kind, value: object, label: str):
+    """`value` converted to the type of its setting."""
     if is_dataclass(kind):
-        return _build(kind, found, where)
-    if kind is float and isinstance(found, (int, str)) and not isinstance(found, bool):
+        return _build(kind, value, label)
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with suppress(ValueError):
-            return float(found)  # YAML takes 5e-4, without a point, for a text
-    if not isinstance(found, kind):
-        wanted = kind.__name__ if isinstance(kind, type) else kind
-        raise UserError(f"{where}={found!r} must be of type {wanted}.")
-    return found
+            return float(value)  # YAML reads 5e-4, which has no point, as a string
+    if not isinstance(value, kind):
+        expected = kind.__name__ if isinstance(kind, type) else kind
+        raise UserError(f"{label}={value!r} must be of type {expected}.")
+    return value

@@ -1,4 +1,4 @@
-"""A study -> one HTML file that needs nothing else, and the table that the terminal shows."""
+"""The report of a study: one self-contained HTML file, and the table that the terminal prints."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; paddin
 <p>{kept}</p>
 {comparison}
 <p class="note">{caution}</p>
-<h2>What the selection keeps of the whole</h2>
+<h2>How the selection represents all rows</h2>
 {coverage}
 <p class="note">{chance}</p>
 {figures}
@@ -34,11 +34,11 @@ details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; paddin
 </body></html>
 """
 _CAUTION = (
-    "One run of each, on few held-out rows: a difference of a task or two, or of a few hundredths of a nat, "
-    "says little. Repeat with other seeds before believing it."
+    "One run each, on few held-out rows: a difference of one or two tasks, or of a few hundredths of a nat, "
+    "is within noise. Repeat with several seeds before drawing conclusions."
 )
 _CHANCE = (
-    "Random: the middle 90 % of 20 random draws of as many rows; what lies outside is more than chance. "
+    "Random: the middle 90 % of 20 random draws of as many rows; a value outside is more than chance. "
     "Divergences: Jensen-Shannon, in bits. Radius and distance: cosine distance to the nearest kept row."
 )
 _COVERAGE = {
@@ -57,31 +57,31 @@ _COVERAGE = {
 
 
 def coverage_table(study: Study) -> pd.DataFrame:
-    """The study's selection beside random draws, in words and rounded figures, as text."""
-    shown = []
-    for name, (words, form) in _COVERAGE.items():
+    """The selection's coverage beside random draws, as formatted text."""
+    lines = []
+    for name, (label, form) in _COVERAGE.items():
         line = study.coverage.loc[name].map(
             lambda value, form=form: "-" if pd.isna(value) else form.format(value)
         )
         chance = f"{line['random 5 %']} to {line['random 95 %']}"
-        shown.append({"": words, study.recipe.strategy: line[study.recipe.strategy], "random": chance})
-    return pd.DataFrame(shown)
+        lines.append({"": label, study.recipe.strategy: line[study.recipe.strategy], "random": chance})
+    return pd.DataFrame(lines)
 
 
 def comparison_table(study: Study) -> pd.DataFrame:
-    """The study's comparison in words and rounded figures, as text."""
+    """The study's comparison of models, as formatted text."""
 
-    def show(value, form="{:,.0f}"):
+    def text(value, form="{:,.0f}"):
         return "-" if value is None or pd.isna(value) else form.format(value)
 
     return pd.DataFrame(
         {
             "": line["name"],
-            "rows": show(line["rows"]),
-            "tokens": show(line["tokens"]),
-            "training": show(line["seconds"], "{:,.0f} s"),
-            "peak memory": show(line["peak_memory_mib"], "{:,.0f} MiB"),
-            "held-out loss": show(line["loss"], "{:.4f}"),
+            "rows": text(line["rows"]),
+            "tokens": text(line["tokens"]),
+            "training": text(line["seconds"], "{:,.0f} s"),
+            "peak memory": text(line["peak_memory_mib"], "{:,.0f} MiB"),
+            "held-out loss": text(line["loss"], "{:.4f}"),
             "pass@1": f"{line['passed']} of {line['tasks']}",
         }
         for line in study.comparison.to_dict("records")
@@ -89,7 +89,7 @@ def comparison_table(study: Study) -> pd.DataFrame:
 
 
 def write_html(study: Study) -> Path:
-    """Write `report.html` into the study's folder."""
+    """Write `report.html` to the study's folder; returns its path."""
     path = study.folder / "report.html"
     report, recipe = study.selection.report, study.recipe
     ((budget, value),) = recipe.budget.items()
@@ -115,7 +115,7 @@ def write_html(study: Study) -> Path:
 def _figures(study: Study):
     pool, mask = study.pool, study.selection.mask
     table = pool.select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
-    shown = [
+    charts = [
         figures.complexity_histogram(tables.array(pool, "ifd"), mask),
         figures.cluster_coverage(study.selection.report.clusters),
         figures.coverage_map(table, np.asarray(mask), tables.noted(study.pool, "projection")),
@@ -123,6 +123,6 @@ def _figures(study: Study):
         figures.loss_curves({name: run.history for name, run in study.runs.items()}),
         figures.before_after(study.comparison),
     ]
-    for i, figure in enumerate(shown):
-        # plotly.js goes into the page once, with the first figure.
+    for i, figure in enumerate(charts):
+        # The first figure brings plotly.js, once for the page.
         yield plotly.io.to_html(figure, full_html=False, include_plotlyjs=i == 0)
