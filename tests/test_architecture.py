@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -156,6 +157,7 @@ def test_every_public_name_can_be_had():
 
     for name in workbench.__all__:
         assert getattr(workbench, name) is not None
+        assert name == "__version__" or re.search(rf"\b{name}\b", workbench.__doc__), name
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         workbench.lode  # noqa: B018
 

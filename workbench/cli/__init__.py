@@ -1,0 +1,249 @@
+"""The command line, `workbench <verb>` or `python -m workbench <verb>`: the stages without a notebook."""
+
+import sys
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.errors import UserError
+from . import options
+
+# Options of `eval` that are parameters of `wb.evaluate` with the same name.
+_EVALUATE_OPTIONS = (
+    *("sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
+    *("max_new_tokens", "batch_size", "dtype", "backend"),
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Exits with code 2 and one sentence on stderr after a UserError, and with 130 after an interrupt.
+    """
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except UserError as error:
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(_complain("stopped; results so far are cached and will not be computed again.", 130))
+
+
+def _complain(sentence: str, code: int = 2) -> int:
+    print(f"workbench: {sentence}", file=sys.stderr)
+    return code
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="workbench", description="Data-efficient fine-tuning of code language models (arXiv 2504.12687)."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="verb")
+    for name, (summary, add_options, run) in _VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        add_options(verb)
+        verb.set_defaults(run=run)
+    return parser
+
+
+def _quickstart(args) -> None:
+    from ..study import journey, report
+    from ..study.presets import recipe_of
+
+    recipe = recipe_of(args.recipe or "quickstart")
+    changes = {"data": args.data, "ratio": args.ratio, "rows": args.rows}
+    if args.model:
+        changes |= {"model": args.model, "scorer": args.model}
+    changes = _given(changes)
+    if changes.get("rows") == 0:
+        changes["rows"] = None
+    recipe = replace(recipe, **changes, full=args.full or recipe.full)
+    study = journey.travel(recipe, args.output)
+    page = report.write_html(study)
+    print("\n" + report.comparison_table(study).to_string(index=False))
+    selected = study.selection.report
+    print(f"\nrows {selected.n_rows}, kept {selected.n_kept}; padding", end=" ")
+    print(", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))
+    print("seconds: " + ", ".join(f"{name} {seconds:g}" for name, seconds in study.seconds.items()))
+    print(f"report: {page}")
+
+
+def _score(args) -> None:
+    from collections import Counter
+
+    from .. import data
+    from ..core import tables
+    from ..study.presets import recipe_of
+    from ..study.recipe import Recipe
+
+    recipe = recipe_of(args.recipe) if args.recipe else Recipe()
+    changes = {"data": args.data, "scorer": args.model, "score_dtype": args.dtype}
+    recipe = replace(recipe, **_given(changes))
+    _check_folder(args.output)
+    scored = recipe.score(data.load(recipe.data, limit=args.rows))
+    tables.write_parquet(scored, args.output)
+    counts = Counter(scored["score_status"][:]).most_common()
+    print(f"{args.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in counts))
+
+
+def _select(args) -> None:
+    from .. import data
+    from ..core import tables
+    from ..core.errors import one_of
+    from ..study.presets import recipe_of
+
+    write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
+    one_of("--output's suffix", args.output.suffix, write)
+    _check_folder(args.output)
+    recipe = recipe_of(args.recipe)
+    selection = recipe.select(recipe.prepare(data.load(args.data or recipe.data)))
+    kept, report = selection.dataset, selection.report
+    if args.output.suffix == ".jsonl" and "embedding" in kept.column_names:
+        kept = kept.remove_columns("embedding")
+    write[args.output.suffix](kept, args.output)
+    print(f"{args.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy}")
+    print(f"rows sha256 {tables.rows_sha256(kept)}")
+
+
+def _recipe(args) -> None:
+    from ..study.presets import PRESETS, preset
+
+    if args.name:
+        print(preset(args.name), end="")
+    else:
+        print(*PRESETS, sep="\n")
+
+
+def _export(args) -> None:
+    from .. import data
+    from ..exports import export
+
+    is_run = (Path(args.what) / "run.json").exists()
+    what = args.what if is_run else data.load(args.what)
+    print(f"wrote {export(what, args.output, args.format, recipe=args.recipe)}")
+
+
+def _launch(args) -> None:
+    from ..study.launch import prepare
+    from ..study.presets import recipe_of
+
+    print(prepare(recipe_of(args.recipe), args.output, args.data, args.gpus))
+
+
+def _eval(args) -> None:
+    from .. import evaluation
+
+    if args.output:
+        _check_folder(args.output)
+    earlier = evaluation.EvalReport.load(args.against) if args.against else None
+    settings = _given({name: getattr(args, name) for name in _EVALUATE_OPTIONS})
+    if args.model and args.output:
+        settings["samples_to"] = args.output.with_suffix(".samples.jsonl")
+    report = evaluation.evaluate(_model_or_run(args.model), args.benchmark, samples=args.samples, **settings)
+    print(report, report.scores.round(4).to_string(), sep="\n")
+    for sentence in report.notes:
+        print(f"- {sentence}")
+    if earlier:
+        comparison = report.compare(earlier)
+        print(comparison, comparison.flipped.to_string(index=False), sep="\n")
+    if args.output:
+        print(f"wrote {report.save(args.output)}")
+
+
+def _model_or_run(name: str | None):
+    """The run if `name` is the folder of one, else `name`."""
+    if name and (Path(name) / "run.json").exists():
+        from ..training import attach
+
+        return attach(name)
+    return name
+
+
+def _finetune(args) -> None:
+    from dataclasses import asdict
+
+    from .. import data
+    from ..study.recipe import Recipe
+    from ..training.job import run_here
+
+    recipe = Recipe.from_yaml(args.recipe) if args.recipe else Recipe()
+    rows = data.load(args.data or recipe.data)
+    heldout = data.load(args.heldout) if args.heldout else None
+    model = args.model or recipe.model
+    sys.exit(run_here(rows, model, args.output, heldout, **asdict(recipe.training)))
+
+
+def _status(args) -> None:
+    from ..training import attach
+
+    run = attach(args.folder)
+    print(run)
+    print(run.error or run.log(lines=1))
+
+
+def _first_look(args) -> None:
+    from ..study.first_look import make_first_look
+
+    print(f"wrote {make_first_look()}")
+
+
+def _given(values: dict) -> dict:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_folder(output: Path) -> None:
+    """Raise UserError before any work if the folder of `output` does not exist."""
+    if not output.resolve().parent.is_dir():
+        raise UserError(f"--output {output}: its folder does not exist; create it first.")
+
+
+# Verb -> what it does, its options and its function.
+_VERBS = {
+    "quickstart": (
+        "run the whole method in minutes: score, select, pack, fine-tune and compare on held-out rows",
+        options.quickstart,
+        _quickstart,
+    ),
+    "score": (
+        "score a dataset and write it as Parquet; cached rows are not scored again",
+        options.score,
+        _score,
+    ),
+    "select": (
+        "write the rows that a recipe keeps; missing scores and clusters are computed first",
+        options.select,
+        _select,
+    ),
+    "recipe": (
+        "print a preset as YAML, to edit and to pass as --recipe",
+        options.recipe,
+        _recipe,
+    ),
+    "export": (
+        "write rows, or a run's model, in the format of other tools, with a card",
+        options.export,
+        _export,
+    ),
+    "launch": (
+        "prepare training on several GPUs, with the loss and weights of one process, and print its command",
+        options.launch,
+        _launch,
+    ),
+    "eval": (
+        "generate a model's answers to a benchmark, or read samples, and judge them in a sandbox",
+        options.eval,
+        _eval,
+    ),
+    "finetune": (
+        "fine-tune in the foreground; SIGTERM writes a checkpoint and ends, the same command resumes",
+        options.finetune,
+        _finetune,
+    ),
+    "status": ("show the state of a run, from its folder", options.status, _status),
+    "first-look": (
+        "compute the bundled dataset's scores, clusters and map coordinates again",
+        options.nothing,
+        _first_look,
+    ),
+}

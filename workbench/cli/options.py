@@ -1,0 +1,122 @@
+"""The options of each verb."""
+
+import argparse
+from argparse import ArgumentParser
+from pathlib import Path
+
+_DATA = "anything that wb.load takes: a file, a hub id, 'bundled', 'package:NAME'"
+_RECIPE = "a recipe file or the name of a preset (see `workbench recipe`)"
+_DTYPE = "auto, float32, bfloat16 or float16"
+
+
+def quickstart(verb: ArgumentParser) -> None:
+    verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
+    verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
+    verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 240)")
+    verb.add_argument("--ratio", type=float, help="share of the eligible rows to keep (default: 0.4)")
+    verb.add_argument("--full", action="store_true", help="also train on all rows")
+    verb.add_argument("--recipe", help=f"start from {_RECIPE}; the other options change it")
+    verb.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/quickstart"),
+        help="folder for all results (default: %(default)s)",
+    )
+
+
+def score(verb: ArgumentParser) -> None:
+    verb.add_argument("--recipe", help=f"{_RECIPE}; the other options change it")
+    verb.add_argument("--data", help=f"{_DATA} (default: the recipe's, or the bundled dataset)")
+    verb.add_argument("--model", help="model to score with (default: the recipe's, or smollm2-135m)")
+    verb.add_argument("--dtype", help=_DTYPE)
+    verb.add_argument("--rows", type=int, help="score only the first ROWS rows")
+    verb.add_argument(
+        "--output",
+        type=Path,
+        default=Path("scores.parquet"),
+        help="Parquet file to write (default: %(default)s)",
+    )
+
+
+def select(verb: ArgumentParser) -> None:
+    verb.add_argument("--recipe", required=True, help=_RECIPE)
+    verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
+    verb.add_argument(
+        "--output",
+        type=Path,
+        default=Path("selection.jsonl"),
+        help="file to write, .jsonl or .parquet (default: %(default)s)",
+    )
+
+
+def recipe(verb: ArgumentParser) -> None:
+    verb.add_argument("name", nargs="?", help="name of the preset; without it, list all names")
+
+
+def export(verb: ArgumentParser) -> None:
+    verb.add_argument("what", help=f"a run's folder, or rows: {_DATA}")
+    verb.add_argument("output", type=Path, help="folder to create")
+    verb.add_argument(
+        "--format",
+        help="rows: messages (default), alpaca, sharegpt, parquet, dataset; run: merged (default), adapter",
+    )
+    verb.add_argument("--recipe", help=f"also write configs for other trainers, from {_RECIPE}")
+
+
+def launch(verb: ArgumentParser) -> None:
+    verb.add_argument("--recipe", required=True, help=_RECIPE)
+    verb.add_argument("--data", required=True, help="rows to train on, e.g. a selection; all are used")
+    verb.add_argument("--gpus", type=int, help="number of GPUs (default: the recipe's)")
+    verb.add_argument("--output", type=Path, required=True, help="folder of the run")
+
+
+def eval(verb: ArgumentParser) -> None:
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--model",
+        help="a model or the folder of a run; if interrupted, run the same command again to resume",
+    )
+    source.add_argument("--samples", help="JSON lines with task_id and solution or completion")
+    verb.add_argument(
+        "--benchmark",
+        default="humaneval",
+        help="humaneval, humaneval+, mbpp, mbpp+, bundled or a file (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--sanitize",
+        action=argparse.BooleanOptionalAction,
+        help="pass code through EvalPlus's sanitizer (default: for --model, not for --samples)",
+    )
+    verb.add_argument("--limit", type=int, help="use only the first LIMIT tasks")
+    verb.add_argument("--template", help="auto, raw (the model continues code), chat, deepseek or codellama")
+    verb.add_argument("--n-samples", type=int, help="answers per task (default: 1)")
+    verb.add_argument("--temperature", type=float, help="sampling temperature; 0 is greedy (default: 0)")
+    verb.add_argument("--top-p", type=float, help="probability mass to sample from (default: 1)")
+    verb.add_argument("--seed", type=int, help="seed of sampling (default: 0)")
+    verb.add_argument("--max-new-tokens", type=int, help="longest answer, in tokens (default: 512)")
+    verb.add_argument("--batch-size", type=int, help="answers generated at once (default: 48)")
+    verb.add_argument("--dtype", help=_DTYPE)
+    verb.add_argument("--backend", help="transformers or vllm")
+    verb.add_argument("--output", type=Path, help="report to write, e.g. rep.json")
+    verb.add_argument("--against", type=Path, help="earlier report to compare with")
+
+
+def finetune(verb: ArgumentParser) -> None:
+    verb.add_argument("--recipe", type=Path, help="recipe file with the model and its training settings")
+    verb.add_argument("--data", help="rows to train on, e.g. a selection (default: the recipe's)")
+    verb.add_argument("--heldout", help="rows to measure the loss on, every `eval_steps` steps of the recipe")
+    verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")
+    verb.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/finetune"),
+        help="folder of the run (default: %(default)s)",
+    )
+
+
+def status(verb: ArgumentParser) -> None:
+    verb.add_argument("folder", type=Path, help="folder of the run")
+
+
+def nothing(verb: ArgumentParser) -> None:
+    pass
