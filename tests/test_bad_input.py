@@ -1,4 +1,4 @@
-"""What people get wrong, through the public door: each is answered by a sentence that says how to mend it."""
+"""Common mistakes with the public functions: each raises an error whose message says how to fix it."""
 
 import json
 import re
@@ -15,13 +15,13 @@ ROWS = [{"instruction": f"Return {n}.", "response": f"return {n}"} for n in rang
 
 
 def mistake(exception: type[Exception], *parts: str):
-    """The block raises `exception` with all of `parts` in its text, in their order."""
+    """Assert that the block raises `exception` with all `parts` in its text, in this order."""
     return pytest.raises(exception, match=".*".join(map(re.escape, parts)))
 
 
 @pytest.fixture
 def file(tmp_path):
-    """A sound JSONL file of `ROWS`."""
+    """A valid JSONL file of `ROWS`."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return path
@@ -29,7 +29,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def scored(file) -> datasets.Dataset:
-    """`ROWS` with what scoring, embedding and clustering would add."""
+    """`ROWS` with the columns of scoring, embedding and clustering."""
     ds = wb.load(file)
     for name, values in {
         "ifd": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
@@ -41,29 +41,29 @@ def scored(file) -> datasets.Dataset:
     return ds
 
 
-def test_a_missing_file_names_its_neighbour(file):
+def test_a_missing_file_suggests_a_similar_name(file):
     absent = file.with_name("row.jsonl")
     with mistake(FileNotFoundError, f"{absent} does not exist; did you mean {file}?"):
         wb.load(absent)
 
 
-def test_a_wrong_column_name_lists_those_there_are(file):
+def test_a_wrong_column_name_lists_the_existing_columns(file):
     with mistake(ValueError, "answer", "instruction", "response"):
         wb.load(file, instruction="instruction", response="answer")
 
 
-def test_unknown_columns_ask_for_names():
+def test_unrecognized_columns_must_be_named():
     with mistake(ValueError, "it has x, y: name two of them with instruction= and response="):
         wb.load(pd.DataFrame([{"x": "Add.", "y": "a + b"}]))
 
 
-def test_an_empty_file(tmp_path):
+def test_an_empty_file_is_an_error(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with mistake(ValueError, "empty.jsonl holds no rows; give a source with at least one"):
         wb.load(tmp_path / "empty.jsonl")
 
 
-def test_a_line_cut_in_half_is_named_and_the_rest_is_loaded(file):
+def test_a_truncated_line_is_reported_and_the_rest_is_loaded(file):
     lines = file.read_text().splitlines()
     lines[2] = lines[2][: len(lines[2]) // 2]
     file.write_text("\n".join(lines))
@@ -77,10 +77,10 @@ def test_a_line_cut_in_half_is_named_and_the_rest_is_loaded(file):
 
 
 @pytest.mark.parametrize("stage", [wb.score, wb.embed, wb.finetune, wb.evaluate])
-def test_a_model_that_does_not_exist_with_the_hub_out_of_reach(stage, file, tmp_path, monkeypatch):
+def test_an_unknown_model_fails_within_seconds_if_the_hub_is_unreachable(stage, file, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
+    start = time.monotonic()
     with mistake(ValueError, "model='no/such' cannot be found", "hub: out of reach", "Give a local folder"):
         if stage is wb.evaluate:
             stage("no/such")
@@ -88,36 +88,38 @@ def test_a_model_that_does_not_exist_with_the_hub_out_of_reach(stage, file, tmp_
             stage(wb.load(file), model="no/such", output_dir=tmp_path / "run")
         else:
             stage(wb.load(file), model="no/such")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("ratio", [0, 1.5, -0.4, float("nan"), "0.4", True])
-def test_a_ratio_outside_its_range(scored, ratio):
+def test_a_ratio_outside_its_range_is_an_error(scored, ratio):
     with mistake(ValueError, f"ratio={ratio!r} must be above 0 and at most 1"):
         wb.select(scored, ratio=ratio)
 
 
 @pytest.mark.parametrize("k", [7, 0, 2.5])
-def test_a_k_that_the_rows_do_not_allow(scored, k):
-    wanted = "is more than the 6 rows; give at most one" if k == 7 else "must be a whole number of at least 1"
-    with mistake(ValueError, f"k={k} {wanted}"):
+def test_an_impossible_number_of_clusters_is_an_error(scored, k):
+    problem = (
+        "is more than the 6 rows; give at most one" if k == 7 else "must be a whole number of at least 1"
+    )
+    with mistake(ValueError, f"k={k} {problem}"):
         wb.cluster(scored, k=k)
 
 
 @pytest.mark.parametrize("lengths", ["table", "plain"])
-def test_a_max_length_shorter_than_every_sample(scored, lengths):
+def test_a_max_length_below_every_sample_is_an_error(scored, lengths):
     source = scored if lengths == "table" else [30, 40, 50, 60, 70, 80]
     with mistake(ValueError, "max_length=29 is shorter than every sample (the shortest has 30", "median, 55"):
         wb.pack(source, max_length=29)
     assert wb.pack(source, max_length=30).n_truncated == 5
 
 
-def test_training_with_a_max_length_shorter_than_every_prompt(file, toy_model_dir, tmp_path):
+def test_training_with_a_max_length_below_every_prompt_is_an_error(file, toy_model_dir, tmp_path):
     with mistake(ValueError, "none of the 6 rows has a response token within max_length=5"):
         wb.finetune(wb.load(file), toy_model_dir("llama"), tmp_path / "run", max_length=5)
 
 
-def test_a_stage_without_the_one_before_it(file):
-    for stage, made_by in ((wb.cluster, "wb.embed"), (wb.select, "wb.score"), (wb.pack, "wb.score")):
-        with mistake(ValueError, "is missing from the dataset", f"make it with {made_by}"):
+def test_a_missing_column_names_the_stage_that_makes_it(file):
+    for stage, maker in ((wb.cluster, "wb.embed"), (wb.select, "wb.score"), (wb.pack, "wb.score")):
+        with mistake(ValueError, "is missing from the dataset", f"make it with {maker}"):
             stage(wb.load(file))

@@ -1,4 +1,4 @@
-"""`load`: formats, columns, dialogues, every kind of bad row, and what is told about it."""
+"""`load`: formats, columns, dialogues, and the report of every kind of bad row."""
 
 import ast
 import gzip
@@ -38,12 +38,12 @@ def pairs(ds: datasets.Dataset) -> list[tuple]:
 
 
 def only_pair(row: dict, **named) -> tuple[str, str]:
-    """Instruction and response of a source of this one row."""
+    """Return instruction and response of a source with this one row."""
     return pairs(load(pd.DataFrame([row]), **named))[0][1:]
 
 
 def reasons(tmp_path: Path, *lines: str, **named) -> list[tuple[int, str]]:
-    """(line, reason) of what is rejected among `lines`, after a first line that is sound."""
+    """Return (line, reason) of the rejected `lines`, which follow a usable first line."""
     text = "\n".join([json.dumps(ROW | {"q": "Add.", "a": "a + b"}), *lines])
     with pytest.warns(RejectedRowsWarning):
         ds = load(write(tmp_path / "data.jsonl", text), **named)
@@ -68,7 +68,7 @@ class TestFormats:
         [
             ("t.jsonl", JSONL, [("t:1", "a", "b"), ("t:3", "c", "d")]),
             ("t.ndjson", JSONL, [("t:1", "a", "b"), ("t:3", "c", "d")]),
-            ("t.json", JSONL, [("t:1", "a", "b"), ("t:3", "c", "d")]),  # as Dataset.to_json writes it
+            ("t.json", JSONL, [("t:1", "a", "b"), ("t:3", "c", "d")]),  # as written by Dataset.to_json
             ("t.json", '[{"problem": "a",\n "solution": "b"}]', [("t:1", "a", "b")]),
             ("t.json", '{"v": 1, "data": [{"query": "a", "response": "b"}]}', [("t:1", "a", "b")]),
             ("t.csv", CSV, [("t:2", "a", "b\n1"), ("t:5", "c", "d")]),
@@ -78,17 +78,17 @@ class TestFormats:
         ],
     )
     @pytest.mark.parametrize("packed", [False, True])
-    def test_text(self, tmp_path, name, text, expected, packed):
+    def test_every_text_format_is_read(self, tmp_path, name, text, expected, packed):
         data = gzip.compress(text.encode()) if packed else text.encode()
         path = write(tmp_path / (name + ".gz" * packed), data)
         assert pairs(load(path)) == expected
         assert pairs(load(str(path))) == expected
 
-    def test_long_csv_field(self, tmp_path):
+    def test_a_csv_field_may_be_long(self, tmp_path):
         path = write(tmp_path / "t.csv", "instruction,response\na," + "x" * 200_000 + "\n")
         assert len(load(path)[0]["response"]) == 200_000
 
-    def test_parquet_keeps_types(self, tmp_path):
+    def test_parquet_files_and_datasets_keep_their_types(self, tmp_path):
         ds = datasets.Dataset.from_dict(
             {"prompt": ["a", "", "c"], "completion": ["b", "x", "d"], "label": [0, 1, 0], "when": [1, 2, 3]},
             features=Features(
@@ -103,14 +103,14 @@ class TestFormats:
             with pytest.warns(
                 RejectedRowsWarning, match="1 of 3 rows rejected; the first: row 2: instruction"
             ):
-                found = load(source)
-            assert pairs(found) == [(f"{stem}:1", "a", "b"), (f"{stem}:3", "c", "d")]
-            assert {name: found.features[name] for name in ("label", "when")} == {
+                loaded = load(source)
+            assert pairs(loaded) == [(f"{stem}:1", "a", "b"), (f"{stem}:3", "c", "d")]
+            assert {name: loaded.features[name] for name in ("label", "when")} == {
                 name: ds.features[name] for name in ("label", "when")
             }
-            assert found["when"][:] == [1, 3]
+            assert loaded["when"][:] == [1, 3]
 
-    def test_selected_dataset(self):
+    def test_a_selected_dataset_is_loaded_in_its_order(self):
         ds = datasets.Dataset.from_dict({"instruction": list("abc"), "response": list("xyz"), "n": [1, 2, 3]})
         assert load(ds.select([2, 0]))[:] == {
             "id": ["dataset:1", "dataset:2"],
@@ -119,7 +119,7 @@ class TestFormats:
             "n": [3, 1],
         }
 
-    def test_frame(self):
+    def test_a_data_frame_is_loaded(self):
         frame = pd.DataFrame(
             {"instruction": ["a", None, "c"], "response": ["b", "x", float("nan")], "n": [1.5, 2, None]},
             index=[7, 7, 7],
@@ -129,10 +129,10 @@ class TestFormats:
         assert ds[:] == {"id": ["dataframe:1"], "instruction": ["a"], "response": ["b"], "n": [1.5]}
         assert rejected(ds)["reason"].tolist() == ["instruction is missing", "response is missing"]
 
-    def test_bundled_dir(self):
+    def test_bundled_dir_is_the_data_folder(self):
         assert bundled_dir() == Path(__file__).resolve().parents[2] / "data"
 
-    def test_scores_survive_files(self, tmp_path):
+    def test_scores_survive_every_file_format(self, tmp_path):
         scored = datasets.Dataset.from_dict(
             ROW | {"id": ["x/1"], "instruction": ["a"], "response": ["b"], "ifd": [0.5], "cluster": [3]}
         ).add_column("embedding", [[0.6, 0.8]], feature=datasets.List(datasets.Value("float32"), length=2))
@@ -140,9 +140,9 @@ class TestFormats:
         scored.to_json(tmp_path / "t.jsonl")
         scored.to_json(tmp_path / "list.json", lines=False)
         for name in ("t.parquet", "t.jsonl", "list.json"):
-            found = load(tmp_path / name)
-            assert found.features == scored.features
-            assert found[:] == scored[:]
+            loaded = load(tmp_path / name)
+            assert loaded.features == scored.features
+            assert loaded[:] == scored[:]
         assert load(scored.to_pandas())[:] == scored[:]
         assert load(scored).features == scored.features
 
@@ -163,34 +163,36 @@ class TestColumns:
             ({"query": "a", "response": "b"}, "a"),
         ],
     )
-    def test_usual_names(self, row, instruction):
+    def test_usual_column_names_are_recognized(self, row, instruction):
         assert only_pair(row) == (instruction, "b")
 
     def test_source_columns_are_renamed(self):
         ds = load(pd.DataFrame([{"instruction": "a", "input": "i", "output": "b", "lang": "py"}]))
         assert ds.column_names == ["id", "instruction", "response", "lang"]
 
-    def test_named(self):
+    def test_named_columns_take_precedence(self):
         row = {"q": "a", "more": "i", "a": "b", "response": "other", "input": "kept"}
         ds = load(pd.DataFrame([row]), instruction="q", response="a", input="more")
         assert ds[0] == {"id": "dataframe:1", "instruction": "a\ni", "response": "b", "input": "kept"}
 
-    def test_a_name_that_comes_late(self, tmp_path):
+    def test_a_column_may_first_appear_in_a_late_row(self, tmp_path):
         rows = [{"instruction": "a"}] * 1200 + [ROW]
         with pytest.warns(RejectedRowsWarning, match=r"1,200 of 1,201 rows rejected; .* response is missing"):
             assert len(load(jsonl(tmp_path / "t.jsonl", *rows))) == 1
 
     def test_errors(self):
         frame = pd.DataFrame([{"q": "a", "a": "b"}])
-        with pytest.raises(UserError, match="response='answer' is no column of DataFrame; it has q, a"):
+        with pytest.raises(UserError, match="response='answer': DataFrame has no such column; it has q, a"):
             load(frame, instruction="q", response="answer")
-        with pytest.raises(UserError, match="has q, a: name two of them with instruction= and response="):
+        with pytest.raises(
+            UserError, match="not recognized; it has q, a: name two of them with instruction= and response="
+        ):
             load(frame)
         with pytest.raises(UserError, match=r"instruction='q', response=None, .*name the columns of both"):
             load(frame, instruction="q")
         with pytest.raises(UserError, match="two columns called 'q'"):
             load(pd.concat([frame, frame], axis=1))
-        with pytest.raises(UserError, match="response='no' is no column of Dataset; it has x"):
+        with pytest.raises(UserError, match="response='no': Dataset has no such column; it has x"):
             load(datasets.Dataset.from_dict({"x": [1]}), instruction="x", response="no")
 
     @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ class TestColumns:
             ({"id": [["p"], ["q"]]}, ["dataframe:1", "dataframe:2"]),
         ],
     )
-    def test_ids(self, columns, ids):
+    def test_ids_are_the_rows_own_if_unique(self, columns, ids):
         frame = pd.DataFrame({"instruction": ["a", "c"], "response": ["b", "d"], **columns})
         assert load(frame)["id"][:] == ids
         assert load(datasets.Dataset.from_pandas(frame))["id"][:] == [
@@ -212,8 +214,8 @@ class TestColumns:
         ]
 
 
-def said(*turns: str) -> list[dict]:
-    """ "user: hi" -> a message."""
+def messages_of(*turns: str) -> list[dict]:
+    """Return messages from turns such as "user: hi"."""
     return [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in turns]
 
 
@@ -231,8 +233,8 @@ class TestDialogues:
             ),
         ],
     )
-    def test_messages(self, turns, instruction):
-        messages = said(*turns)
+    def test_messages_become_instruction_and_response(self, turns, instruction):
+        messages = messages_of(*turns)
         assert only_pair({"messages": messages}) == (instruction, "a")
         names = {"user": "human", "assistant": "gpt", "system": "system"}
         shared_gpt = [{"from": names[m["role"]], "value": m["content"]} for m in messages]
@@ -240,8 +242,8 @@ class TestDialogues:
         ds = datasets.Dataset.from_list([{"messages": messages}])
         assert pairs(load(ds)) == [("dataset:1", instruction, "a")]
 
-    def test_prompt_and_completion_as_messages(self):
-        prompt, completion = said("system: s", "user: q"), said("assistant: a")
+    def test_prompt_and_completion_may_be_messages(self):
+        prompt, completion = messages_of("system: s", "user: q"), messages_of("assistant: a")
         assert only_pair({"prompt": prompt, "completion": completion}) == ("s\n\nq", "a")
         assert only_pair({"prompt": prompt, "completion": "a"}) == ("s\n\nq", "a")
         assert only_pair({"prompt": "q", "completion": completion}) == ("q", "a")
@@ -249,25 +251,30 @@ class TestDialogues:
     @pytest.mark.parametrize(
         ("cell", "reason"),
         [
-            (said("user: q"), "the dialogue in messages has no assistant turn"),
+            (messages_of("user: q"), "the dialogue in messages has no assistant turn"),
             ([], "the dialogue in messages has no assistant turn"),
-            (said("assistant: a"), "the dialogue in messages has no user turn before the assistant's last"),
-            (said("user:  ", "assistant: a"), "instruction is empty (column 'messages')"),
-            (said("user: q", "assistant:  "), "response is empty (column 'messages')"),
             (
-                said("user: q", "tool: t", "assistant: a"),
+                messages_of("assistant: a"),
+                "the dialogue in messages has no user turn before the assistant's last",
+            ),
+            (messages_of("user:  ", "assistant: a"), "instruction is empty (column 'messages')"),
+            (messages_of("user: q", "assistant:  "), "response is empty (column 'messages')"),
+            (
+                messages_of("user: q", "tool: t", "assistant: a"),
                 "message 2 of messages has the role 'tool', not one",
             ),
             ([{"role": "user", "content": None}], "message 1 of messages is missing"),
             ([{"role": "user", "content": 3}], "message 1 of messages is a number, not text"),
-            ([{"text": "q"}], "message 1 of messages names no role"),
+            ([{"text": "q"}], "message 1 of messages has no role"),
             (["q"], "message 1 of messages is text, not an object"),
             (3, "messages is a number, not a list of messages"),
             (None, "messages is missing"),
         ],
     )
-    def test_rejected(self, tmp_path, cell, reason):
-        path = jsonl(tmp_path / "t.jsonl", {"messages": said("user: q", "assistant: a")}, {"messages": cell})
+    def test_unusable_dialogues_are_rejected_with_a_reason(self, tmp_path, cell, reason):
+        path = jsonl(
+            tmp_path / "t.jsonl", {"messages": messages_of("user: q", "assistant: a")}, {"messages": cell}
+        )
         with pytest.warns(RejectedRowsWarning, match="line 2"):
             assert rejected(load(path))["reason"][0].startswith(reason)
 
@@ -297,26 +304,26 @@ class TestBadRows:
             ("[" * 100_000, "not valid JSON: "),
         ],
     )
-    def test_reason(self, tmp_path, line, reason):
-        ((number, found),) = reasons(tmp_path, "", line)
+    def test_bad_rows_are_rejected_with_line_and_reason(self, tmp_path, line, reason):
+        ((number, reported),) = reasons(tmp_path, "", line)
         assert number == 3
-        assert found.startswith(reason)
+        assert reported.startswith(reason)
 
-    def test_reason_names_the_column(self, tmp_path):
+    def test_the_reason_names_the_column(self, tmp_path):
         line = '{"q": "a", "a": 3, "instruction": "a", "response": "b"}'
-        found = reasons(tmp_path, line, instruction="q", response="a")
-        assert found == [(2, "response is a number, not text (column 'a')")]
+        rejections = reasons(tmp_path, line, instruction="q", response="a")
+        assert rejections == [(2, "response is a number, not text (column 'a')")]
 
-    def test_input_that_is_no_text(self, tmp_path):
+    def test_an_input_that_is_not_text_is_rejected(self, tmp_path):
         path = jsonl(tmp_path / "t.jsonl", ROW | {"output": "b"}, ROW | {"output": "b", "input": 3})
         with pytest.warns(RejectedRowsWarning, match="line 2: input is a number, not text"):
             load(path)
 
-    def test_nul_is_text(self, tmp_path):
+    def test_nul_characters_are_text(self, tmp_path):
         path = jsonl(tmp_path / "t.jsonl", {"instruction": "a\0", "response": "\0"})
         assert pairs(load(path)) == [("t:1", "a\0", "\0")]
 
-    def test_csv(self, tmp_path):
+    def test_bad_csv_records_are_rejected(self, tmp_path):
         text = 'instruction,response\na,b\n"c\nd",e,f\ng\n"h"i,j\nk,"l\nm'
         with pytest.warns(RejectedRowsWarning, match="4 of 5 rows rejected"):
             ds = load(write(tmp_path / "t.csv", text))
@@ -327,7 +334,7 @@ class TestBadRows:
             (7, "not valid CSV: unexpected end of data"),
         ]
 
-    def test_warning_and_list(self, tmp_path):
+    def test_the_warning_counts_rows_and_the_list_names_them(self, tmp_path):
         long = ROW | {"response": "", "more": "é\n\ud800" * 100}
         path = jsonl(tmp_path / "data.jsonl", *[ROW] * 16, long, ROW)
         sentence = (
@@ -357,16 +364,16 @@ class TestBadRows:
             "save_to_disk": datasets.load_from_disk(tmp_path / "saved"),
             "load": load(ds),
         }
-        for how, other in derived.items():
-            pd.testing.assert_frame_equal(rejected(other), expected, obj=how)
+        for operation, other in derived.items():
+            pd.testing.assert_frame_equal(rejected(other), expected, obj=operation)
 
     def test_rejections_of_two_sources(self, tmp_path):
         with pytest.warns(RejectedRowsWarning):
             both = [load(jsonl(tmp_path / f"{name}.jsonl", ROW, {"instruction": name})) for name in "ab"]
         assert len(rejected(datasets.concatenate_datasets(both))) == 2
 
-    @pytest.mark.parametrize("description", ["", "Text of\n\nsomeone else.", "[1]", '{"a": 1}'])
-    def test_nothing_rejected(self, description):
+    @pytest.mark.parametrize("description", ["", "Another\n\ndescription.", "[1]", '{"a": 1}'])
+    def test_other_descriptions_give_an_empty_list(self, description):
         info = datasets.DatasetInfo(description=description)
         table = rejected(datasets.Dataset.from_dict({"x": [1]}, info=info))
         assert table.empty
@@ -394,7 +401,7 @@ class TestBadSources:
             ("t.json", "3", "t.json holds a number; give a list of objects"),
             ("t.json", '[{"a": ', "t.json is not valid JSON: Expecting value: line 1 column 8"),
             ("t.jsonl", "{\n}\n", r"every row \(2\) was rejected; the first: line 1: not valid JSON"),
-            ("t.jsonl", '{"instruction": "a", "response": ""}', "the first: line 1: response is empty; mend"),
+            ("t.jsonl", '{"instruction": "a", "response": ""}', "the first: line 1: response is empty; fix"),
             (
                 "t.jsonl",
                 b'{"a": 1}\n{"a": "\xe9"}',
@@ -414,11 +421,11 @@ class TestBadSources:
             ("t", "a", "t has the suffix ''"),
         ],
     )
-    def test_message(self, tmp_path, name, text, message):
+    def test_unusable_sources_raise_an_error_that_names_the_fix(self, tmp_path, name, text, message):
         with pytest.raises(UserError, match=message):
             load(write(tmp_path / name, text))
 
-    def test_missing_file(self, tmp_path):
+    def test_a_missing_file_suggests_a_similar_name(self, tmp_path):
         jsonl(tmp_path / "train.jsonl", ROW)
         with pytest.raises(
             MissingFileError, match=r"trian.jsonl does not exist; did you mean .*train.jsonl\?"
@@ -429,8 +436,10 @@ class TestBadSources:
         with pytest.raises(MissingFileError, match="and neither does the folder nowhere"):
             load("nowhere/t.jsonl")
 
-    def test_folder_and_other_types(self, tmp_path):
-        with pytest.raises(UserError, match=r"is a folder; .*datasets.load_from_disk"):
+    def test_folders_and_other_types_are_errors(self, tmp_path):
+        with pytest.raises(
+            UserError, match=r"is a folder; .*the dataset that datasets.load_from_disk returns"
+        ):
             load(tmp_path)
         with pytest.raises(UserError, match="source is of type list; give a path"):
             load([ROW])
@@ -450,7 +459,7 @@ class TestBadSources:
         table = datasets.Dataset.from_list([ROW | {"n": n} for n in range(3)])
         assert load(table, limit=2)["n"][:] == [0, 1]
 
-    def test_suffixes(self):
+    def test_all_formats_have_a_suffix(self):
         assert {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz"} <= set(SUFFIXES)
 
 
@@ -469,7 +478,7 @@ class TestOtherColumns:
             [[{"k": {}}], None],
         ],
     )
-    def test_no_common_type(self, tmp_path, cells):
+    def test_cells_without_a_common_type_are_json_encoded(self, tmp_path, cells):
         ds = load(jsonl(tmp_path / "t.jsonl", *[ROW | {"meta": cell} for cell in cells]))
         assert [cell if cell is None else json.loads(cell) for cell in ds["meta"]] == cells
         ds.to_parquet(tmp_path / "t.parquet")
@@ -477,26 +486,26 @@ class TestOtherColumns:
     @pytest.mark.parametrize(
         ("early", "late", "read"),
         [
-            (None, 3, lambda cell: cell),  # also a key that the first rows lack
+            (None, 3, lambda cell: cell),  # a key that the first rows do not have
             (1, 2.5, lambda cell: cell),
             (1, "a", json.loads),
             ([1], [], lambda cell: cell),
         ],
     )
-    def test_types_that_change_late(self, tmp_path, early, late, read):
+    def test_types_may_change_in_late_rows(self, tmp_path, early, late, read):
         rows = [ROW | ({} if early is None else {"meta": early})] * 10_500 + [ROW | {"meta": late}]
-        found = load(jsonl(tmp_path / "t.jsonl", *rows))["meta"][:]
-        assert found[-1] is not None
-        assert read(found[-1]) == late
-        assert found[0] is None if early is None else read(found[0]) == early
-        assert len(found) == 10_501
+        loaded = load(jsonl(tmp_path / "t.jsonl", *rows))["meta"][:]
+        assert loaded[-1] is not None
+        assert read(loaded[-1]) == late
+        assert loaded[0] is None if early is None else read(loaded[0]) == early
+        assert len(loaded) == 10_501
 
     @given(st.lists(st.recursive(st.none() | st.integers() | st.text(), st.lists), min_size=1, max_size=5))
     def test_any_cell_is_kept(self, cells):
         rows = [{"instruction": "a", "response": "b", "meta": cell} for cell in cells]
         frame = pd.DataFrame(rows, dtype=object)
-        found = load(frame)["meta"][:]
-        assert found == cells or [cell and json.loads(cell) for cell in found] == cells
+        loaded = load(frame)["meta"][:]
+        assert loaded == cells or [cell and json.loads(cell) for cell in loaded] == cells
 
 
 MODULE = '''
@@ -547,7 +556,7 @@ class TestPackages:
         monkeypatch.syspath_prepend(tmp_path)
         return folder
 
-    def test_pairs(self, package):
+    def test_docstrings_become_instructions_and_code_responses(self, package):
         with pytest.warns(
             RejectedRowsWarning, match="1 of 4 rows rejected; the first: some_package/module.py, l"
         ):
@@ -572,16 +581,21 @@ class TestPackages:
         assert later["instruction"] == "A docstring on the same line\n\nasync def later(self):"
         assert later["response"] == "async def later(self): return 1"
         assert rejected(ds).values.tolist() == [
-            ["some_package/module.py", 34, "no body beside its docstring", "def no_body(self):"]
+            [
+                "some_package/module.py",
+                34,
+                "the function has no body besides its docstring",
+                "def no_body(self):",
+            ]
         ]
         assert "some_package" not in sys.modules
 
-    def test_dotted_name_is_not_imported(self, package):
+    def test_a_dotted_name_is_not_imported(self, package):
         with pytest.warns(RejectedRowsWarning):
             assert len(load("package:some_package.module")) == 3
         assert "some_package" not in sys.modules
 
-    def test_file_that_does_not_parse(self, package):
+    def test_files_that_do_not_parse_are_rejected(self, package):
         write(package / "broken.py", "x = 1\ndef f(:\n")
         write(package / "latin.py", b"'\xe9'")
         with pytest.warns(RejectedRowsWarning):
@@ -597,7 +611,7 @@ class TestPackages:
         [
             (
                 "not_there_at_all",
-                "'not_there_at_all' is not installed here; give the name that it is imported by",
+                "'not_there_at_all' is not installed here; give the name used to import it",
             ),
             ("json.not_there", "'json.not_there' is not installed here"),
             ("os.path", "'os.path' is not installed here"),
@@ -611,7 +625,7 @@ class TestPackages:
             load(f"package:{name}")
 
     @pytest.mark.parametrize("name", ["json", "textwrap", "os", "inspect"])
-    def test_the_code_means_the_same(self, name):
+    def test_extracted_code_has_the_same_syntax_tree(self, name):
         root = Path(json.__file__).parents[1]
         trees = {}
         for row in load(f"package:{name}"):
@@ -622,11 +636,11 @@ class TestPackages:
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
             nodes = (node for node in ast.walk(trees[path]) if isinstance(node, kinds))
             node = next(node for node in nodes if node.lineno == int(line))
-            del node.body[0]  # an outer function comes first, while its inner ones are whole
+            del node.body[0]  # outer functions come first, before this changes their inner ones
             assert ast.dump(ast.parse(row["response"]).body[0]) == ast.dump(node)
 
-    def test_stdlib(self):
-        with pytest.warns(RejectedRowsWarning, match="no body beside its docstring"):
+    def test_the_standard_library_has_thousands_of_pairs(self):
+        with pytest.warns(RejectedRowsWarning, match="no body besides its docstring"):
             ds = load("package:stdlib")
         assert len(ds) > 5000
         assert len(set(ds["id"])) == len(ds)
@@ -643,7 +657,7 @@ class TestHub:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
-    def test_out_of_reach(self):
+    def test_an_unreachable_hub_is_reported_within_seconds(self):
         start = time.monotonic()
         with pytest.raises(
             UserError, match=r"'owner/name'.*out of reach \(ConnectionRefusedError from http://127.0.0.1:9\)"
@@ -651,12 +665,12 @@ class TestHub:
             load("owner/name")
         assert time.monotonic() - start < 10
 
-    def test_switched_off(self, monkeypatch):
+    def test_offline_mode_is_reported(self, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(UserError, match=r"the hub is switched off by HF_HUB_OFFLINE .* give a path"):
             load("owner/name")
 
-    def test_from_cache(self, tmp_path):
+    def test_the_cache_is_used_if_the_hub_is_unreachable(self, tmp_path):
         source = jsonl(tmp_path / "t.jsonl", ROW)
         datasets.load_dataset("json", data_files={"train": str(source)}, cache_dir=str(tmp_path / "cache"))
         (built,) = (tmp_path / "cache" / "json").glob("*/*/*/*-train.arrow")
@@ -670,19 +684,19 @@ class TestHub:
         with pytest.raises(UserError, match="split='test'"):
             load("owner/name", split="test")
 
-    def test_a_path_is_no_hub_id(self):
+    def test_a_file_name_is_not_a_hub_id(self):
         with pytest.raises(MissingFileError):
             load("owner/name.jsonl")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder is not beside this checkout")
 class TestRealFiles:
-    def test_codealpaca(self):
+    def test_a_real_alpaca_file_is_loaded(self):
         ds = load(SHARED / "codealpaca_4k.jsonl")
         assert len(ds) == 4435
         assert ds[0]["instruction"].endswith("given its width and height.\nwidth: 5, height: 8")
 
-    def test_humaneval(self):
+    def test_a_real_benchmark_file_is_loaded(self):
         path = SHARED / "HumanEvalPlus-v0.1.10.jsonl.gz"
         ds = load(path, instruction="prompt", response="canonical_solution")
         assert len(ds) == 164

@@ -9,13 +9,16 @@ from . import nearest
 class Coverage:
     """How well a selection represents the whole dataset.
 
-    A metric is None if its column is missing or no row is kept. Computed over all rows:
+    A metric is None if its column is missing, and metrics of the kept rows are None if no row is kept
+    (`tokens_kept` is then 0). Computed over all rows:
 
     - `mmd`: maximum mean discrepancy between the embeddings of all and of the kept rows, approximated with
-      random Fourier features. 0 for equal distributions, no unit.
+      random Fourier features. From 0 (equal distributions) to sqrt(2), no unit. The module `mmd` has the
+      formula.
     - `topic_divergence`, `language_divergence`, `length_divergence`: Jensen-Shannon divergence between the
-      shares in all and in the kept rows, in bits, from 0 (equal) to 1 (disjoint). Topics are the cells of 64
-      random rows in embedding space, languages are programming languages, and lengths are deciles by tokens.
+      shares in all and in the kept rows, in bits, from 0 (equal) to 1 (disjoint); `jensen_shannon` has the
+      formula. Topics are the cells of 64 random rows in embedding space, languages are programming languages,
+      and lengths are deciles by tokens.
     - `mean_tokens_all`, `mean_tokens_kept`: mean training length, in tokens.
     - `tokens_kept`: total training length of the kept rows, in tokens.
 

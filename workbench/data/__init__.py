@@ -1,8 +1,8 @@
-"""Anything -> table of `id`, `instruction`, `response`; every rejected row named with its place and reason.
+"""Load any source into a table of `id`, `instruction` and `response`, and report every rejected row.
 
-`sources` opens what was given, as rows or as an Arrow table (`files`, `hub` and `functions` do the reading);
-`columns` finds instruction and response in a row; `loading` sifts the rows and builds the table, with `arrow`
-for its other columns; `rejections` keeps with the dataset what was left out of it.
+`sources` opens a source as rows or as an Arrow table, with the readers `files`, `hub` and `functions`.
+`columns` extracts instruction and response from a row. `loading` separates usable from rejected rows and
+builds the table; `arrow` converts its other columns. `rejections` stores the rejected rows with the dataset.
 """
 
 from .loading import load

@@ -1,42 +1,47 @@
-"""Columns -> Arrow, so that no odd cell is lost and none stops a load."""
+"""Convert columns of Python objects to Arrow without losing cells of mixed or unsupported types."""
 
 import json
 
 import datasets
 import pyarrow as pa
 
-_CHUNK = 10_000  # values that are held as Python objects before they go to Arrow
-# What Arrow raises for cells of several types, for whole numbers beyond 64 bits and for lone surrogates.
+_CHUNK = 10_000  # cells per conversion
+# Raised by Arrow for cells of several types, integers beyond 64 bits, and lone surrogates.
 _NO_ONE_TYPE = (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError)
 
 
 class Column:
-    """One column's cells, turned into Arrow chunk by chunk: Python objects take several times the room."""
+    """The cells of one column, converted to Arrow chunk by chunk because Python objects take more memory.
+
+    The column starts with `n_missing` nulls.
+    """
 
     def __init__(self, name: str, n_missing: int = 0):
         self._name = name
         self._pending: list = [None] * n_missing
-        self._chunks: list[pa.Array | pa.ChunkedArray | list] = []  # a list where no one type holds a chunk
+        # A chunk stays a list if no single type holds all its cells.
+        self._chunks: list[pa.Array | pa.ChunkedArray | list] = []
 
     def append(self, cell: object) -> None:
+        """Add a cell."""
         self._pending.append(cell)
         if len(self._pending) >= _CHUNK:
             self._flush()
 
     def finish(self) -> pa.Array | pa.ChunkedArray:
-        """All cells under one type; JSON-encoded as text where no one type holds them all."""
+        """Return all cells as one type, or JSON-encoded as strings if no single type holds them all."""
         self._flush()
         kinds = {None if isinstance(chunk, list) else chunk.type for chunk in self._chunks}
         if len(kinds) == 1 and None not in kinds:
             return pa.chunked_array([part for chunk in self._chunks for part in _parts(chunk)])
-        # Rare: chunk by chunk no two types may meet that the whole column has in common.
+        # Rare: the chunks have different types, but the whole column may have a common one.
         cells = [
             cell
             for chunk in self._chunks
             for cell in (chunk if isinstance(chunk, list) else chunk.to_pylist())
         ]
-        found = _array(self._name, cells)
-        return _as_json(cells) if isinstance(found, list) else found
+        column = _array(self._name, cells)
+        return _as_json(cells) if isinstance(column, list) else column
 
     def _flush(self) -> None:
         if self._pending:
@@ -44,23 +49,23 @@ class Column:
             self._pending = []
 
 
-def _parts(found: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
-    return found.chunks if isinstance(found, pa.ChunkedArray) else [found]
+def _parts(chunk: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    return chunk.chunks if isinstance(chunk, pa.ChunkedArray) else [chunk]
 
 
 def _array(name: str, cells: list) -> pa.Array | pa.ChunkedArray | list:
-    """`cells` under one Arrow type, or `cells` themselves where there is none."""
+    """Return `cells` as an Arrow array, or unchanged if no single type holds them."""
     if name == "embedding" and (vectors := _vectors(cells)) is not None:
         return vectors
     try:
-        found = pa.array(cells)
+        column = pa.array(cells)
     except _NO_ONE_TYPE:
         return cells
-    return found if is_storable(found.type) else cells
+    return column if is_storable(column.type) else cells
 
 
 def is_storable(kind: pa.DataType) -> bool:
-    """Whether `datasets` knows the type and Parquet can write it: not so an object without keys."""
+    """Return whether `datasets` supports the type and Parquet can store it; not so an empty struct."""
     try:
         datasets.Features.from_arrow_schema(pa.schema({"column": kind}))
     except (ValueError, TypeError, KeyError, NotImplementedError):
@@ -69,7 +74,7 @@ def is_storable(kind: pa.DataType) -> bool:
 
 
 def storable(table: pa.Table) -> pa.Table:
-    """`table` with the columns of types that `datasets` cannot hold JSON-encoded."""
+    """Return `table` with all columns that are not `is_storable` JSON-encoded."""
     for i, field in enumerate(table.schema):
         if not is_storable(field.type):
             table = table.set_column(i, field.name, _as_json(table[i].to_pylist()))
@@ -77,7 +82,7 @@ def storable(table: pa.Table) -> pa.Table:
 
 
 def _vectors(values: list) -> pa.Array | None:
-    """float32[d], which is what `embed` makes and JSON forgets; None where the cells are something else."""
+    """Return the cells as fixed-size lists of float32, a type that JSON files lose; None for other cells."""
     try:
         return pa.array(values, pa.list_(pa.float32(), len(values[0])))
     except _NO_ONE_TYPE:
@@ -91,7 +96,7 @@ def _has_empty_struct(kind: pa.DataType) -> bool:
 
 
 def _as_json(values: list) -> pa.Array | pa.ChunkedArray:
-    """Null stays null. ASCII, because an escape holds a lone surrogate and UTF-8 does not."""
+    """Encode each cell as JSON; null stays null. In ASCII, because UTF-8 has no lone surrogates."""
     return pa.array(
         [None if value is None else json.dumps(value, default=str) for value in values], pa.string()
     )

@@ -1,4 +1,4 @@
-"""Which columns hold instruction and response, and how a row's cells become the two texts."""
+"""Identify the columns with instruction and response, and extract the two texts from a row."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -8,23 +8,24 @@ from .rows import is_missing, kind
 
 
 class Columns(NamedTuple):
-    """Names of the source's columns. Without `response`, `instruction` names a column of whole dialogues."""
+    """Column names of a source. If `response` is None, the column `instruction` holds whole dialogues."""
 
     instruction: str
     response: str | None
-    input: str | None = None  # its text, where there is any, follows the instruction's
+    input: str | None = None  # text that is appended to the instruction, if not empty
 
     @property
     def names(self) -> list[str]:
+        """The columns that are used."""
         return [name for name in self if name is not None]
 
 
-# The usual names; the first whose columns are all there wins.
+# Recognized names; the first entry whose columns all exist is used.
 KNOWN = (
-    Columns("instruction", "output", input="input"),  # Alpaca; `input` may be absent
+    Columns("instruction", "output", input="input"),  # Alpaca; `input` is optional
     Columns("instruction", "response"),
     Columns("problem", "solution"),
-    Columns("prompt", "completion"),  # texts or, in TRL's format, lists of messages
+    Columns("prompt", "completion"),  # texts, or lists of messages in TRL's format
     Columns("prompt", "response"),
     Columns("question", "answer"),
     Columns("query", "response"),
@@ -42,7 +43,7 @@ _SPEAKERS = {
 
 
 class Unusable(Exception):
-    """Why a row gives no pair of texts."""
+    """Raised with the reason if a row has no usable pair of texts."""
 
 
 class _Turn(NamedTuple):
@@ -51,7 +52,7 @@ class _Turn(NamedTuple):
 
 
 def find(names: Iterable[str], named: Columns | None) -> Columns | None:
-    """The columns to use among `names`: those that the caller named, else the first known ones."""
+    """Return the columns to use: those that the caller `named`, or else the first recognized ones."""
     names = set(names)
     if named is not None:
         return named if names.issuperset(named.names) else None
@@ -62,19 +63,19 @@ def find(names: Iterable[str], named: Columns | None) -> Columns | None:
 
 
 def not_found(label: str, names: Sequence[str], named: Columns | None) -> UserError:
-    """The error for when `find` found nothing."""
-    there = ", ".join(names)
+    """Return the error to raise if `find` returns None."""
+    available = ", ".join(names)
     if named is not None:
         parameter, name = next(item for item in named._asdict().items() if item[1] not in {None, *names})
-        return UserError(f"{parameter}={name!r} is no column of {label}; it has {there}.")
+        return UserError(f"{parameter}={name!r}: {label} has no such column; it has {available}.")
     return UserError(
-        f"{label} has no columns known to hold instruction and response; it has {there}: "
+        f"{label}: the columns with instruction and response are not recognized; it has {available}: "
         f"name two of them with instruction= and response=."
     )
 
 
 class Pair(NamedTuple):
-    """What a row gives; `dialogue` is all turns before the response, where these are more than a question."""
+    """The texts of a row. `dialogue` holds the turns before the response if there is more than one."""
 
     instruction: str
     response: str
@@ -82,27 +83,25 @@ class Pair(NamedTuple):
 
 
 def pair(cells: dict, columns: Columns) -> Pair:
-    """Instruction and response of a row, or `Unusable`."""
+    """Return the texts of a row. Raises `Unusable` with the reason if one is missing, empty or no text."""
     dialogue = None
-    asked = cells.get(columns.instruction)
-    answered = cells.get(columns.response) if columns.response else None
-    if columns.response is None or _is_dialogue(asked) or _is_dialogue(answered):
-        turns = _turns(asked, columns.instruction, "User")
-        instruction, response, dialogue = _split(turns, answered, columns)
-    else:
-        instruction, response = asked, answered
+    instruction = cells.get(columns.instruction)
+    response = cells.get(columns.response) if columns.response else None
+    if columns.response is None or _is_dialogue(instruction) or _is_dialogue(response):
+        turns = _turns(instruction, columns.instruction, "User")
+        instruction, response, dialogue = _split(turns, response, columns)
     instruction = _text(instruction, "instruction", columns.instruction)
     response = _text(response, "response", columns.response or columns.instruction)
-    added = cells.get(columns.input) if columns.input else None
-    if not is_missing(added) and added != "":
-        _require_text(added, "input", columns.input)
-        if added.strip():
-            instruction, dialogue = f"{instruction}\n{added}", None
+    context = cells.get(columns.input) if columns.input else None
+    if not is_missing(context) and context != "":
+        _require_text(context, "input", columns.input)
+        if context.strip():
+            instruction, dialogue = f"{instruction}\n{context}", None
     return Pair(instruction, response, dialogue)
 
 
 def _text(value: object, role: str, column: str) -> str:
-    """`value` if it is text that says something."""
+    """Return `value` if it is text that is not blank, else raise `Unusable`."""
     _require_text(value, role, column)
     if not value.strip():
         raise Unusable(f"{role} is empty{_column(role, column)}")
@@ -119,7 +118,7 @@ def _require_text(value: object, role: str, column: str) -> None:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8, and so Arrow, can hold `text`: not so half of a surrogate pair."""
+    """Return whether UTF-8, and so Arrow, can encode `text`; it cannot encode a lone surrogate."""
     if text.isascii():
         return True
     try:
@@ -138,7 +137,7 @@ def _is_dialogue(cell: object) -> bool:
 
 
 def _turns(cell: object, column: str, speaker: str) -> list[_Turn]:
-    """The turns in a cell; plain text is one turn by `speaker`."""
+    """Return the turns in a cell; plain text is one turn of `speaker`."""
     if is_missing(cell):
         raise Unusable(f"{column} is missing")
     if isinstance(cell, str):
@@ -148,43 +147,43 @@ def _turns(cell: object, column: str, speaker: str) -> list[_Turn]:
     return [_turn(message, f"message {n} of {column}") for n, message in enumerate(cell, start=1)]
 
 
-def _turn(message: object, place: str) -> _Turn:
+def _turn(message: object, label: str) -> _Turn:
     if not isinstance(message, dict):
-        raise Unusable(f"{place} is {kind(message)}, not an object")
-    # Arrow fills up objects of different shape with nulls, so a key may be there and hold nothing.
+        raise Unusable(f"{label} is {kind(message)}, not an object")
+    # Arrow gives all objects of a column the same keys, so a key may be present with a null.
     keys = next((keys for keys in _TURN_KEYS if message.get(keys[0]) is not None), None)
     if keys is None:
-        raise Unusable(f"{place} names no role")
+        raise Unusable(f"{label} has no role")
     role, text = (message.get(key) for key in keys)
     if not isinstance(role, str) or role not in _SPEAKERS:
-        raise Unusable(f"{place} has the role {role!r}, not one of {', '.join(_SPEAKERS)}")
-    _require_text(text, place, place)
+        raise Unusable(f"{label} has the role {role!r}, not one of {', '.join(_SPEAKERS)}")
+    _require_text(text, label, label)
     return _Turn(_SPEAKERS[role], text)
 
 
-def _split(turns: list[_Turn], answered: object, columns: Columns) -> Pair:
-    """What stands before the assistant's last turn, as one text, and that turn; what follows is left out."""
+def _split(turns: list[_Turn], response: object, columns: Columns) -> Pair:
+    """Split a dialogue before the assistant's last turn, the response; later turns are left out."""
     if columns.response is not None:
-        turns = turns + _turns(answered, columns.response, "Assistant")
-    said = [n for n, turn in enumerate(turns) if turn.speaker == "Assistant"]
-    if not said:
+        turns = turns + _turns(response, columns.response, "Assistant")
+    answers = [n for n, turn in enumerate(turns) if turn.speaker == "Assistant"]
+    if not answers:
         raise Unusable(f"the dialogue in {columns.instruction} has no assistant turn")
-    history = turns[: said[-1]]
-    asked = [turn.text for turn in history if turn.speaker == "User"]
-    if not asked:
+    history = turns[: answers[-1]]
+    questions = [turn.text for turn in history if turn.speaker == "User"]
+    if not questions:
         raise Unusable(f"the dialogue in {columns.instruction} has no user turn before the assistant's last")
-    if not asked[-1].strip():
+    if not questions[-1].strip():
         raise Unusable(f"instruction is empty{_column('instruction', columns.instruction)}")
     dialogue = [{"role": turn.speaker.lower(), "content": turn.text} for turn in history]
-    return Pair(_render(history), turns[said[-1]].text, dialogue if len(history) > 1 else None)
+    return Pair(_render(history), turns[answers[-1]].text, dialogue if len(history) > 1 else None)
 
 
 def _render(history: list[_Turn]) -> str:
-    """A single question as it is; a longer history with its speakers. Opening system messages stand first."""
+    """Join the turns: a single one as it is, several with their speakers, after opening system messages."""
     opening = 0
     while history[opening].speaker == "System":
         opening += 1
     system = [turn.text for turn in history[:opening] if turn.text.strip()]
     turns = history[opening:]
-    said = [turns[0].text] if len(turns) == 1 else [f"{turn.speaker}: {turn.text}" for turn in turns]
-    return "\n\n".join([*system, *said])
+    texts = [turns[0].text] if len(turns) == 1 else [f"{turn.speaker}: {turn.text}" for turn in turns]
+    return "\n\n".join([*system, *texts])

@@ -1,4 +1,4 @@
-"""Files -> rows. Text is UTF-8, read line by line so that a bad byte or row can be named by its place."""
+"""Read files into rows. Text is UTF-8 and is read line by line, so that errors can name the byte or line."""
 
 import csv
 import gzip
@@ -15,18 +15,19 @@ from ..core.errors import UserError
 from .rows import Rejection, Row, excerpt, kind
 
 _BOM = "\ufeff"
-_NOT_JSON = (ValueError, RecursionError)  # the second for brackets nested a thousand deep
+_NOT_JSON = (ValueError, RecursionError)  # RecursionError: a thousand nested brackets
 
 
 def suffix(path: Path) -> str:
-    """What tells the format: ".jsonl", ".csv.gz", in lower case."""
+    """Return the suffix that determines the format, in lower case, e.g. ".jsonl" or ".csv.gz"."""
     last = path.suffix.lower()
     return Path(path.stem).suffix.lower() + last if last == ".gz" else last
 
 
 def read_parquet(path: Path) -> pa.Table:
+    """Return the table in a Parquet file. Raises UserError if it cannot be read."""
     try:
-        # Not read_table, which takes a folder called "a=1" for a column.
+        # pq.read_table would add a column for a folder named like "a=1".
         with pq.ParquetFile(path) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:
@@ -34,36 +35,36 @@ def read_parquet(path: Path) -> pa.Table:
 
 
 def _jsonl_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    """One row per line; a blank line is none."""
+    """Yield one row per line, except blank lines."""
     for number, line in enumerate(_lines(path, label), start=1):
         if not line or line.isspace():
             continue
         try:
-            found = json.loads(line)
+            value = json.loads(line)
         except _NOT_JSON as error:
             yield Rejection(label, number, f"not valid JSON: {_first_line(error)}", excerpt(line))
         else:
-            yield _object_row(found, number, label)
+            yield _object_row(value, number, label)
 
 
 def _json_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    """The objects of a list, which may be the only one in an object; or JSON Lines by another name."""
+    """Yield the objects of a list, or of the only list in an object. Also reads JSON Lines."""
     if _is_json_lines(path, label):
         yield from _jsonl_rows(path, label)
         return
     text = "".join(_lines(path, label))
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except _NOT_JSON as error:
         raise UserError(
-            f"{label} is not valid JSON: {_first_line(error)}; mend it or write it again."
+            f"{label} is not valid JSON: {_first_line(error)}; fix it or write it again."
         ) from None
-    for number, item in enumerate(_list_of_objects(found, label), start=1):
+    for number, item in enumerate(_list_of_objects(document, label), start=1):
         yield _object_row(item, number, label)
 
 
 def _is_json_lines(path: Path, label: str) -> bool:
-    """Whether the first line is an object of its own and another follows, as `Dataset.to_json` writes it."""
+    """Return whether the first two lines are objects, as `Dataset.to_json` writes them."""
     lines = (line for line in _lines(path, label) if not line.isspace())
     first, second = next(lines, ""), next(lines, "")
     if not second.startswith("{"):
@@ -74,32 +75,33 @@ def _is_json_lines(path: Path, label: str) -> bool:
         return False
 
 
-def _list_of_objects(found: object, label: str) -> list:
-    if isinstance(found, list):
-        return found
-    lists = [value for value in found.values() if _holds_objects(value)] if isinstance(found, dict) else []
+def _list_of_objects(document: object, label: str) -> list:
+    if isinstance(document, list):
+        return document
+    values = document.values() if isinstance(document, dict) else ()
+    lists = [value for value in values if _holds_objects(value)]
     if len(lists) == 1:
         return lists[0]
-    what = f"an object with {len(lists)} lists of objects" if isinstance(found, dict) else kind(found)
-    raise UserError(f"{label} holds {what}; give a list of objects, or an object with one such list.")
+    is_object = isinstance(document, dict)
+    content = f"an object with {len(lists)} lists of objects" if is_object else kind(document)
+    raise UserError(f"{label} holds {content}; give a list of objects, or an object with one such list.")
 
 
 def _holds_objects(value: object) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _object_row(found: object, number: int, label: str) -> Row | Rejection:
-    if isinstance(found, dict):
-        return Row(number, found)
-    return Rejection(label, number, f"the row is {kind(found)}, not an object", excerpt(found))
+def _object_row(value: object, number: int, label: str) -> Row | Rejection:
+    if isinstance(value, dict):
+        return Row(number, value)
+    return Rejection(label, number, f"the row is {kind(value)}, not an object", excerpt(value))
 
 
 def _csv_rows(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Rejection]:
-    """One row per record, named by the line that it begins on; quoted fields may hold line ends."""
-    csv.field_size_limit(
-        min(sys.maxsize, 2**31 - 1)
-    )  # the module's own limit, 128 kB, is below a long response
-    # Strict, because a stray quote would otherwise swallow the lines up to the next one.
+    """Yield one row per record, with the number of its first line; quoted fields may contain line ends."""
+    # The default limit of 128 kB is less than a long response.
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    # Strict: otherwise a stray quote would merge all lines up to the next quote.
     records = csv.reader(_lines(path, label), delimiter=delimiter, strict=True)
     header = _header(records, label)
     while True:
@@ -114,7 +116,7 @@ def _csv_rows(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Re
         if len(cells) > len(header):
             reason = f"the row has {len(cells)} cells, the header {len(header)}"
             yield Rejection(label, line, reason, excerpt(delimiter.join(cells)))
-        elif cells:  # a blank line is no row
+        elif cells:  # a blank line has no cells
             yield Row(line, dict(zip(header, cells, strict=False)))
 
 
@@ -122,9 +124,9 @@ def _header(records, label: str) -> list[str]:
     try:
         header = next(records, [])
     except csv.Error as error:
-        raise UserError(f"{label}: the header line is not valid CSV: {error}; mend it.") from None
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise UserError(f"{label} has two columns called {twice[0]!r}; rename one.")
+        raise UserError(f"{label}: the header line is not valid CSV: {error}; fix it.") from None
+    if repeated := [name for name in header if header.count(name) > 1]:
+        raise UserError(f"{label} has two columns called {repeated[0]!r}; rename one.")
     return header
 
 
@@ -133,7 +135,7 @@ def _tsv_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
 
 
 def _lines(path: Path, label: str) -> Iterator[str]:
-    """The lines with their ends; as in JSON Lines, only a line feed ends one."""
+    """Yield the lines with their ends. Only a line feed ends a line, as JSON Lines specifies."""
     offset = 0  # bytes before this line
     try:
         with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
@@ -145,7 +147,7 @@ def _lines(path: Path, label: str) -> Iterator[str]:
         at, byte = offset + error.start, error.object[error.start]
         raise UserError(f"{label} is not UTF-8: byte {at} is 0x{byte:02x}; save it as UTF-8.") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{label} cannot be read: {error}; fetch or write it again.") from None
+        raise UserError(f"{label} cannot be read: {error}; download or write it again.") from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""An installed package -> rows, docstring -> function: real pairs that every machine has, without a download.
+"""Extract rows from the documented functions of an installed package: docstring -> code.
 
-The source is read and parsed, never imported. Not covered: functions that exist only in compiled modules,
-and docstrings put in place at run time.
+Every machine has such pairs, without a download. The source is parsed, never imported. Not covered: functions
+of compiled modules, and docstrings that are set at run time.
 """
 
 import ast
@@ -17,17 +17,18 @@ from pathlib import Path
 from ..core.errors import UserError
 from .rows import Rejection, Row, excerpt
 
-_SHORTEST = 20  # characters of a docstring that says something
-_NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test"}  # folders under the standard library's
+_MIN_DOCSTRING = 20  # characters
+_NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test"}  # folders inside the standard library's
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def package_rows(name: str) -> Iterator[Row | Rejection]:
-    """The documented functions of package or module `name`, or of all the standard library.
+    """Yield the functions of package or module `name` that have a docstring of at least 20 characters.
 
-    `instruction` is the docstring and the signature, `response` the function without the docstring; `source`
-    and `id` are "json/decoder.py:343". A file that does not parse and a function that is all docstring are
-    rejected. Raises `UserError` for a name that is not installed or has no Python source.
+    The name "stdlib" stands for the whole standard library. `instruction` is the docstring and the signature,
+    `response` the function without its docstring, and `source` and `id` name file and line, e.g.
+    "json/decoder.py:343". Files that do not parse and functions without a body are rejected. Raises UserError
+    for a name that is not installed or has no Python source.
     """
     paths = _stdlib_files() if name == "stdlib" else _package_files(name)
     for label, path in sorted(paths.items()):
@@ -43,27 +44,27 @@ def _stdlib_files() -> dict[str, Path]:
 
 
 def _package_files(name: str) -> dict[str, Path]:
-    """Label, the path from the folder that the package lies in -> file."""
+    """Map a label, the path relative to the folder that contains the package, to each file."""
     spec = _find(name)
     tops = [] if spec is None else spec.submodule_search_locations or [spec.origin]
-    above = name.count(".")  # folders of the name above its own folder or file
-    found = {}
+    n_parents = name.count(".")  # parent packages in the name
+    files = {}
     for top in (Path(top) for top in tops if top):
         for file in _python_files(top):
-            label = file.relative_to(top.parents[above]).as_posix()
-            found.setdefault(label, file)  # of a package in several folders, import takes the first too
-    if not found:
-        why = "is not installed here" if spec is None else "has no Python source"
-        raise UserError(f"source='package:{name}': {name!r} {why}; give the name that it is imported by.")
-    return found
+            label = file.relative_to(top.parents[n_parents]).as_posix()
+            files.setdefault(label, file)  # like import, prefer the first of several folders
+    if not files:
+        problem = "is not installed here" if spec is None else "has no Python source"
+        raise UserError(f"source='package:{name}': {name!r} {problem}; give the name used to import it.")
+    return files
 
 
 def _find(name: str) -> ModuleSpec | None:
-    """Where `name` lies. Not `importlib.util.find_spec`, which would import the parents of a dotted name."""
+    """Return the spec of `name`. `importlib.util.find_spec` would import the parents of a dotted name."""
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         return None
-    # The path first: the built-in finders answer "frozen" for os and others that have a file too.
+    # Search the path first: for os and others the built-in finders answer "frozen" although there is a file.
     spec = PathFinder.find_spec(parts[0]) or _find_top(parts[0])
     for end in range(2, len(parts) + 1):
         if spec is None or spec.submodule_search_locations is None:
@@ -88,38 +89,34 @@ def _python_files(top: Path) -> list[Path]:
 def _file_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
     try:
         with tokenize.open(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what parsing says about the style of someone else's code
+            warnings.simplefilter("ignore")  # e.g. about invalid escapes
             text = file.read()
             tree = ast.parse(text)
-    except (
-        SyntaxError,
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ) as error:  # also for bytes that do not decode
-        line, shown = getattr(error, "lineno", None) or 1, getattr(error, "text", None) or ""
-        yield Rejection(
-            label, line, f"the file does not parse: {getattr(error, 'msg', error)}", excerpt(shown)
-        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # includes bad encodings
+        line, source = getattr(error, "lineno", None) or 1, getattr(error, "text", None) or ""
+        reason = f"the file does not parse: {getattr(error, 'msg', error)}"
+        yield Rejection(label, line, reason, excerpt(source))
         return
-    lines = text.split("\n")  # not splitlines, which also splits at form feeds
+    lines = text.split("\n")  # splitlines would also split at form feeds
     nodes = [node for node in ast.walk(tree) if isinstance(node, _Function)]
     for node in sorted(nodes, key=lambda node: node.lineno):
         docstring = ast.get_docstring(node) or ""
-        if len(docstring) < _SHORTEST:
+        if len(docstring) < _MIN_DOCSTRING:
             continue
         signature = _signature(lines, node)
         if len(node.body) == 1:
-            yield Rejection(label, node.lineno, "no body beside its docstring", excerpt(signature))
+            yield Rejection(
+                label, node.lineno, "the function has no body besides its docstring", excerpt(signature)
+            )
             continue
-        place = f"{label}:{node.lineno}"
+        location = f"{label}:{node.lineno}"
         instruction, response = f"{docstring}\n\n{signature}", _code(lines, node)
-        cells = {"id": place, "instruction": instruction, "response": response, "source": place}
+        cells = {"id": location, "instruction": instruction, "response": response, "source": location}
         yield Row(node.lineno, cells, label)
 
 
 def _signature(lines: list[str], node: _Function) -> str:
-    """From `def` to the colon, as it is written."""
+    """Return the source from `def` to the colon, without the indent of the function."""
     head = lines[node.lineno - 1 : node.body[0].lineno]
     depth = 0  # of brackets
     for token in tokenize.generate_tokens(iter([f"{line}\n" for line in head]).__next__):
@@ -134,7 +131,7 @@ def _signature(lines: list[str], node: _Function) -> str:
 
 
 def _code(lines: list[str], node: _Function) -> str:
-    """The function with its decorators, at the left margin, without its docstring; all else as written."""
+    """Return the source of the function with its decorators, without its indent and its docstring."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     numbered = {number: lines[number - 1] for number in range(first, node.end_lineno + 1)}
     inside = _inside_strings(numbered, node)
@@ -146,9 +143,9 @@ def _code(lines: list[str], node: _Function) -> str:
 
 
 def _cut(numbered: dict[int, str], docstring: ast.stmt) -> None:
-    """Take the docstring out of the lines; what shares a line with it stays."""
+    """Remove the docstring from the lines, but keep other code on its lines."""
     first, last = docstring.lineno, docstring.end_lineno
-    # The parser counts columns in bytes of UTF-8.
+    # The parser counts columns in UTF-8 bytes.
     before = numbered[first].encode()[: docstring.col_offset].decode()
     after = numbered[last].encode()[docstring.end_col_offset :].decode().lstrip()
     after = after.removeprefix(";").lstrip()
@@ -160,13 +157,13 @@ def _cut(numbered: dict[int, str], docstring: ast.stmt) -> None:
 
 
 def _inside_strings(numbered: dict[int, str], node: _Function) -> set[int]:
-    """Numbers of the lines that begin inside a string, where an indent is part of the text."""
+    """Return the numbers of the lines that start inside a string, where the indent is part of the text."""
     docstring = node.body[0].value
     texts = (n for n in ast.walk(node) if isinstance(n, (ast.Constant, ast.JoinedStr)) and n is not docstring)
     if not any(text.end_lineno > text.lineno for text in texts):
-        return set()  # most functions: splitting into tokens is slow
+        return set()  # most functions; tokenizing is slow
     first = min(numbered)
     inside = set()
     for token in tokenize.generate_tokens(iter([f"{line}\n" for line in numbered.values()]).__next__):
-        inside.update(range(first + token.start[0], first + token.end[0]))  # nothing for a token on one line
+        inside.update(range(first + token.start[0], first + token.end[0]))  # empty for a token on one line
     return inside

@@ -1,4 +1,4 @@
-"""Hub id -> dataset, in seconds also where the hub is out of reach."""
+"""Load a dataset from the Hugging Face hub or its cache, without long retries if the hub is unreachable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,10 @@ from ..core.hub import why_unreachable
 
 
 def dataset(hub_id: str, split: str) -> datasets.Dataset:
-    """`split` of the data set `hub_id`, from the hub or, where that does not answer, from its cache."""
+    """Return `split` of the dataset `hub_id` from the hub, or from its cache if the hub is unreachable.
+
+    Raises UserError, with the hub's answer, if neither has it.
+    """
     unreachable = why_unreachable()
     try:
         if unreachable is None:
@@ -24,14 +27,14 @@ def dataset(hub_id: str, split: str) -> datasets.Dataset:
                 f"source={hub_id!r}, split={split!r}: no such file; the hub says: {answer}"
             ) from None
         raise UserError(
-            f"source={hub_id!r}, split={split!r}: no such file; the hub is {unreachable} and its cache has "
-            f"nothing to give ({answer}); give a path, or load it once where the hub can be reached."
+            f"source={hub_id!r}, split={split!r}: no such file; the hub is {unreachable} and its cache does "
+            f"not have it ({answer}); give a path, or load it once while the hub can be reached."
         ) from None
 
 
 @contextmanager
 def _cache_only() -> Iterator[None]:
-    """The library reads this switch at each call, not only from the environment at import."""
+    """Context in which `datasets` uses only its cache. The library reads this setting at each call."""
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = True
     try:

@@ -1,4 +1,4 @@
-"""What every reader gives: rows, rows that cannot be read, and the source that they are from."""
+"""The types that all readers share: rows, rejected rows, and the source they come from."""
 
 import json
 from collections.abc import Iterable
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-EXCERPT = 80  # characters of a rejected row that are kept to recognise it by
+EXCERPT = 80  # characters of a rejected row that are stored to recognize it
 
 
 class Row(NamedTuple):
-    """One row as it was found; `source` is set where rows of one load are from several files."""
+    """One row as read. `source` names its file if the rows come from several files."""
 
-    line: int  # in the file, or the row's number; from 1
+    line: int  # line in the file, or number of the row; from 1
     cells: dict
     source: str | None = None
 
 
 class Rejection(NamedTuple):
-    """One row that is left out."""
+    """One row that is left out, with the reason."""
 
     source: str
     line: int
@@ -27,33 +27,33 @@ class Rejection(NamedTuple):
     excerpt: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """An opened source: a stream of `rows`, or a typed `table` whose other columns are kept as they are."""
+    """An opened source: a stream of `rows`, or a typed `table` whose other columns are kept unchanged."""
 
-    label: str  # names it in messages
-    stem: str  # begins the ids that are made here
+    label: str  # the name of the source in messages
+    stem: str  # the beginning of generated ids
     rows: Iterable[Row | Rejection] = ()
     table: pa.Table | None = None
-    unit: str = "row"  # what `Row.line` counts
-    notes: str = ""  # the description that a dataset brought along
+    unit: str = "row"  # the unit of `Row.line`: "row" or "line"
+    notes: str = ""  # the description of the source dataset
 
 
-def excerpt(found: object) -> str:
-    """The beginning of a row in at most `EXCERPT` characters of valid UTF-8, on one line."""
-    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
+def excerpt(row: object) -> str:
+    """Return the beginning of a row on one line, in at most `EXCERPT` characters of valid UTF-8."""
+    text = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
     text = " ".join(text[: 10 * EXCERPT].split()).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 
 
 def kind(value: object) -> str:
-    """What a cell holds, in words: "a number"."""
+    """Return the type of a cell in words, e.g. "a number"."""
     if isinstance(value, bool):
         return "a boolean"
-    known = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return known.get(type(value), f"of type {type(value).__name__}")
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), f"of type {type(value).__name__}")
 
 
 def is_missing(value: object) -> bool:
-    """A null, an absent key (both None here) or a NaN."""
+    """Return whether a cell is None, i.e. null or an absent key, or NaN."""
     return value is None or (isinstance(value, float) and value != value)

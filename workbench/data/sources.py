@@ -1,4 +1,4 @@
-"""What `load` was given -> an opened `Source`."""
+"""Open anything that `load` accepts as a `Source`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,20 +16,23 @@ from ..core.errors import MissingFileError, UserError
 from . import files, functions, hub
 from .rows import Row, Source
 
-_BATCH = 10_000  # rows of a table turned into Python objects at once
+_BATCH = 10_000  # rows of a table converted to Python objects at once
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def bundled_dir() -> Path:
-    """The folder of the data that comes with the workbench: in an installed wheel, or beside a checkout."""
+    """Return the folder of the bundled data, in an installed wheel or beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_bundled"
-    # Looked for first: beside an installed package, a folder called `data` is someone else's.
+    # Checked first: beside an installed package, a folder called `data` belongs to something else.
     return installed if installed.is_dir() else package.parent / "data"
 
 
 def open_source(source: object, split: str) -> Source:
-    """Open anything that `load` takes; nothing of a text file is read yet."""
+    """Open anything that `load` accepts. Text files are read lazily.
+
+    Raises MissingFileError for a path that does not exist, and UserError for an unsupported source.
+    """
     if isinstance(source, pd.DataFrame):
         return Source("DataFrame", "dataframe", rows=_frame_rows(source))
     if isinstance(source, datasets.Dataset):
@@ -52,10 +55,10 @@ def open_source(source: object, split: str) -> Source:
 
 
 def table_rows(table: pa.Table, names: Sequence[str]) -> Iterator[Row]:
-    """The rows of `table`, of whose cells only those in columns `names`, where there are such."""
-    chosen = table.select([name for name in dict.fromkeys(names) if name in table.column_names])
+    """Yield the rows of `table` with only those cells whose column is among `names`."""
+    selected = table.select([name for name in dict.fromkeys(names) if name in table.column_names])
     lines = count(1)
-    for batch in chosen.to_batches(max_chunksize=_BATCH):
+    for batch in selected.to_batches(max_chunksize=_BATCH):
         for cells in batch.to_pylist():
             yield Row(next(lines), cells)
 
@@ -68,9 +71,8 @@ def _is_hub_id(source: str) -> bool:
 
 def _from_dataset(ds: datasets.Dataset, label: str, stem: str) -> Source:
     table = ds.with_format("arrow")[:]
-    table = table.replace_schema_metadata(
-        ds.features.arrow_schema.metadata
-    )  # keeps images, class labels, ...
+    # The metadata holds feature types that Arrow does not have, e.g. class labels and images.
+    table = table.replace_schema_metadata(ds.features.arrow_schema.metadata)
     return Source(label, stem, table=table, notes=ds.info.description)
 
 
@@ -80,10 +82,10 @@ def _from_file(path: Path) -> Source:
         raise _missing(path)
     suffix = files.suffix(path)
     if suffix not in files.SUFFIXES or not path.is_file():
-        what = "is a folder" if path.is_dir() else f"has the suffix {suffix!r}"
+        problem = "is a folder" if path.is_dir() else f"has the suffix {suffix!r}"
         raise UserError(
-            f"{label} {what}; give a {', '.join(sorted(files.SUFFIXES))} file"
-            + (", or what datasets.load_from_disk makes of it." if path.is_dir() else ".")
+            f"{label} {problem}; give a {', '.join(sorted(files.SUFFIXES))} file"
+            + (", or the dataset that datasets.load_from_disk returns." if path.is_dir() else ".")
         )
     stem = path.name[: -len(suffix)]
     if suffix == ".parquet":
@@ -96,17 +98,17 @@ def _from_file(path: Path) -> Source:
 def _missing(path: Path) -> MissingFileError:
     if not path.parent.is_dir():
         return MissingFileError(f"{path} does not exist, and neither does the folder {path.parent}.")
-    beside = [other.name for other in path.parent.iterdir()]
-    similar = get_close_matches(path.name, beside, n=1)
+    names = [other.name for other in path.parent.iterdir()]
+    similar = get_close_matches(path.name, names, n=1)
     hint = f"did you mean {path.parent / similar[0]}?" if similar else "check the path."
     return MissingFileError(f"{path} does not exist; {hint}")
 
 
 def _frame_rows(frame: pd.DataFrame) -> Iterator[Row]:
-    """The rows of a DataFrame in plain Python objects, what is not there as None; the index is left out."""
+    """Yield the rows of a DataFrame as Python objects, without the index. Missing values become None."""
     if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise UserError(f"the DataFrame has two columns called {twice!r}; rename one.")
+        repeated = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"the DataFrame has two columns called {repeated!r}; rename one.")
     names = [str(name) for name in frame.columns]
     cells = [_plain(frame[name]) for name in frame.columns]
     for line, row in enumerate(zip(*cells, strict=True), start=1):
