@@ -1,4 +1,4 @@
-"""Detached runs for tests: processes of their own, forked from one with everything imported already."""
+"""Detached runs for tests: processes forked from one that has imported everything already."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ _server.set_forkserver_preload(["workbench.training", "transformers.models.llama
 
 
 def spawn(folder: RunFolder, die_in: str | None = None) -> int:
-    """Stands in for `job._spawn`; `die_in` names a place to be killed at, on second arrival."""
+    """Replace `job._spawn`. The process is killed in its second call of the function named `die_in`."""
     child = _server.Process(target=_run, args=(folder.path, dict(os.environ), die_in), daemon=True)
     child.start()
     return child.pid
@@ -31,24 +31,24 @@ def _run(path, environment: dict, die_in: str | None) -> None:
 
 
 def slowly(append):
-    """`RunFolder.append` that lets each step last as long as a test needs to see it."""
+    """Wrap `RunFolder.append` so that each step lasts long enough for a test to see it."""
 
-    def appended(folder, record):
+    def append_slowly(folder, record):
         append(folder, record)
         time.sleep(0.01)
 
-    return appended
+    return append_slowly
 
 
-def _die_in(place: str) -> None:
-    """Let this process be killed when it is about to do `place` for the second time."""
-    owner = loop.checkpoints if hasattr(loop.checkpoints, place) else loop._PlanTrainer
-    does, arrivals = getattr(owner, place), []
+def _die_in(name: str) -> None:
+    """Kill this process at the start of its second call of the function `name`."""
+    owner = loop.checkpoints if hasattr(loop.checkpoints, name) else loop._PlanTrainer
+    function, calls = getattr(owner, name), []
 
     def killed(*args, **kwargs):
-        arrivals.append(place)
-        if len(arrivals) == 2:
+        calls.append(name)
+        if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return does(*args, **kwargs)
+        return function(*args, **kwargs)
 
-    setattr(owner, place, killed)
+    setattr(owner, name, killed)

@@ -1,14 +1,18 @@
-"""Short trainings for tests, and ways to hold, break and compare them."""
+"""Short trainings for tests, and functions that pause, break, kill and compare them."""
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import table
 from safetensors.torch import load_file
 
-from workbench.training import Run, loop
+from workbench.training import Run, finetune, loop
 from workbench.training.folder import RunFolder
 
 WORDS = ["add", "the", "list", "of", "words", "and", "return", "it", "sorted", "by", "length", "twice"]
@@ -17,10 +21,49 @@ DS = table(
     [f"def f{i}({WORDS[i]}):\n    return {' + '.join(WORDS[: 1 + 7 * i % 11])}" for i in range(8)],
 )
 FAST = {"dtype": "float32", "device": "cpu", "max_length": 256, "learning_rate": 1e-2}
+STEPS = 80  # of a training with the settings LONG
+LONG = {"batch_size": 2, "epochs": STEPS // 4, "learning_rate": 1e-3}
+ENDLESS = LONG | {"epochs": 10_000}
+
+
+def starter(model: Path, output_dir: Path) -> Callable[..., Run]:
+    """Return a function that starts a LONG run of `model`, in `output_dir` unless it is given another."""
+
+    def start(folder: Path = output_dir, **settings) -> Run:
+        return finetune(DS, model, folder, **FAST | LONG | {"save_steps": 8} | settings)
+
+    return start
+
+
+def stopped_run(model: Path, folder: Path) -> Run:
+    """Return a stopped run, which has a checkpoint."""
+    run = finetune(DS, model, folder, **FAST | ENDLESS)
+    until(lambda: run.history)
+    return run.stop()
+
+
+def until(condition: Callable, seconds: float = 30):
+    """Wait until `condition()` is true, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return value
+
+
+def steps_of(run: Run) -> int:
+    return run.history[-1]["step"] if run.history else 0
 
 
 def losses(run: Run) -> list[float]:
     return [record["loss"] for record in run.history]
+
+
+def reproducible(run: Run) -> list[dict]:
+    """Return the history without the figures that differ from one run of the same steps to the next."""
+    return [
+        {name: record[name] for name in ("step", "loss", "learning_rate", "tokens")} for record in run.history
+    ]
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -29,34 +72,37 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 
 def same_training(run: Run, expected: Run) -> None:
-    """The same losses at each step, and the same weights at the end."""
+    """Assert that both runs have the same losses at each step, and the same weights at the end."""
     assert losses(run) == pytest.approx(losses(expected), rel=1e-5)
-    found, wanted = weights(run), weights(expected)
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        # Adam turns the rounding of a gradient near zero into a step of its own.
-        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    actual_weights, expected_weights = weights(run), weights(expected)
+    assert actual_weights.keys() == expected_weights.keys()
+    for name, tensor in expected_weights.items():
+        # Adam turns rounding errors of a gradient near zero into full steps.
+        torch.testing.assert_close(actual_weights[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def kill(run: Run) -> None:
+    """Kill the process of a detached run."""
+    os.kill(run._folder.read()["process"]["pid"], signal.SIGKILL)
+    until(lambda: not run.active)
 
 
 def hold_at(step: int, monkeypatch) -> threading.Event:
-    """Let a run wait at `step` until it is asked to stop; the event tells that it is there."""
-    append, there = RunFolder.append, threading.Event()
+    """Make a run pause at `step` until a stop is requested; the returned event is set at the pause."""
+    append, reached = RunFolder.append, threading.Event()
 
-    def hold(folder, found):
-        append(folder, found)
-        if found["step"] == step:
-            there.set()
-            until = time.monotonic() + 30
-            while not folder.stop_file.exists():
-                assert time.monotonic() < until
-                time.sleep(0.01)
+    def hold(folder, record):
+        append(folder, record)
+        if record["step"] == step:
+            reached.set()
+            until(folder.stop_file.exists)
 
     monkeypatch.setattr(RunFolder, "append", hold)
-    return there
+    return reached
 
 
 def fail_at(step: int, monkeypatch) -> None:
-    """Let the loss of `step` be NaN, once."""
+    """Make the loss of `step` NaN, once."""
     on_log = loop._Reporter.on_log
 
     def broken(self, args, state, control, logs, **kwargs):

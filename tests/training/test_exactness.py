@@ -1,4 +1,4 @@
-"""Packed training is padded training: twelve optimizer steps, losses and weights, whatever computes them."""
+"""Packed training equals padded training: the same losses and weights over twelve optimizer steps."""
 
 import pytest
 import torch
@@ -22,14 +22,14 @@ STEPS, BATCH = 12, 4
 
 
 def samples(n: int = STEPS * BATCH) -> list[Sample]:
-    """Of 3 to 40 tokens, the last three quarters of each predicted."""
+    """Return samples of 3 to 40 tokens; the last three quarters of each are predicted."""
     torch.manual_seed(1)
     sizes = torch.randint(3, 41, (n,)).tolist()
     return [Sample(tuple(torch.randint(2, 300, (size,)).tolist()), 1 + size // 4) for size in sizes]
 
 
 def momentum(parameters):
-    # No division by the root of a gradient near zero, which makes rounding a step of its own.
+    # Adam would divide by the root of gradients near zero, which turns rounding errors into full steps.
     return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
 
 
@@ -38,7 +38,7 @@ def adam(parameters):
 
 
 def train(folder, strategy: str, optimizer=momentum, **settings) -> tuple[list[float], dict]:
-    """Losses of twelve steps on the same batches, and the weights after them."""
+    """Return the losses of twelve steps on the same batches, and the weights after them."""
     model, _ = models.load_model(folder, "float32")
     model.train()
     schedule = Schedule(samples(), TrainingSettings(strategy=strategy, batch_size=BATCH, max_length=64))
@@ -56,69 +56,70 @@ def train(folder, strategy: str, optimizer=momentum, **settings) -> tuple[list[f
     return losses, dict(model.named_parameters())
 
 
-def same(found, wanted) -> None:
-    assert len(found[0]) == len(wanted[0]) == STEPS
-    assert found[0] == pytest.approx(wanted[0], abs=1e-5)
-    for name, weight in wanted[1].items():
-        torch.testing.assert_close(found[1][name], weight, atol=1e-5, rtol=0, msg=name)
+def assert_same(actual: tuple[list[float], dict], expected: tuple[list[float], dict]) -> None:
+    """Assert that losses and weights, as `train` returns them, agree."""
+    assert len(actual[0]) == len(expected[0]) == STEPS
+    assert actual[0] == pytest.approx(expected[0], abs=1e-5)
+    for name, weight in expected[1].items():
+        torch.testing.assert_close(actual[1][name], weight, atol=1e-5, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma", "gpt_neox", "opt"])
-def test_twelve_packed_steps_are_twelve_padded_steps(toy_model_dir, architecture):
+def test_twelve_packed_steps_equal_twelve_padded_steps(toy_model_dir, architecture):
     folder = toy_model_dir(architecture)
     padded = train(folder, "pad")
-    assert padded[0][-1] != pytest.approx(padded[0][0], abs=0.1)  # it does train
+    assert padded[0][-1] != pytest.approx(padded[0][0], abs=0.1)  # the loss changes
     for strategy in ("dynamic", "balanced", "flat"):
-        same(train(folder, strategy), padded)
+        assert_same(train(folder, strategy), padded)
 
 
 def without_key_bias(architecture: str, trained: tuple[list[float], dict]) -> tuple[list[float], dict]:
-    """The key's bias shifts all scores of a query alike and so changes nothing, unless keys are rotated: its
-    gradient is rounding, of which Adam makes full steps."""
+    """Set the biases of keys to zero. Unless keys are rotated, such a bias shifts all scores of a query alike
+    and changes nothing; its gradient is a rounding error, which Adam turns into full steps."""
     losses, weights = trained
-    found = {name: weight.detach().clone() for name, weight in weights.items()}
-    for name, weight in found.items():
+    copies = {name: weight.detach().clone() for name, weight in weights.items()}
+    for name, weight in copies.items():
         if architecture == "opt" and name.endswith("k_proj.bias"):
             weight.zero_()
         if architecture == "gpt_neox" and name.endswith("query_key_value.bias"):
             weight.unflatten(0, (4, 3, -1))[:, 1].zero_()
-    return losses, found
+    return losses, copies
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma", "gpt_neox", "opt"])
-def test_twelve_packed_steps_of_adam_too(toy_model_dir, architecture):
+def test_twelve_packed_steps_of_adam_equal_twelve_padded_steps(toy_model_dir, architecture):
     folder = toy_model_dir(architecture)
     padded = without_key_bias(architecture, train(folder, "pad", adam))
     for strategy in ("balanced", "flat"):
-        same(without_key_bias(architecture, train(folder, strategy, adam)), padded)
+        assert_same(without_key_bias(architecture, train(folder, strategy, adam)), padded)
 
 
-def test_padded_steps_are_those_of_transformers(toy_model_dir):
-    """Its own attention, mask and loss over full logits."""
+def test_padded_steps_equal_those_of_transformers(toy_model_dir):
+    """Compare with the attention, mask and loss over full logits of transformers itself."""
     folder = toy_model_dir("llama")
-    losses, wanted = train(folder, "pad")
+    expected = train(folder, "pad")
     model, _ = models.load_model(folder, "float32")
     optimizer, schedule = momentum(model.parameters()), samples()
     plan = packing.pack([len(s.input_ids) for s in schedule], 64, "pad", batch_size=BATCH, seed=0)
-    found = []
+    losses = []
     for batch in plan.batches:
         loss = model(**collate_leaking([[schedule[i] for i in row] for row in batch])).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
-    same((found, dict(model.named_parameters())), (losses, wanted))
+        losses.append(loss.item())
+    assert_same((losses, dict(model.named_parameters())), expected)
 
 
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("architecture", ISOLATING)
-def test_computing_again_changes_no_gradient(toy_model_dir, architecture, everything):
+def test_recomputing_does_not_change_the_training(toy_model_dir, architecture, everything):
     folder = toy_model_dir(architecture)
-    same(train(folder, "balanced", everything=everything), train(folder, "balanced"))
+    assert_same(train(folder, "balanced", everything=everything), train(folder, "balanced"))
 
 
-def test_only_what_is_cheap_is_computed_again(toy_model_dir):
-    """As many multiplications as without, where whole layers cost a third more."""
+def test_only_cheap_operations_are_recomputed(toy_model_dir):
+    """Recomputing whole layers takes a third more multiplications; the default takes none."""
     model, _ = models.load_model(toy_model_dir("llama"), "float32")
     model.train()
 
@@ -139,10 +140,10 @@ def test_only_what_is_cheap_is_computed_again(toy_model_dir):
 def test_overlong_samples_are_cut_split_or_dropped(overlong, sizes, max_length):
     whole = [Sample(tuple(range(100 * i, 100 * i + n)), max(1, n // 3)) for i, n in enumerate(sizes)]
     settings = TrainingSettings(overlong=overlong, max_length=max_length)
-    pieces, told = fitted(whole, settings)
+    pieces, cuts = fitted(whole, settings)
     predicted = [t for piece in pieces for t in piece.input_ids[piece.first_target :]]
     assert all(len(piece.input_ids) <= max_length for piece in pieces)
-    assert told.n_overlong == sum(size > max_length for size in sizes)
+    assert cuts.n_overlong == sum(size > max_length for size in sizes)
     if overlong == "split":
         assert predicted == [t for sample in whole for t in sample.input_ids[sample.first_target :]]
     elif overlong == "drop":
@@ -151,7 +152,7 @@ def test_overlong_samples_are_cut_split_or_dropped(overlong, sizes, max_length):
         assert [piece.input_ids for piece in pieces] == [sample.input_ids[:max_length] for sample in whole]
 
 
-def test_a_run_tells_of_its_overlong_samples(toy_model_dir, tmp_path):
+def test_the_summary_reports_overlong_samples(toy_model_dir, tmp_path):
     ds = table(["Add."] * 3, ["a + b", "a + b " * 60, "a + b " * 90])
     settings = {"max_length": 128, "overlong": "split", "dtype": "float32", "device": "cpu"}
     run = finetune(ds, toy_model_dir("llama"), tmp_path / "run", **settings).wait()

@@ -1,4 +1,4 @@
-"""Quality measured while a model trains: right figures, at the right steps, and no trace in the training."""
+"""Evaluation during training: correct scores, at the right steps, without an effect on the training."""
 
 import random
 
@@ -31,7 +31,7 @@ FAST = {"dtype": "float32", "device": "cpu", "learning_rate": 1e-2, "batch_size"
 
 @pytest.fixture
 def tune(toy_model_dir, tmp_path):
-    """A finished run on the toy llama in a folder of its own."""
+    """Return a function that trains the toy llama to the end and returns the run."""
 
     def start(name: str, heldout=None, **settings) -> Run:
         return finetune(
@@ -54,19 +54,19 @@ def column(run: Run, name: str) -> list:
     ],
     ids=["full", "lora with dropout", "leaky"],
 )
-def test_training_does_not_notice(tune, settings):
+def test_evaluation_does_not_change_the_training(tune, settings):
     plain = tune("plain", epochs=2, **settings)
-    watched = tune(
-        "watched", HELD_OUT, epochs=2, eval_steps=1, eval_tasks=2, eval_max_new_tokens=4, **settings
+    evaluated = tune(
+        "evaluated", HELD_OUT, epochs=2, eval_steps=1, eval_tasks=2, eval_max_new_tokens=4, **settings
     )
-    assert column(watched, "eval_error") == [None] * 6
-    assert column(watched, "loss") == column(plain, "loss")
-    wanted = load_file(*plain.model_dir.glob("*.safetensors"))
-    for name, tensor in load_file(*watched.model_dir.glob("*.safetensors")).items():
-        assert torch.equal(tensor, wanted[name]), name
+    assert column(evaluated, "eval_error") == [None] * 6
+    assert column(evaluated, "loss") == column(plain, "loss")
+    expected = load_file(*plain.model_dir.glob("*.safetensors"))
+    for name, tensor in load_file(*evaluated.model_dir.glob("*.safetensors")).items():
+        assert torch.equal(tensor, expected[name]), name
 
 
-def test_after_every_so_many_steps_and_the_last(tune):
+def test_evaluation_happens_every_eval_steps_and_after_the_last(tune):
     run = tune("run", HELD_OUT, epochs=2, batch_size=4, eval_steps=4)
     measured = [record["step"] for record in run.history if "heldout_loss" in record]
     assert (run.history[-1]["of"], measured) == (6, [4, 6])
@@ -75,7 +75,7 @@ def test_after_every_so_many_steps_and_the_last(tune):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_the_loss_is_that_of_the_saved_model(tune, method):
+def test_the_heldout_loss_is_that_of_the_saved_model(tune, method):
     run = tune("run", HELD_OUT, method=method, eval_steps=100)
     model, tokenizer = models.load_model(run.model_dir, "float32", "cpu")
     assert run.history[-1]["heldout_loss"] == pytest.approx(
@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_the_saved_model(tune, method):
 
 
 def test_pass_at_1_is_the_share_of_tasks_solved(tune, monkeypatch):
-    monkeypatch.setattr(quick, "generate", lambda model, tokenizer, asked, **_: ["x = 1"] * len(asked))
+    monkeypatch.setattr(quick, "generate", lambda model, tokenizer, prompts, **_: ["x = 1"] * len(prompts))
     run = tune("run", HELD_OUT, eval_steps=100, eval_tasks=3)
     assert run.history[-1]["pass_at_1"] == pytest.approx(2 / 3)
     assert "pass@1 66.7%" in run.log()
@@ -98,8 +98,8 @@ def test_pass_at_1_on_a_benchmark(toy_model_dir, monkeypatch, tmp_path):
     )
     monkeypatch.setattr(quick, "code_tasks", lambda name: quick_tasks())
     model, tokenizer = models.load_model(toy_model_dir("llama"), "float32", "cpu")
-    found = quick.pass_at_1(model, tokenizer, "humaneval", None, 2, template="deepseek", max_new_tokens=8)
-    assert found == 0.5
+    score = quick.pass_at_1(model, tokenizer, "humaneval", None, 2, template="deepseek", max_new_tokens=8)
+    assert score == 0.5
 
 
 def quick_tasks():
@@ -118,18 +118,18 @@ def test_tasks_are_evenly_spread(n, items):
     assert quick.spread(range(10), 99) == list(range(10))
 
 
-def test_a_measurement_that_fails_is_told_and_ends_nothing(tune, monkeypatch):
+def test_a_failed_evaluation_is_recorded_and_does_not_end_the_training(tune, monkeypatch):
     def fails(*_, **__):
-        raise RuntimeError("the judge is gone")
+        raise RuntimeError("no judge")
 
     monkeypatch.setattr(quality, "heldout_loss", fails)
     run = tune("run", HELD_OUT, eval_steps=2)
     assert run.status == "done"
-    assert column(run, "eval_error")[1] == "RuntimeError: the judge is gone"
-    assert "not measured: RuntimeError: the judge is gone" in run.log()
+    assert column(run, "eval_error")[1] == "RuntimeError: no judge"
+    assert "not measured: RuntimeError: no judge" in run.log()
 
 
-def test_a_detached_run_measures_too(toy_model_dir, tmp_path, monkeypatch):
+def test_a_detached_run_is_evaluated_too(toy_model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "_spawn", detached.spawn)
     run = finetune(
         DS, toy_model_dir("llama"), tmp_path / "run", detached=True, heldout=HELD_OUT, eval_steps=2, **FAST
@@ -140,8 +140,8 @@ def test_a_detached_run_measures_too(toy_model_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("heldout", "settings", "message"),
     [
-        (HELD_OUT, {}, "heldout is measured every eval_steps optimizer steps; give eval_steps too"),
-        (None, {"eval_steps": 5}, "eval_steps=5 needs something to measure: heldout=TABLE, or eval_tasks"),
+        (HELD_OUT, {}, "heldout is evaluated every eval_steps optimizer steps; give eval_steps too"),
+        (None, {"eval_steps": 5}, "eval_steps=5 needs something to evaluate: heldout=TABLE or eval_tasks"),
         (None, {"eval_steps": 5, "eval_tasks": 2}, "eval_tasks needs held-out rows with a column 'check'"),
         (DS, {"eval_steps": 5, "eval_tasks": 2}, "eval_tasks needs held-out rows with a column 'check'"),
         (DS.remove_columns("response"), {"eval_steps": 5}, "column 'response' is missing"),
@@ -150,41 +150,41 @@ def test_a_detached_run_measures_too(toy_model_dir, tmp_path, monkeypatch):
         (HELD_OUT, {"eval_steps": 1, "eval_benchmark": "gsm8k"}, "eval_benchmark='gsm8k' is not known"),
     ],
 )
-def test_what_cannot_be_measured_is_told_at_once(toy_model_dir, tmp_path, heldout, settings, message):
+def test_an_impossible_evaluation_raises_at_once(toy_model_dir, tmp_path, heldout, settings, message):
     with pytest.raises(UserError, match=message):
         finetune(DS, toy_model_dir("llama"), tmp_path / "run", heldout=heldout, **FAST | settings)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_run_aside_leaves_no_trace(toy_model_dir):
+def test_evaluation_mode_restores_the_model_and_the_random_states(toy_model_dir):
     model, _ = models.load_model(toy_model_dir("llama"), "float32", "cpu")
     model.train()
     attention = model.config._attn_implementation
 
-    def drawn(between) -> list:
+    def draws_after(action) -> list:
         random.seed(0), np.random.seed(0), torch.manual_seed(0)
-        between()
+        action()
         return [random.random(), np.random.rand(), torch.rand(1).item()]
 
     def measure():
-        with packed_attention(model), quality.aside(model, attention):
+        with packed_attention(model), quality.evaluation_mode(model, attention):
             assert not model.training
             model(input_ids=torch.tensor([[1, 2]])).logits.sum()
             random.random(), np.random.rand(), torch.rand(1)
 
-    assert drawn(measure) == drawn(lambda: None)
+    assert draws_after(measure) == draws_after(lambda: None)
     assert model.training
     with packed_attention(model):
-        inside = model.forward, model.config._attn_implementation
-        with quality.aside(model, attention):
-            assert (model.forward, model.config._attn_implementation) != inside
-        assert (model.forward, model.config._attn_implementation) == inside
+        packed = model.forward, model.config._attn_implementation
+        with quality.evaluation_mode(model, attention):
+            assert (model.forward, model.config._attn_implementation) != packed
+        assert (model.forward, model.config._attn_implementation) == packed
 
 
-def test_what_is_run_aside_shows_nothing(toy_model_dir, monkeypatch, capsys):
+def test_evaluation_mode_shows_no_progress(toy_model_dir, monkeypatch, capsys):
     monkeypatch.delenv("WORKBENCH_QUIET")
     model, tokenizer = models.load_model(toy_model_dir("llama"), "float32", "cpu")
-    with quality.aside(model, model.config._attn_implementation):
+    with quality.evaluation_mode(model, model.config._attn_implementation):
         heldout_loss(model, tokenizer, HELD_OUT)
     assert capsys.readouterr().err == ""
     heldout_loss(model, tokenizer, HELD_OUT)

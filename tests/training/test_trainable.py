@@ -1,4 +1,4 @@
-"""What a run tunes and with which optimizer: adapters, memory for time, and hardware that is not there."""
+"""The trained model: adapters, optimizers, gradient checkpointing, and hardware that is missing."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ SAMPLES = [[Sample(tuple(range(7, 40)), 9), Sample(tuple(range(90, 103)), 1)], [
 
 
 def gradients(model) -> dict[str, torch.Tensor]:
-    """Of the mean loss over packed samples, by parameter."""
+    """Return the gradients of the mean loss over packed samples, by parameter."""
     model.zero_grad()
     model.train()
     with packed_attention(model):
@@ -33,7 +33,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
-def test_gradient_checkpointing_changes_no_gradient(toy_model_dir, architecture):
+def test_gradient_checkpointing_does_not_change_gradients(toy_model_dir, architecture):
     model, _ = models.load_model(toy_model_dir(architecture), "float32", "cpu")
     plain = gradients(model)
     trainable.recompute(model, everything=True)
@@ -44,7 +44,7 @@ def test_gradient_checkpointing_changes_no_gradient(toy_model_dir, architecture)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
-def test_an_optimizer_learns_in_its_own_way(toy_model_dir, tmp_path, optimizer):
+def test_each_optimizer_trains_and_stores_its_own_state(toy_model_dir, tmp_path, optimizer):
     settings = TrainingSettings(**FAST, optimizer=optimizer, epochs=3)
     model, losses = str(toy_model_dir("llama")), []
     samples, _ = samples_of(DS, model, settings)
@@ -54,7 +54,7 @@ def test_an_optimizer_learns_in_its_own_way(toy_model_dir, tmp_path, optimizer):
         settings,
         tmp_path,
         on_record=lambda record: losses.append(record["loss"]),
-        should_stop=lambda: len(losses) == 4,  # which leaves a checkpoint
+        should_stop=lambda: len(losses) == 4,  # writes a checkpoint
     )
     assert losses[-1] < losses[0] - 0.1
     (last,) = (tmp_path / "checkpoints").glob("checkpoint-*")
@@ -71,25 +71,25 @@ def test_an_optimizer_learns_in_its_own_way(toy_model_dir, tmp_path, optimizer):
         ({"optimizer": "paged-adamw-8bit"}, "optimizer='paged-adamw-8bit' needs an NVIDIA GPU"),
     ],
 )
-def test_what_needs_cuda_is_told_before_anything_starts(toy_model_dir, tmp_path, settings, message):
+def test_settings_that_need_cuda_raise_before_anything_is_written(toy_model_dir, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         finetune(DS, toy_model_dir("llama"), tmp_path / "run", **FAST | settings)
     assert not (tmp_path / "run").exists()
 
 
-def test_qlora_without_bitsandbytes_is_told(monkeypatch):
+def test_qlora_without_bitsandbytes_raises(monkeypatch):
     monkeypatch.setattr(trainable, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"method='qlora' needs the package bitsandbytes, .*pip install"):
         trainable.check_hardware(TrainingSettings(method="qlora", device="cuda"))
 
 
-def test_an_adapter_is_not_merged_into_four_bits(toy_model_dir, tmp_path):
+def test_an_adapter_cannot_be_merged_into_four_bit_weights(toy_model_dir, tmp_path):
     run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", **FAST, method="lora").wait()
     with pytest.raises(UserError, match=r"is an adapter, which cannot be merged into 4-bit weights"):
         models.load_model(run.model_dir, "float32", "cpu", four_bit=True)
 
 
-def test_an_adapter_reaches_the_papers_layers(toy_model_dir, tmp_path):
+def test_an_adapter_covers_the_layers_of_the_paper(toy_model_dir, tmp_path):
     settings = FAST | {"method": "lora", "lora_r": 4}
     run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", **settings).wait()
     weights = load_file(run.model_dir / "adapter_model.safetensors")

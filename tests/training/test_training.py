@@ -1,4 +1,4 @@
-"""Fine-tuning: packing changes no loss and no weight, and a run can be stopped, resumed and trusted."""
+"""Fine-tuning: packing changes neither losses nor weights, and runs can be stopped, resumed and queued."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from workbench.training import Run, finetune
 
 @pytest.fixture
 def tune(toy_model_dir, tmp_path):
-    """Start a run on the toy llama in a folder of its own."""
+    """Return a function that starts a run of the toy llama, in a folder of the given name."""
 
     def start(name: str = "run", model: str | Path | None = None, **settings) -> Run:
         folder = model or toy_model_dir("llama")
@@ -28,21 +28,21 @@ def tune(toy_model_dir, tmp_path):
 
 @pytest.fixture(scope="module")
 def padded(toy_model_dir, tmp_path_factory) -> Run:
-    """Six steps of all eight samples, a row for each."""
+    """Return a run of six steps; each sees all eight samples, one per row."""
     folder = tmp_path_factory.mktemp("padded")
     return finetune(DS, toy_model_dir("llama"), folder, **FAST, batch_size=8, epochs=6, strategy="pad").wait()
 
 
 @pytest.mark.parametrize("strategy", ["dynamic", "balanced", "flat", "bfd", "exact"])
-def test_packed_training_is_padded_training(tune, padded, strategy):
+def test_packed_training_equals_padded_training(tune, padded, strategy):
     packed = tune(batch_size=8, epochs=6, strategy=strategy).wait()
     assert len(packed.history) == 6
     assert losses(packed)[-1] < losses(packed)[0]
     same_training(packed, padded)
 
 
-def test_padded_training_is_that_of_the_plain_model(padded, toy_model_dir, tmp_path):
-    """Transformers' own loss with ordinary padding and an attention mask."""
+def test_padded_training_equals_that_of_the_plain_model(padded, toy_model_dir, tmp_path):
+    """Compare with the loss of transformers itself, with ordinary padding and an attention mask."""
     plain = finetune(
         DS,
         toy_model_dir("llama"),
@@ -56,23 +56,23 @@ def test_padded_training_is_that_of_the_plain_model(padded, toy_model_dir, tmp_p
     same_training(plain.wait(), padded)
 
 
-def test_accumulated_batches_are_one_large_batch(tune, padded):
+def test_accumulated_batches_equal_one_large_batch(tune, padded):
     same_training(tune(batch_size=4, accumulation=2, epochs=6).wait(), padded)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_gradient_checkpointing_changes_memory_only(tune, method):
+def test_gradient_checkpointing_changes_only_memory(tune, method):
     settings = {"method": method, "lora_dropout": 0.0}
     plain = tune("plain", **settings).wait()
     same_training(tune("checkpointing", gradient_checkpointing=True, **settings).wait(), plain)
 
 
-def test_the_papers_leaking_packs_train_differently(tune):
-    apart, leaky = tune("apart").wait(), tune("leaky", leaky=True).wait()
-    assert losses(leaky) != pytest.approx(losses(apart), rel=1e-4)
+def test_leaky_packs_train_differently(tune):
+    isolated, leaky = tune("isolated").wait(), tune("leaky", leaky=True).wait()
+    assert losses(leaky) != pytest.approx(losses(isolated), rel=1e-4)
 
 
-def test_a_run_leaves_a_model_that_transformers_loads(tune):
+def test_transformers_loads_the_trained_model(tune):
     run = tune().wait()
     assert run.status == "done"
     model = AutoModelForCausalLM.from_pretrained(run.model_dir)
@@ -81,7 +81,7 @@ def test_a_run_leaves_a_model_that_transformers_loads(tune):
     torch.testing.assert_close(model(input_ids=ids).logits, ours(input_ids=ids).logits)
 
 
-def test_an_adapter_is_saved_and_loads_merged(tune, toy_model_dir):
+def test_an_adapter_is_saved_and_loaded_merged(tune, toy_model_dir):
     run = tune(method="lora", epochs=3).wait()
     assert losses(run)[-1] < losses(run)[0]
     assert (run.model_dir / "adapter_config.json").exists()
@@ -101,7 +101,7 @@ def test_a_tuned_adapter_can_be_tuned_again(tune):
     models.load_model(second.model_dir, "float32")
 
 
-def test_the_folder_tells_all_that_the_run_does(tune):
+def test_the_folder_records_settings_summary_and_history(tune):
     run = tune(epochs=2).wait()
     state = json.loads((run.output_dir / "run.json").read_text())
     assert (state["status"], state["error"]) == ("done", None)
@@ -120,7 +120,7 @@ def test_rows_without_a_target_are_counted_and_left_out(toy_model_dir, tmp_path)
     assert (run.summary["samples"], run.summary["samples_without_target"]) == (8, 1)
 
 
-def test_nothing_to_train_on_is_told(toy_model_dir, tmp_path):
+def test_training_on_no_response_token_raises(toy_model_dir, tmp_path):
     with pytest.raises(UserError, match="none of the 8 rows has a response token within max_length=10"):
         finetune(DS, toy_model_dir("llama"), tmp_path / "run", **FAST | {"max_length": 10})
     assert not (tmp_path / "run").exists()
@@ -136,14 +136,14 @@ def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
     assert not (tmp_path / "run/notes.txt").exists()
 
 
-def test_a_folder_of_a_run_that_is_not_done_is_never_overwritten(tune):
+def test_an_active_run_is_never_overwritten(tune):
     run = tune(epochs=20)
     with pytest.raises(UserError, match=r"output_dir='.*run' holds a run that is still active"):
         tune(overwrite=True)
     assert run.stop().status == "stopped"
 
 
-def test_overwrite_never_deletes_a_folder_that_is_no_run(tune, tmp_path):
+def test_overwrite_never_deletes_a_folder_that_is_not_a_run(tune, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.tex").write_text("years of work")
     tune(overwrite=True).wait()
@@ -155,11 +155,11 @@ def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
     settings = {"method": method, "epochs": 4, "warmup_steps": 2, "strategy": "dynamic"}
     undisturbed = tune("undisturbed", **settings).wait()
     with monkeypatch.context() as patch:
-        there = hold_at(3, patch)
+        paused = hold_at(3, patch)
         run = tune("stopped", **settings)
-        assert there.wait(30)
+        assert paused.wait(30)
         run.stop()
-    assert (run.status, run.summary["steps"]) == ("stopped", 4)  # the step after the one it was held at
+    assert (run.status, run.summary["steps"]) == ("stopped", 4)  # one step after the pause
     assert run.resume().wait().status == "done"
     assert [record["step"] for record in run.history] == list(range(1, 9))
     same_training(run, undisturbed)
@@ -167,7 +167,7 @@ def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
         run.resume()
 
 
-def test_a_loss_that_is_no_number_fails_the_run(tune):
+def test_a_loss_that_is_not_finite_fails_the_run(tune):
     run = tune(learning_rate=1e30, epochs=4)
     with pytest.raises(
         UserError, match=r"the loss is (nan|inf) at step \d; try a lower learning_rate than 1e\+30"
@@ -193,7 +193,7 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):
     assert [json.loads(line) for line in lines] == run.history
 
 
-def test_an_architecture_that_leaks_is_not_packed(tune, toy_model_dir):
+def test_an_architecture_that_leaks_cannot_be_packed(tune, toy_model_dir):
     run = tune("packed", model=toy_model_dir(LEAKING))
     with pytest.raises(
         UserError, match=r"BloomForCausalLM\) cannot train on packed samples \(.*strategy='pad'"
@@ -203,10 +203,10 @@ def test_an_architecture_that_leaks_is_not_packed(tune, toy_model_dir):
     assert tune("padded", model=toy_model_dir(LEAKING), strategy="pad").wait().status == "done"
 
 
-def test_runs_queue(tune, monkeypatch):
-    there = hold_at(1, monkeypatch)
+def test_a_second_run_is_queued(tune, monkeypatch):
+    paused = hold_at(1, monkeypatch)
     first, second = tune("first"), tune("second")
-    assert there.wait(30)
+    assert paused.wait(30)
     assert (first.status, second.status) == ("running", "queued")
     first.stop()
     second.stop()
@@ -215,7 +215,7 @@ def test_runs_queue(tune, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("named", "message"),
+    ("setting", "message"),
     [
         ({"learning_rat": 1e-4}, "setting='learning_rat' is not known; choose one of .*learning_rate"),
         ({"method": "dora"}, "method='dora' is not known; choose one of full, lora, qlora"),
@@ -225,6 +225,6 @@ def test_runs_queue(tune, monkeypatch):
         ({"learning_rate": -1}, "learning_rate=-1 must be above 0"),
     ],
 )
-def test_a_wrong_setting_is_named(tune, named, message):
+def test_an_invalid_setting_raises(tune, setting, message):
     with pytest.raises(UserError, match=message):
-        tune(**named)
+        tune(**setting)

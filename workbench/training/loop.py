@@ -1,4 +1,4 @@
-"""One fine-tuning from start to end, in the calling thread: Hugging Face's Trainer over a `Schedule`."""
+"""The training loop: Hugging Face's Trainer over the batches of a `Schedule`, in the calling thread."""
 
 import math
 import time
@@ -32,7 +32,7 @@ from .settings import OPTIMIZERS, TrainingSettings
 
 
 class _PlanTrainer(Trainer):
-    """Trains a `PackedLM` on batches in the planned order; checkpoints are those of the model inside it."""
+    """Train a `PackedLM` on batches in the planned order, with checkpoints of the model inside it."""
 
     def _get_train_sampler(self, train_dataset=None):
         return SequentialSampler(self.train_dataset)
@@ -59,8 +59,7 @@ class _PlanTrainer(Trainer):
 
 
 class _Reporter(TrainerCallback):
-    """Turns the Trainer's events into history records and sealed checkpoints, and a wish to stop into a
-    checkpoint and an end."""
+    """Write history records, seal checkpoints, and stop training with a checkpoint when requested."""
 
     def __init__(self, schedule, settings, memory, on_record, should_stop, measure):
         self.schedule, self.settings, self.memory = schedule, settings, memory
@@ -75,7 +74,7 @@ class _Reporter(TrainerCallback):
         self.tokens = self.tokens_before = self.schedule.tokens(0, self.passes(self.step))
 
     def passes(self, steps: int) -> int:
-        """Batches of the schedule in so many optimizer steps."""
+        """Return the number of scheduled batches in the first `steps` optimizer steps."""
         return steps * self.settings.accumulation * self.processes
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -88,12 +87,12 @@ class _Reporter(TrainerCallback):
     def _is_due(self) -> bool:
         if self.settings.save_minutes is None:
             return False
-        # Checkpoints of a large model on a slow disk may take a twentieth of the time and no more.
-        pause = max(60 * self.settings.save_minutes, 20 * self.save_seconds)
-        return self.step_ended - self.saved >= pause
+        # Saving a large model to a slow disk takes at most a twentieth of the time.
+        interval = max(60 * self.settings.save_minutes, 20 * self.save_seconds)
+        return self.step_ended - self.saved >= interval
 
     def on_save(self, args, state, control, **kwargs):
-        processes.barrier()  # until all have written their part
+        processes.barrier()  # all processes have written their part
         if state.is_world_process_zero:
             checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved = time.perf_counter()
@@ -101,9 +100,9 @@ class _Reporter(TrainerCallback):
 
     def on_log(self, args, state, control, logs, **kwargs):
         if "loss" not in logs:
-            return  # the Trainer's closing summary
+            return  # the final summary of the Trainer
         self._check_finite("the loss", logs["loss"], state.global_step)
-        if not args.fp16:  # whose scaler skips such a step and goes on
+        if not args.fp16:  # the gradient scaler of fp16 skips such a step
             self._check_finite("the norm of the gradient", logs.get("grad_norm", 0.0), state.global_step)
         self.tokens += self.schedule.tokens(self.passes(self.step), self.passes(state.global_step))
         self.step = state.global_step
@@ -121,18 +120,18 @@ class _Reporter(TrainerCallback):
         self.on_record(record | self._measured(state))
 
     def _measured(self, state) -> dict:
-        """What is measured after this step; the clocks of training stand still meanwhile."""
+        """Evaluate after this step; the evaluation does not count as training time."""
         started = time.perf_counter()
-        found = {} if self.stopped else self.measure(state.global_step, state.max_steps)
+        scores = {} if self.stopped else self.measure(state.global_step, state.max_steps)
         pause = time.perf_counter() - started
         self.started += pause
         self.step_ended += pause
-        return found
+        return scores
 
-    def _check_finite(self, what: str, value: float, step: int) -> None:
+    def _check_finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(float(value)):
             raise FloatingPointError(
-                f"{what} is {value} at step {step}; try a lower learning_rate than "
+                f"{name} is {value} at step {step}; try a lower learning_rate than "
                 f"{self.settings.learning_rate:g}, or dtype='float32'."
             )
 
@@ -140,9 +139,9 @@ class _Reporter(TrainerCallback):
 def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=1,  # a scheduled item is a batch already
+        per_device_train_batch_size=1,  # each scheduled item is a batch
         gradient_accumulation_steps=settings.accumulation,
-        num_train_epochs=1,  # the schedule holds all of them
+        num_train_epochs=1,  # the schedule contains all epochs
         optim=OPTIMIZERS[settings.optimizer],
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.scheduler,
@@ -155,7 +154,7 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         # Full tuning uses every weight in every step; peft may leave some without a gradient.
         ddp_find_unused_parameters=settings.method != "full",
         logging_steps=1,
-        logging_nan_inf_filter=False,  # which would log a NaN loss as 0
+        logging_nan_inf_filter=False,  # the filter would log a NaN loss as 0
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 500,
         seed=settings.seed,
@@ -165,14 +164,14 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         report_to=[],
     )
     if arguments.world_size == 1:
-        arguments._n_gpu = min(1, arguments.n_gpu)  # else a second GPU would turn on DataParallel
+        arguments._n_gpu = min(1, arguments.n_gpu)  # a second GPU would enable DataParallel
     return arguments
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A training that has not begun: `model` is what was loaded, without the wrapper of an adapter, and
-    `attention` the implementation that it came with; `memory` is what is used from here on."""
+    """A training that has not started yet. `model` is the loaded model without an adapter's wrapper,
+    `attention` its attention implementation as loaded, and `memory` measures the peak from here on."""
 
     trainer: Trainer
     model: PreTrainedModel
@@ -183,7 +182,10 @@ class Ready:
 
 @contextmanager
 def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder: Path) -> Iterator[Ready]:
-    """A training of `model_name` on `batches` (rows of samples), checkpoints in `folder`."""
+    """Set up a training of `model_name` on `batches` (rows of samples), with checkpoints in `folder`.
+
+    Raises UserError if `settings.strategy` packs samples and the model cannot keep them apart.
+    """
     set_seed(settings.seed)
     device = models.pick_device(settings.device)
     base, tokenizer = trainable.load_base(model_name, settings, device)
@@ -207,7 +209,7 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
             train_dataset=Rounds(batches, arguments.world_size),
             data_collator=Collator(pad_id, settings, isolated),
         )
-        trainer.model_accepts_loss_kwargs = True  # the loss is divided by the window's token count
+        trainer.model_accepts_loss_kwargs = True  # divides the loss by the tokens of the whole step
         trainer.remove_callback(PrinterCallback)
         yield Ready(trainer, base, tokenizer, attention, memory)
 
@@ -223,11 +225,13 @@ def train(
     checkpoint: Path | None = None,
     quality: Quality | None = None,
 ) -> dict:
-    """Tune `model_name` on `samples`; the weights or the adapter end in `folder/model`.
+    """Train `model_name` on `samples`, write the weights or the adapter to `folder/model`, return a summary.
 
-    `on_record` gets a record after each optimizer step. When `should_stop()` turns true, a checkpoint is
-    written to `folder/checkpoints` and training ends. It goes on from `checkpoint`, if given. What `quality`
-    measures is added to the records. Returns a summary of the run.
+    Training starts from `checkpoint`, if given. After each optimizer step, `on_record` receives a record,
+    including the scores that `quality` measures. Once `should_stop()` is true, a checkpoint is written to
+    `folder/checkpoints` and training ends.
+
+    Raises FloatingPointError if the loss or the norm of the gradient is not finite.
     """
     schedule = Schedule(samples, settings)
     with set_up(model_name, schedule, settings, folder / "checkpoints") as ready:

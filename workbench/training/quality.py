@@ -1,4 +1,4 @@
-"""How good the model is while it trains: held-out loss, and pass@1 on a few tasks."""
+"""Evaluate the model during training: held-out loss, and pass@1 on a few tasks."""
 
 import random
 import time
@@ -19,14 +19,14 @@ from .settings import TrainingSettings
 
 
 def check(settings: TrainingSettings, held_out: datasets.Dataset | None) -> None:
-    """Raise if what `settings` want measured cannot be."""
+    """Raise UserError if `settings` request an evaluation that is not possible."""
     if settings.eval_steps is None:
         if held_out is not None:
-            raise UserError("heldout is measured every eval_steps optimizer steps; give eval_steps too.")
+            raise UserError("heldout is evaluated every eval_steps optimizer steps; give eval_steps too.")
         return
     if held_out is None and not settings.eval_tasks:
         raise UserError(
-            f"eval_steps={settings.eval_steps} needs something to measure: heldout=TABLE, or eval_tasks."
+            f"eval_steps={settings.eval_steps} needs something to evaluate: heldout=TABLE or eval_tasks."
         )
     if held_out is not None:
         tables.require(held_out, ["instruction", "response"], "wb.load")
@@ -35,41 +35,45 @@ def check(settings: TrainingSettings, held_out: datasets.Dataset | None) -> None
 
 
 def write(held_out: datasets.Dataset, path: Path) -> None:
-    """Keep what is measured on beside the run, which may go on in another process."""
+    """Write the held-out rows to the run's folder: the run may continue in another process."""
     columns = [name for name in ("instruction", "response", "check") if name in held_out.column_names]
     tables.write_parquet(held_out.select_columns(columns), path)
 
 
 class Quality:
-    """Measures one model in training; `file` holds the held-out rows, if there are any."""
+    """Evaluates a model during training. The Parquet file `file` has the held-out rows; it may be missing."""
 
     def __init__(self, settings: TrainingSettings, file: Path):
         self.settings = settings
         self.held_out = datasets.Dataset(pq.read_table(file)) if file.exists() else None
 
     def is_due(self, step: int, last: int) -> bool:
-        """After every `eval_steps` optimizer steps, and after the last."""
+        """Whether to evaluate after optimizer step `step`: every `eval_steps` steps, and after the last."""
         every = self.settings.eval_steps
         return every is not None and (step % every == 0 or step == last)
 
     def measure(self, model, tokenizer, attention: str) -> dict:
-        """Entries for the record of a step. `attention` is the implementation that the model came with.
+        """Return the scores for the history record of a step, and `eval_seconds`.
 
-        What goes wrong here is told in "eval_error" and ends no training.
+            heldout_loss   nats per predicted token
+            pass_at_1      share of the tasks solved, 0 to 1
+            eval_error     the message of an error, which does not end the training
+
+        `attention` is the attention implementation that the model was loaded with.
         """
-        started, found = time.perf_counter(), {}
-        with aside(model, attention):
+        started, scores = time.perf_counter(), {}
+        with evaluation_mode(model, attention):
             try:
-                self._measure(model, tokenizer, found)
+                self._measure(model, tokenizer, scores)
             except Exception as error:
-                found["eval_error"] = f"{type(error).__name__}: {error}"
+                scores["eval_error"] = f"{type(error).__name__}: {error}"
                 memory.release()
-        return found | {"eval_seconds": round(time.perf_counter() - started, 3)}
+        return scores | {"eval_seconds": round(time.perf_counter() - started, 3)}
 
-    def _measure(self, model, tokenizer, found: dict) -> None:
+    def _measure(self, model, tokenizer, scores: dict) -> None:
         settings = self.settings
         if self.held_out is not None:
-            found["heldout_loss"] = heldout_loss(
+            scores["heldout_loss"] = heldout_loss(
                 model,
                 tokenizer,
                 self.held_out,
@@ -77,7 +81,7 @@ class Quality:
                 max_length=settings.max_length,
             )
         if settings.eval_tasks:
-            found["pass_at_1"] = quick.pass_at_1(
+            scores["pass_at_1"] = quick.pass_at_1(
                 model,
                 tokenizer,
                 settings.eval_benchmark,
@@ -89,12 +93,15 @@ class Quality:
 
 
 @contextmanager
-def aside(model, attention: str) -> Iterator[None]:
-    """Within this context `model` is as it was loaded, without what training does to it; afterwards it, and
-    every source of random numbers, is as before."""
+def evaluation_mode(model, attention: str) -> Iterator[None]:
+    """Put `model` into evaluation mode, with the attention it was loaded with, within this context.
+
+    Afterwards the model and all random number generators are in the same state as before. No progress is
+    shown.
+    """
     implementation = model.config._attn_implementation
     was_training = model.training
-    drawn = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     model.eval()
     model.set_attn_implementation(attention)
     try:
@@ -102,7 +109,7 @@ def aside(model, attention: str) -> Iterator[None]:
         with progress.silent(), torch.random.fork_rng(gpus):
             yield
     finally:
-        random.setstate(drawn[0])
-        np.random.set_state(drawn[1])
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
         model.set_attn_implementation(implementation)
         model.train(was_training)

@@ -1,4 +1,4 @@
-"""Every batch of every epoch, in the order of training."""
+"""Turn rows into samples, and samples into the batches of all epochs, in the order of training."""
 
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from .settings import TrainingSettings
 def samples_of(
     ds: datasets.Dataset, model: str | Path, settings: TrainingSettings
 ) -> tuple[list[Sample], dict]:
-    """What a run on `ds` trains on, and what its summary says of that."""
+    """Tokenize the rows of `ds` and return the samples to train on and their part of the run's summary.
+
+    Raises UserError if a column is missing or no row has a response token within `settings.max_length`.
+    """
     tables.require(ds, ["instruction", "response"], "wb.load")
     tokenizer = models.load_tokenizer(model)
     whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
@@ -39,27 +42,27 @@ def samples_of(
 
 
 def fitted(samples: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], packing.Pieces]:
-    """`samples` within `settings.max_length` tokens, and what was done to those above it.
+    """Return the samples cut to `settings.max_length` tokens, and the `Pieces` that describe the cuts.
 
-    A piece of a split sample begins with the last token of the piece before it, which is not predicted again:
-    over all pieces each token of the response is predicted once, from what its own piece holds before it.
+    Each piece of a split sample begins with the last token of the piece before, which is not predicted again.
+    So each response token is predicted exactly once, from the tokens before it in its own piece.
     """
     lengths = np.array([len(sample.input_ids) for sample in samples], np.int64)
     pieces = overlong.cut(lengths, settings.max_length, settings.overlong)
-    found = []
+    cut = []
     for i, start, size in zip(
         *(part.tolist() for part in (pieces.sample, pieces.start, pieces.size)), strict=True
     ):
         first = min(max(1, samples[i].first_target - start), size)
-        found.append(Sample(samples[i].input_ids[start : start + size], first))
-    return found, pieces
+        cut.append(Sample(samples[i].input_ids[start : start + size], first))
+    return cut, pieces
 
 
 class Schedule(Dataset):
-    """Item t is the t-th forward pass: rows of samples.
+    """The batches of all epochs; item t is the batch of the t-th forward pass, as rows of samples.
 
-    Each epoch is planned with a seed of its own and all of them are laid end to end, so that the Trainer sees
-    one long epoch and a resumed run finds the very same batches.
+    Each epoch is shuffled with its own seed. All epochs form one sequence, so a resumed run continues with
+    exactly the batches that an uninterrupted run would train on.
     """
 
     def __init__(self, samples: list[Sample], settings: TrainingSettings):
@@ -84,7 +87,7 @@ class Schedule(Dataset):
         return [[self.samples[i] for i in row] for row in self.batches[t]]
 
     def tokens(self, first: int, stop: int) -> int:
-        """Tokens, without padding, of the forward passes in [first, stop)."""
+        """Return the tokens, without padding, of the forward passes in [first, stop)."""
         return sum(
             len(self.samples[i].input_ids) for batch in self.batches[first:stop] for row in batch for i in row
         )
@@ -96,10 +99,12 @@ class Schedule(Dataset):
 
 
 class Rounds(Dataset):
-    """`schedule` in rounds of `world` batches, one for each process: process r runs items r, r + world, ...
+    """`schedule` in rounds of `world` batches, for a training on `world` processes. Process r runs items r,
+    r + world, ...
 
-    Processes wait for each other in every pass, so the last round is filled up with idle batches, which
-    predict nothing and so count for nothing.
+    Losses and weights are those of one process: the Trainer divides the summed loss by the token count of all
+    processes' batches of a step, so it does not matter which process runs which batch. Processes wait for
+    each other in every pass, so the last round is filled up with batches that predict no token.
     """
 
     def __init__(self, schedule: Schedule, world: int):
@@ -117,7 +122,11 @@ class Rounds(Dataset):
 
 
 class Collator:
-    """One scheduled item -> keyword arguments of the model."""
+    """Turn one scheduled item into keyword arguments of the model.
+
+    If `isolated`, samples of a row do not attend to each other; otherwise they do, as with the paper's
+    released collator.
+    """
 
     def __init__(self, pad_id: int, settings: TrainingSettings, isolated: bool):
         self.pad_id = pad_id
@@ -125,7 +134,7 @@ class Collator:
         self.width = settings.max_length if packing.PACKERS[settings.strategy].to_max else None
 
     def __call__(self, items: list[list[list[Sample]]]) -> dict:
-        (rows,) = items  # the loader's batch size is 1: an item is a batch already
+        (rows,) = items  # the batch size of the loader is 1, and each item is a batch
         if self.isolated:
             return collate(rows, self.pad_id, self.width)
         return collate_leaking(rows, self.pad_id, self.width)
