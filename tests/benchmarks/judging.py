@@ -1,13 +1,13 @@
-"""Verdicts on real completions: agreement with the recorded ones, and time, with EvalPlus beside it in a run.
+"""Verdicts on real completions: agreement with recorded verdicts and time, with EvalPlus for comparison.
 
     python tests/benchmarks/judging.py FOLDER [--peer] [--again] [--load N] [--canonical] [--models NAME ...]
 
-FOLDER holds HumanEvalPlus-v0.1.10.jsonl.gz, MbppPlus-v0.2.0.jsonl.gz and samples/*.jsonl.gz (task_id,
-solution, and EvalPlus's verdicts base and plus), named BENCHMARK-MODEL. Each model's samples of both
-benchmarks are judged: 542 tasks. The caches of both judges are new and empty, so the first model also pays
-for the reference answers; `again` and `load` judge once more, the latter with so many busy processes beside.
-Both judges use all cores; "others" is what everyone else on the machine took of them (core-seconds), so that
-a run that was not quiet shows itself.
+FOLDER holds HumanEvalPlus-v0.1.10.jsonl.gz, MbppPlus-v0.2.0.jsonl.gz and samples/BENCHMARK-MODEL.jsonl.gz
+(with task_id, solution, and EvalPlus's verdicts base and plus). Each model has samples of both benchmarks,
+542 tasks in all. Caches start empty, so the time of the first model includes the reference answers. `--again`
+judges a second time, `--load N` next to N busy processes. Both programs use all cores. "others" are the
+core-seconds that other processes used meanwhile: a large number means that the machine was not quiet and the
+times are not reliable.
 """
 
 import argparse
@@ -32,10 +32,10 @@ VERDICTS = ["task_id", *SUITES, "base_compat", "plus_compat"]
 
 
 def timed(work: Callable) -> tuple[float, float, object]:
-    """(seconds, core-seconds that processes other than ours took, result)."""
+    """(seconds, core-seconds used by other processes, return value)."""
     before, started = _others(), time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, _others() - before, result
+    value = work()
+    return time.perf_counter() - started, _others() - before, value
 
 
 def _others() -> float:
@@ -48,13 +48,13 @@ def judged(path: Path) -> EvalReport:
 
 
 def compatible(report: EvalReport) -> dict[str, tuple[bool, bool]]:
-    """task_id -> whether EvalPlus would pass base and plus."""
+    """task_id -> whether EvalPlus would pass base and plus, by our report."""
     rows = report.tasks[["task_id", "base_compat", "plus_compat"]].itertuples(index=False)
     return {task: verdicts for task, *verdicts in rows}
 
 
 def peer(path: Path, scratch: Path) -> dict[str, list[bool]]:
-    """The same from EvalPlus's own command."""
+    """task_id -> whether EvalPlus's own command passes base and plus."""
     samples = scratch / path.name.removesuffix(".gz")
     samples.write_bytes(gzip.decompress(path.read_bytes()))
     command = [sys.executable, "-m", "evalplus.evaluate", path.name.partition("-")[0]]
@@ -64,8 +64,8 @@ def peer(path: Path, scratch: Path) -> dict[str, list[bool]]:
         capture_output=True,
         env=os.environ | {"XDG_CACHE_HOME": str(scratch)},
     )
-    found = json.loads(samples.with_name(samples.stem + "_eval_results.json").read_text())["eval"]
-    return {task: [rows[0][f"{suite}_status"] == "pass" for suite in SUITES] for task, rows in found.items()}
+    tasks = json.loads(samples.with_name(samples.stem + "_eval_results.json").read_text())["eval"]
+    return {task: [rows[0][f"{suite}_status"] == "pass" for suite in SUITES] for task, rows in tasks.items()}
 
 
 def recorded(path: Path) -> dict[str, list[bool]]:
@@ -73,23 +73,23 @@ def recorded(path: Path) -> dict[str, list[bool]]:
     return {row["task_id"]: [row[suite] == "pass" for suite in SUITES] for row in lines}
 
 
-def differing(found: dict, wanted: dict) -> list[str]:
+def differing(verdicts: dict, expected: dict) -> list[str]:
     return [
         f"{task} {suite}"
-        for task, verdicts in wanted.items()
-        for suite, is_, was in zip(SUITES, found[task], verdicts, strict=True)
+        for task, passes in expected.items()
+        for suite, is_, was in zip(SUITES, verdicts[task], passes, strict=True)
         if is_ != was
     ]
 
 
 @contextmanager
 def busy(n: int):
-    """`n` processes that do nothing but compute."""
-    beside = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(n)]
-    for process in beside:
+    """Keep `n` processes busy."""
+    processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(n)]
+    for process in processes:
         process.start()
     yield
-    for process in beside:
+    for process in processes:
         process.kill()
         process.join()
 
@@ -100,47 +100,45 @@ def _spin() -> None:
 
 
 def against_recorded(paths: list[Path], scratch: Path | None) -> dict[Path, EvalReport]:
-    """Judge every file, print how that agrees and what it took; EvalPlus too where `scratch` is given."""
-    reports, sums = {}, dict.fromkeys(("ours", "others", "peer", "beside"), 0.0)
+    """Judge every file; print agreement and times, also of EvalPlus if `scratch` is given."""
+    reports, sums = {}, dict.fromkeys(("ours", "others", "peer", "peer_others"), 0.0)
     for path in paths:
         seconds, others, reports[path] = timed(lambda path=path: judged(path))
-        wanted = recorded(path)
-        line = f"{path.name:30.30}{len(wanted):5}{seconds:8.1f} s (others {others:4.1f})"
+        expected = recorded(path)
+        line = f"{path.name:30.30}{len(expected):5}{seconds:8.1f} s (others {others:4.1f})"
         sums["ours"] += seconds
         sums["others"] += others
-        also = ""
+        peer_differs = ""
         if scratch:
             seconds, others, theirs = timed(lambda path=path: peer(path, scratch))
             line += f"  EvalPlus {seconds:6.1f} s (others {others:4.1f})"
-            also = f"; EvalPlus {differing(theirs, wanted) or 'none'}"
+            peer_differs = f"; EvalPlus {differing(theirs, expected) or 'none'}"
             sums["peer"] += seconds
-            sums["beside"] += others
-        differ = differing(compatible(reports[path]), wanted)
-        print(f"{line}  differ from the recorded: {differ or 'none'}{also}", flush=True)
+            sums["peer_others"] += others
+        differ = differing(compatible(reports[path]), expected)
+        print(f"{line}  differ from the recorded: {differ or 'none'}{peer_differs}", flush=True)
     n = sum(len(report.tasks) for report in reports.values())
     print(f"{'all':30}{n:5}{sums['ours']:8.1f} s (others {sums['others']:4.1f})", end="")
-    ratio = (
-        f"  EvalPlus {sums['peer']:6.1f} s (others {sums['beside']:4.1f})  {sums['peer'] / sums['ours']:.2f}x"
-    )
-    print(ratio if scratch else "", flush=True)
+    theirs = f"  EvalPlus {sums['peer']:6.1f} s (others {sums['peer_others']:4.1f})"
+    print(f"{theirs}  {sums['peer'] / sums['ours']:.2f}x" if scratch else "", flush=True)
     return reports
 
 
-def once_more(reports: dict[Path, EvalReport], how: str) -> None:
-    """Judge again and print which verdicts changed, of all five kinds."""
+def judge_again(reports: dict[Path, EvalReport], title: str) -> None:
+    """Judge a second time and print which verdicts changed, of all five kinds."""
     n, changed, started = 0, [], time.perf_counter()
     for path, before in reports.items():
         after = judged(path).tasks
         for column in VERDICTS:
-            moved = after[column] != before.tasks[column]
-            n += len(moved)
-            changed += [f"{task} {column}" for task in after["task_id"][moved]]
+            differs = after[column] != before.tasks[column]
+            n += len(differs)
+            changed += [f"{task} {column}" for task in after["task_id"][differs]]
     seconds = time.perf_counter() - started
-    print(f"{how}: {seconds:.1f} s, {n} entries compared, changed: {changed or 'none'}", flush=True)
+    print(f"{title}: {seconds:.1f} s, {n} entries compared, changed: {changed or 'none'}", flush=True)
 
 
 def canonical(scratch: Path) -> None:
-    """Print which reference solutions do not pass, and the benchmarks' defects."""
+    """Print which reference solutions fail, and the defects of the benchmarks."""
     for name in ("humaneval", "mbpp"):
         path = scratch / f"{name}-canonical.jsonl"
         tasks = benchmarks.load(name).tasks.values()
@@ -158,9 +156,9 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("--peer", action="store_true", help="also run EvalPlus")
     options.add_argument("--again", action="store_true", help="judge a second time")
-    options.add_argument("--load", type=int, default=0, help="judge once more beside so many busy processes")
+    options.add_argument("--load", type=int, default=0, help="judge again next to this many busy processes")
     options.add_argument("--canonical", action="store_true", help="judge the reference solutions")
-    options.add_argument("--models", nargs="*", help="the samples of these models only; none: no samples")
+    options.add_argument("--models", nargs="*", help="judge samples of these models only (no name: none)")
     options = options.parse_args()
     os.environ["HUMANEVAL_OVERRIDE_PATH"] = str(options.folder / "HumanEvalPlus-v0.1.10.jsonl.gz")
     os.environ["MBPP_OVERRIDE_PATH"] = str(options.folder / "MbppPlus-v0.2.0.jsonl.gz")
@@ -172,10 +170,10 @@ def main() -> None:
             own = [path for path in paths if path.name.endswith(f"-{model}.jsonl.gz")]
             reports = against_recorded(own, Path(scratch) if options.peer else None)
             if options.again:
-                once_more(reports, "a second run")
+                judge_again(reports, "a second run")
             if options.load:
                 with busy(options.load):
-                    once_more(reports, f"{options.load} busy processes beside")
+                    judge_again(reports, f"next to {options.load} busy processes")
             versions = reports[own[0]].versions
         if options.canonical:
             canonical(Path(scratch))

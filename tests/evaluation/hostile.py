@@ -1,7 +1,8 @@
-"""Programs that attack whoever judges them. Each is asked to `add(a, b)`; HOME is a folder with a file `key`,
-PORT a port that listens on this machine, PARENT a process that must live on.
+"""Programs that attack the judge. Each should define `add(a, b)`. HOME stands for a folder with a file `key`,
+PORT for a port that listens on this machine, PARENT for the id of a process that must survive.
 
-Those under HARM try something and then answer rightly, as an attacker who wants not to be noticed would.
+Programs in HARM attempt something harmful and then return right values, as an attacker who wants to stay
+unnoticed would. Programs in CHEATS try to pass without solving the task, or to break the judge.
 """
 
 _RIGHT = "\ndef add(a, b):\n    return a + b\n"
@@ -27,7 +28,7 @@ HARM = {
     "connects": "import socket; socket.create_connection(('127.0.0.1', PORT))",
     "sends a packet": "import socket; socket.socket(2, 2).sendto(b'x', ('127.0.0.1', PORT))",
     "listens": "import socket; socket.create_server(('127.0.0.1', 0))",
-    "asks a name server": "import socket; socket.getaddrinfo('example.org', 80)",
+    "queries a name server": "import socket; socket.getaddrinfo('example.org', 80)",
     "talks by a local socket": "import socket; socket.socketpair()",
     "fetches a page": "import urllib.request as r; r.urlopen('http://127.0.0.1:PORT/', timeout=1)",
     "kills the caller": "import os; os.kill(PARENT, 9)",
@@ -65,7 +66,7 @@ CHEATS = {
         "import sys\ndef add(a, b):\n    frame = sys._getframe()\n    while frame:\n"
         "        for name in ('expected', 'exp', 'out'):\n"
         "            if name in frame.f_locals: return frame.f_locals[name]\n"
-        "        frame = frame.f_back\n    return 'no answer found'"
+        "        frame = frame.f_back\n    return 'no answer'"
     ),
     "looks for the answer in memory": (
         "import gc\ndef add(a, b):\n    return [o for o in gc.get_objects() if isinstance(o, dict) and "
@@ -75,7 +76,7 @@ CHEATS = {
         "import gc\nfor o in gc.get_objects():\n    if isinstance(o, dict) and 'stat' in o: o['stat'] = 0\n"
         "def add(a, b): return None"
     ),
-    "changes how answers are told": (
+    "changes how values are encoded": (
         "import sys\nsys.modules['wire'].encode = lambda value: True\ndef add(a, b): return None"
     ),
     "changes numpy's comparison": (
@@ -134,10 +135,10 @@ CHEATS = {
 
 
 def programs(home: str, port: int, parent: int) -> dict[str, str]:
-    """Name -> program, for this folder, port and process."""
+    """Name -> program, with this folder, port and process id."""
 
-    def placed(code: str) -> str:
+    def fill(code: str) -> str:
         return code.replace("HOME", home).replace("PORT", str(port)).replace("PARENT", str(parent))
 
-    harm = {name: placed(_TRY.replace("CODE", code)) for name, code in HARM.items()}
-    return harm | {name: placed(code) for name, code in CHEATS.items()}
+    harm = {name: fill(_TRY.replace("CODE", code)) for name, code in HARM.items()}
+    return harm | {name: fill(code) for name, code in CHEATS.items()}

@@ -1,4 +1,4 @@
-"""Programs judged from outside, code found in completions, greedy generation, and held-out loss."""
+"""Verdicts on programs, code extraction, greedy generation, held-out loss, and `evaluate`."""
 
 import time
 
@@ -87,12 +87,12 @@ class TestSandbox:
         assert len(outcome.detail) <= 2000
 
     @pytest.mark.parametrize("program", ["while True: pass", "import time\ntime.sleep(60)"])
-    def test_what_does_not_end_is_stopped(self, program):
+    def test_a_program_that_does_not_end_is_stopped(self, program):
         started = time.monotonic()
         assert run_program(program, seconds=0.2).verdict == "timeout"
         assert time.monotonic() - started < 4
 
-    def test_modules_that_look_for_the_program_find_it(self):
+    def test_dataclasses_and_pickle_can_look_up_the_program(self):
         program = (
             "from __future__ import annotations\nimport pickle\nfrom dataclasses import dataclass\n"
             "@dataclass\nclass Point:\n    x: int\n"
@@ -106,7 +106,7 @@ class TestSandbox:
         outcome = run_program(program)
         assert outcome.verdict == "pass", outcome
 
-    def test_nothing_installed_is_importable(self):
+    def test_installed_packages_cannot_be_imported(self):
         assert "ModuleNotFoundError" in run_program("import numpy").detail
 
 
@@ -143,23 +143,23 @@ class TestSandbox:
         "null character",
     ],
 )
-def test_extract_code(completion, code):
+def test_extract_code_takes_the_longest_valid_beginning(completion, code):
     assert extract_code(completion) == code
 
 
-def test_deeply_nested_code_is_no_code_and_no_crash():
+def test_deeply_nested_code_is_not_extracted():
     assert extract_code("x = 1\n" + "(" * 5000 + ")" * 5000) == "x = 1"
 
 
-def test_judge_keeps_the_order():
+def test_judge_keeps_the_order_of_completions():
     completions = ["import time\ntime.sleep(0.3)\nx = 0", "x = 1", "```python\nx = 2\n```", "x = "]
-    outcomes = judge(completions, [f"assert x == {want}" for want in (0, 7, 2, 3)], workers=2)
+    outcomes = judge(completions, [f"assert x == {expected}" for expected in (0, 7, 2, 3)], workers=2)
     assert [outcome.verdict for outcome in outcomes] == ["pass", "fail", "pass", "error"]
 
 
 class TestHeldoutLoss:
     def by_hand(self, toy, ds, max_length=2048) -> float:
-        """Sum over rows of the loss of a plain forward pass / number of response tokens."""
+        """The loss of a plain forward pass, summed over rows and divided by the number of response tokens."""
         model, tokenizer = toy
         total = n = 0
         for sample in prompts.training_samples(
@@ -176,7 +176,7 @@ class TestHeldoutLoss:
         ds = tasks()
         assert heldout_loss(*toy, ds) == pytest.approx(self.by_hand(toy, ds), rel=1e-5)
 
-    def test_is_over_tokens_not_over_rows(self, toy):
+    def test_is_a_mean_over_tokens_not_over_rows(self, toy):
         ds = tasks()
         means = [self.by_hand(toy, ds.select([i])) for i in range(len(ds))]
         assert heldout_loss(*toy, ds) != pytest.approx(sum(means) / len(means), rel=1e-3)
@@ -209,12 +209,12 @@ class TestGenerate:
         assert len(set(alone)) == len(alone)
         assert generate(*toy, INSTRUCTIONS, max_new_tokens=12, batch_size=batch_size) == alone
 
-    def test_nothing_to_do(self, toy):
+    def test_no_instructions_give_no_answers(self, toy):
         assert generate(*toy, []) == []
 
 
 class TestEvaluate:
-    def test_a_row_for_each_task_and_the_loss(self, toy, toy_model_dir):
+    def test_the_report_has_a_row_per_task_and_the_loss(self, toy, toy_model_dir):
         checks = ["", "assert False", "1 / 0", ""]
         folder = str(toy_model_dir("llama"))
         report = evaluate(folder, tasks(check=checks), max_new_tokens=4, dtype="float32", device="cpu")
@@ -224,7 +224,7 @@ class TestEvaluate:
         assert list(report.tasks["completion"]) == generate(*toy, INSTRUCTIONS, max_new_tokens=4)
         assert report.loss_per_token == pytest.approx(heldout_loss(*toy, tasks()), rel=1e-6)
 
-    def test_limit_takes_the_first(self, toy_model_dir):
+    def test_limit_takes_the_first_tasks(self, toy_model_dir):
         report = evaluate(str(toy_model_dir("llama")), "bundled", limit=2, max_new_tokens=2, dtype="float32")
         assert len(report.tasks) == 2
         assert report.benchmark == "bundled"
@@ -241,11 +241,11 @@ class TestEvaluate:
         ],
         ids=["benchmark", "column", "empty", "limit", "max_new_tokens", "batch_size"],
     )
-    def test_what_cannot_be_evaluated(self, toy_model_dir, arguments, message):
+    def test_unusable_arguments_are_refused(self, toy_model_dir, arguments, message):
         with pytest.raises(UserError, match=message):
             evaluate(str(toy_model_dir("llama")), **arguments)
 
-    def test_an_unfinished_run(self, toy_model_dir, tmp_path, monkeypatch):
+    def test_an_unfinished_run_is_refused(self, toy_model_dir, tmp_path, monkeypatch):
         run = finetune(tasks(), toy_model_dir("llama"), tmp_path, dtype="float32", device="cpu").wait()
         with monkeypatch.context() as patch:
             patch.setattr(Run, "status", "running")
@@ -263,9 +263,9 @@ class TestReport:
         assert report.n_passed == 2
         assert report.pass_at_1 == pytest.approx(0.4)
 
-    def test_no_task_passes_none(self):
+    def test_pass_at_1_without_tasks_is_0(self):
         assert self.report().pass_at_1 == 0
 
-    def test_says_what_it_found(self):
+    def test_repr_shows_pass_at_1_and_the_loss(self):
         assert repr(self.report("pass", "fail")) == "<EvalReport a-model on bundled: pass@1 1/2>"
         assert repr(self.report("pass", loss=1.23456)).endswith("pass@1 1/1, loss 1.2346 nats/token>")

@@ -1,4 +1,4 @@
-"""Programs written to cheat or to harm: none passes, and none leaves anything behind."""
+"""Programs written to cheat or to do harm: none passes, and none leaves anything behind."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ RIGHT, WRONG = "def add(a, b):\n    return a + b\n", "def add(a, b):\n    return
 
 
 class World:
-    """What the programs are after: a folder with a key, a port that listens, a process that must live."""
+    """The targets of the programs: a folder with a key, a listening port, and a process that must survive."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -55,7 +55,7 @@ class World:
         self._watcher.start()
 
     def _watch(self) -> None:
-        """The most memory that one judge holds."""
+        """Record the peak memory of a worker process, in bytes."""
         while not self._done.wait(0.1):
             for process in psutil.Process().children():
                 with suppress(psutil.Error):
@@ -72,14 +72,14 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    found = World(tmp_path_factory.mktemp("home"))
-    yield found
-    found.close()
+    targets = World(tmp_path_factory.mktemp("home"))
+    yield targets
+    targets.close()
 
 
 @pytest.fixture(scope="module")
 def judged(world, tmp_path_factory):
-    """Name -> row of the table of verdicts; honest programs go first and last."""
+    """Name -> row of the table of verdicts, and the seconds of judging. Honest programs go first and last."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("WORKBENCH_TEST_SECRET", SECRET)
@@ -89,21 +89,21 @@ def judged(world, tmp_path_factory):
         samples = [Sample(TASK["task_id"], code, line) for line, code in enumerate(programs.values())]
         benchmark = Benchmark("humaneval", "toy", "", {TASK["task_id"]: TASK})
         started = time.monotonic()
-        # More than there are cores: some of the programs only sleep.
-        found = suites.judge_samples(benchmark, samples, workers=6)
-        rows = dict(zip(programs, found.tasks.to_dict("records"), strict=True))
+        # More workers than cores: some of the programs only sleep.
+        verdicts = suites.judge_samples(benchmark, samples, workers=6)
+        rows = dict(zip(programs, verdicts.tasks.to_dict("records"), strict=True))
         return rows, time.monotonic() - started
 
 
 NAMES = [*hostile.HARM, *hostile.CHEATS]
 
 
-def test_there_are_many():
+def test_there_are_at_least_forty_programs():
     assert len(NAMES) == len(set(NAMES)) >= 40
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_none_passes(judged, name):
+def test_no_hostile_program_passes(judged, name):
     row = judged[0][name]
     for suite in ("base", "plus"):
         assert row[suite] in ("fail", "timeout", "error", "blocked"), row
@@ -133,7 +133,7 @@ def test_harm_is_blocked_and_named(judged, name):
         ("ends well at once", "error"),
     ],
 )
-def test_verdict_of_cheats(judged, name, verdict):
+def test_cheats_get_their_verdict(judged, name, verdict):
     assert judged[0][name]["base"] == verdict, judged[0][name]
 
 
@@ -156,31 +156,31 @@ def test_nothing_is_left_behind(judged, world):
     assert (world.home / "key").read_text() == SECRET
     assert (world.home / "key").stat().st_mode & 0o777 != 0o777
     assert not Path(os.__file__ + ".left").exists()
-    for heard in (world.tcp.accept, lambda: world.udp.recv(1)):
+    for receive in (world.tcp.accept, lambda: world.udp.recv(1)):
         with pytest.raises(BlockingIOError):
-            heard()
+            receive()
     assert world.parent.is_running()
     left = [process.cmdline() for process in psutil.process_iter() if _is_ours(process)]
     assert left == []
 
 
 def _is_ours(process: psutil.Process) -> bool:
-    """Whether it is a judge, or runs a program: both know only this user's own checkout."""
+    """Whether the process is a worker or a sandbox of this checkout."""
     try:
         command = " ".join(process.cmdline())
-        place = process.environ().get("PYTHONPATH", "") if "workbench.evaluation" in command else command
+        origin = process.environ().get("PYTHONPATH", "") if "workbench.evaluation" in command else command
     except psutil.Error:
         return False
     running = "evaluation/sandbox/inside/" in command or "workbench.evaluation.judging.worker" in command
-    return running and str(Path(sandbox.__file__).parents[2]) in place
+    return running and str(Path(sandbox.__file__).parents[2]) in origin
 
 
-def test_no_secret_is_told(judged):
+def test_no_verdict_contains_the_secret(judged):
     if not LEVEL.landlock and not LEVEL.bubblewrap:
         pytest.skip(f"files can be read at this level ({LEVEL})")
     assert SECRET not in str(judged[0])
 
 
-def test_the_judge_stays_within_its_limits(judged, world):
+def test_workers_stay_within_their_limits(judged, world):
     assert 0 < world.peak < 2 * 2**30  # bytes
-    assert judged[1] < 180  # seconds; most of it the programs that sleep, several at a time
+    assert judged[1] < 180  # seconds, most of them spent on programs that sleep

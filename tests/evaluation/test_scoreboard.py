@@ -1,4 +1,4 @@
-"""The paper's table beside one's own reports, and the figures of them."""
+"""The table of the paper's results beside reports, and the figures of both."""
 
 import pandas as pd
 import pytest
@@ -22,19 +22,19 @@ def report(verdicts: str, plus: str | None = None, benchmark="HumanEval", **fiel
 
 
 class TestPublished:
-    def test_figures_are_the_paper_s(self):
+    def test_numbers_are_those_of_the_paper(self):
         table = published().set_index(["model", "trained on"])
         row = table.loc[("DS 40 %", "OSS-Instruct")]
         assert row.tolist() == ["30K", 68.3, 61.6, 75.9, 61.7, 66.9]
         assert len(table) == 16
 
-    def test_average_is_that_of_the_four_suites(self):
+    def test_the_average_is_the_mean_of_the_four_suites(self):
         table = published()
         mean = table[list(N_TASKS)].mean(axis=1)
         assert (mean - table["average"]).abs().max() < 0.0501
 
-    def test_figures_are_whole_numbers_of_tasks(self):
-        """Of MBPP's 399 tasks, not of the 378 that it has today; the paper's own slips are named."""
+    def test_percentages_are_whole_numbers_of_tasks(self):
+        """MBPP has 399 tasks in the paper, 378 today. Four of the paper's percentages fit neither."""
         table = published()
         slips = {
             (suite, percent)
@@ -46,7 +46,7 @@ class TestPublished:
 
 
 class TestBoard:
-    def test_without_reports_it_is_the_paper(self):
+    def test_without_reports_the_table_is_the_paper_s(self):
         table = board()
         assert len(table) == 16 * 4
         assert table["published"].all()
@@ -58,7 +58,7 @@ class TestBoard:
         )
         assert (first["low"], first["high"]) == passk.wilson(78, 164)
 
-    def test_own_rows_name_their_suite_and_tasks(self):
+    def test_rows_of_reports_name_their_suite_and_tasks(self):
         versions = {"benchmark": "MBPP(+) v0.2.0"}
         table = board({"mine": report("ppff", "pfff", "MBPP+", missing=("T/9",), versions=versions)})
         own = table[~table["published"]]
@@ -69,7 +69,7 @@ class TestBoard:
         assert set(table["suite"]) == {"MBPP", "MBPP+"}
         assert set(table.loc[table["published"], "version"]) == {"v0.1, 399 tasks"}
 
-    def test_the_paper_has_no_figures_for_other_tasks(self):
+    def test_other_benchmarks_have_no_rows_of_the_paper(self):
         table = board(report("pf", benchmark="bundled"))
         assert table[["name", "suite", "version"]].values.tolist() == [["m", "bundled", "2 tasks"]]
 
@@ -77,7 +77,7 @@ class TestBoard:
         assert not board(report("pf", "ff"), paper=False)["published"].any()
 
     @pytest.mark.parametrize("reports", ["rep.json", [1], {"a": 1}])
-    def test_what_is_no_report(self, reports):
+    def test_other_types_than_reports_are_refused(self, reports):
         with pytest.raises(UserError, match=r"reports=.* must be a report of wb.evaluate"):
             board(reports)
 
@@ -95,10 +95,10 @@ class TestFigures:
         assert "the paper 164 tasks; yours 4 tasks" in figure.layout.title.text
         assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
 
-    def test_the_paper_alone(self):
+    def test_without_reports_there_are_four_panels(self):
         assert [len(trace.x) for trace in wb.figures.evaluation().data] == [16] * 4
 
-    def test_names_are_no_markup(self):
+    def test_markup_in_names_is_escaped(self):
         reports = {"<b>x": report("p")}
         for figure in (wb.figures.evaluation(reports, paper=False), wb.figures.verdicts(reports)):
             assert figure.data[0].y[0].startswith("&lt;b&gt;x")
@@ -113,13 +113,14 @@ class TestFigures:
             "error": {"a · base": 1, "a · plus": 0, "b · base": 0},
             "blocked": {"a · base": 0, "a · plus": 0, "b · base": 5},
         }
-        # Told apart without colour too.
+        # Verdicts differ in more than colour.
         looks = {(trace.marker.pattern.shape, trace.marker.color) for trace in figure.data}
         assert len(looks) == len(counts)
 
-    def test_flips(self):
-        found = report("ppppff").compare(report("ppffpf"))
-        assert (found.both, found.only_first, found.only_second, found.names) == (2, 2, 1, ("m", "m"))
-        figure = wb.figures.flips(found)
+    def test_flips_shows_who_passes_what(self):
+        comparison = report("ppppff").compare(report("ppffpf"))
+        counts = comparison.both, comparison.only_first, comparison.only_second
+        assert (*counts, comparison.names) == (2, 2, 1, ("m", "m"))
+        figure = wb.figures.flips(comparison)
         assert [trace.x[0] for trace in figure.data] == [2, 2, 1, 1]
         assert "on the 3 that differ: p = 1" in figure.layout.title.text

@@ -70,7 +70,7 @@ class ProgramTasks:
     stops = STOPS["humaneval"]
 
     def check(self, sanitize: bool) -> None:
-        """Raise UserError if `sanitize` is asked for: it needs the name of a function."""
+        """Raise UserError if `sanitize` is True: it needs the name of a function."""
         if sanitize:
             raise UserError(NO_SANITIZE)
 
