@@ -1,4 +1,4 @@
-"""IFD, against the paper's scorer written again in ten lines, and what happens when scoring goes wrong."""
+"""IFD against a ten-line reimplementation of the paper's scorer; caching, interruptions and failures."""
 
 import json
 import math
@@ -28,7 +28,7 @@ RESPONSES = ["def add(a, b):\n    return a + b", "text[::-1]", "sorted(words, ke
 
 
 def reference(model, tokenizer, question: str, answer: str, max_length: int) -> tuple[float, int, int]:
-    """IFD and the two token counts, as section 1 of arXiv 2504.12687's released scorer: one row at a time."""
+    """IFD and the two token counts of one row, computed as the released scorer of arXiv 2504.12687 does."""
     prompt = f"Question:\n{question}\n\nAnswer:\n"
     end = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=max_length).input_ids.shape[1]
 
@@ -57,26 +57,26 @@ def llama(llama_dir):
 @pytest.fixture
 def no_forward(monkeypatch):
     def forbidden(model, samples):
-        raise AssertionError("scored again")
+        raise AssertionError("ran the model")
 
     return lambda: monkeypatch.setattr(forward, "summed_nll", forbidden)
 
 
 def stored() -> int:
-    """Rows in the store of scores."""
+    """Number of cached scores."""
     with sqlite3.connect(cache_dir() / "results.sqlite") as db:
         return db.execute("SELECT count(*) FROM results WHERE kind = 'ifd'").fetchone()[0]
 
 
 def same_scores(scored: datasets.Dataset, expected: datasets.Dataset) -> None:
-    """Equal but for the rounding of another batch."""
+    """Assert that scores are equal up to rounding, which depends on the batch."""
     assert scored["score_status"][:] == expected["score_status"][:]
     for name in FEATURES.keys() - {"score_status", "score_reason"}:
         assert scored[name][:] == pytest.approx(expected[name][:], rel=1e-5)
 
 
 def failing(status: str, scored: datasets.Dataset, row: int) -> None:
-    """`row` has this status and not one number; the others are fine."""
+    """Assert that `row` has this status and no number, and that the other rows are scored."""
     assert scored["score_status"][:] == [status if i == row else "ok" for i in range(len(scored))]
     for name in ("nll_response", "nll_conditioned", "ppl_response", "ppl_conditioned", "ifd"):
         assert [value is None for value in scored[name]] == [i == row for i in range(len(scored))]
@@ -89,7 +89,7 @@ texts = st.text(min_size=1, max_size=60).filter(str.strip)  # an empty row has a
 @given(
     rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=5), max_length=st.sampled_from([24, 40, 512])
 )
-def test_any_row_scores_as_by_the_papers_scorer(llama_dir, llama, rows, max_length):
+def test_any_row_gets_the_score_of_the_papers_scorer(llama_dir, llama, rows, max_length):
     model, tokenizer = llama
     scored = score(table(*map(list, zip(*rows, strict=True))), llama_dir, max_length=max_length, cache=False)
     for (question, answer), row in zip(rows, scored, strict=True):
@@ -103,7 +103,7 @@ def test_any_row_scores_as_by_the_papers_scorer(llama_dir, llama, rows, max_leng
             assert (row["ifd"], row["score_status"]) == (None, "no_target")
 
 
-def test_all_columns_follow_from_sums_and_counts(llama_dir):
+def test_all_score_columns_follow_from_sums_and_counts(llama_dir):
     for row in score(table(INSTRUCTIONS, RESPONSES), llama_dir):
         assert row["ppl_response"] == pytest.approx(math.exp(row["nll_response"] / row["n_response"]))
         assert row["ppl_conditioned"] == pytest.approx(
@@ -112,14 +112,14 @@ def test_all_columns_follow_from_sums_and_counts(llama_dir):
         assert row["ifd"] == pytest.approx(row["ppl_conditioned"] / row["ppl_response"])
 
 
-def test_n_tokens_is_the_length_in_training(llama_dir, llama):
+def test_n_tokens_is_the_length_of_the_training_sample(llama_dir, llama):
     _, tokenizer = llama
     (n,) = score(table(["Add."], ["a + b"]), llama_dir)["n_tokens"]
     text = "### Instruction:\nAdd.\n### Response:\n"
     assert n == len(tokenizer(text).input_ids) + len(tokenizer("a + b").input_ids) + 1  # closing eos
 
 
-def test_a_response_of_one_token_has_nothing_to_compare(llama_dir):
+def test_a_response_of_one_token_has_no_target(llama_dir):
     failing("no_target", score(table(INSTRUCTIONS, [RESPONSES[0], "a", RESPONSES[2]]), llama_dir), row=1)
 
 
@@ -135,44 +135,44 @@ def test_scores_do_not_depend_on_the_token_budget(llama_dir):
         same_scores(score(ds, llama_dir, token_budget=budget, cache=False), whole)
 
 
-def test_a_second_call_scores_nothing(llama_dir, no_forward):
+def test_a_second_call_runs_no_model(llama_dir, no_forward):
     ds = table(INSTRUCTIONS, RESPONSES)
     first = score(ds, llama_dir)
     no_forward()
     assert score(ds, llama_dir).to_dict() == first.to_dict()
 
 
-def test_without_the_cache_nothing_is_read_or_kept(llama_dir, no_forward):
+def test_without_the_cache_nothing_is_read_or_written(llama_dir, no_forward):
     ds = table(INSTRUCTIONS, RESPONSES)
     score(ds, llama_dir)
     before = stored()
     score(table(["Other."], ["return b"]), llama_dir, cache=False)
     assert stored() == before
     no_forward()
-    with pytest.raises(AssertionError, match="scored again"):
+    with pytest.raises(AssertionError, match="ran the model"):
         score(ds, llama_dir, cache=False)
 
 
-def test_a_changed_row_costs_one_row(llama_dir, monkeypatch):
+def test_a_changed_row_rescores_that_row_only(llama_dir, monkeypatch):
     score(table(INSTRUCTIONS, RESPONSES), llama_dir)
-    asked, summed_nll = [], forward.summed_nll
+    scored, summed_nll = [], forward.summed_nll
     monkeypatch.setattr(
-        forward, "summed_nll", lambda m, samples: asked.extend(samples) or summed_nll(m, samples)
+        forward, "summed_nll", lambda m, samples: scored.extend(samples) or summed_nll(m, samples)
     )
     score(table(INSTRUCTIONS, [*RESPONSES[:2], "words.sort()"]), llama_dir)
-    assert len(asked) == 2  # the response alone, and after its instruction
+    assert len(scored) == 2  # the response alone, and after its instruction
     assert stored() == 4
 
 
 @pytest.mark.parametrize("changed", [{"max_length": 100}, {"dtype": "bfloat16"}])
-def test_other_settings_are_other_scores(llama_dir, changed, no_forward):
+def test_other_settings_are_scored_separately(llama_dir, changed, no_forward):
     ds = table(INSTRUCTIONS, RESPONSES)
     score(ds, llama_dir)
     score(ds, llama_dir, **changed)
     assert stored() == 6
 
 
-def test_an_interrupted_call_keeps_what_it_had(llama_dir, monkeypatch):
+def test_an_interrupted_call_keeps_its_finished_scores(llama_dir, monkeypatch):
     calls, summed_nll = [], forward.summed_nll
 
     def interrupted(model, samples):
@@ -203,7 +203,7 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(llama_dir, monkeypatch):
 
     monkeypatch.setattr(forward, "summed_nll", tight)
     scored = score(table(INSTRUCTIONS, RESPONSES), llama_dir, cache=False)
-    assert sizes == [6, 2, 4, 2, 2]  # three rows of two sequences: 1 + 2, the two as 1 + 1
+    assert sizes == [6, 2, 4, 2, 2]  # three rows of two sequences, split into 1 + 2 rows and then 1 + 1
     same_scores(scored, whole)
 
 
@@ -222,8 +222,8 @@ def test_a_row_that_never_fits_has_no_score_and_is_tried_again_later(llama_dir, 
     assert score(ds, llama_dir)["score_status"][:] == ["ok"] * 3
 
 
-def test_nan_is_a_status_and_never_a_number(llama_dir, monkeypatch):
-    # The bare response and the prompted one of each row; the second row's last sum is broken.
+def test_nan_becomes_a_status_and_never_a_score(llama_dir, monkeypatch):
+    # The sums of each row without and with its prompt; the second sum of the second row is NaN.
     sums = iter([[3.0, 2.0], [3.0, math.nan], [3.0, 2.0]])
     monkeypatch.setattr(forward, "summed_nll", lambda model, samples: next(sums))
     ds = table([f"{'Add. ' * n}" for n in (9, 6, 3)], ["a + b"] * 3)  # batches go longest first
@@ -231,7 +231,7 @@ def test_nan_is_a_status_and_never_a_number(llama_dir, monkeypatch):
     assert stored() == 2
 
 
-def test_an_architecture_that_leaks_is_scored_one_by_one(toy_model_dir):
+def test_an_architecture_that_cannot_pack_gets_the_same_scores(toy_model_dir):
     folder = toy_model_dir(LEAKING)
     with pytest.warns(UserWarning, match="BloomForCausalLM cannot run packed samples"):
         scored = score(table(INSTRUCTIONS, RESPONSES), folder, max_length=512)
@@ -260,7 +260,7 @@ def test_an_empty_table_stays_empty(llama_dir):
         ({"dtype": "int8"}, "dtype='int8' is not known"),
     ],
 )
-def test_a_wrong_setting_is_named(llama_dir, named, message):
+def test_an_invalid_setting_is_named(llama_dir, named, message):
     with pytest.raises(UserError, match=message):
         score(table(INSTRUCTIONS, RESPONSES), llama_dir, **named)
 
@@ -282,7 +282,7 @@ def test_bundled_rows_score_as_by_the_authors_released_scorer():
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference scores are not on this machine")
+@pytest.mark.skipif(not REFERENCE.exists(), reason="needs the reference scores")
 def test_the_real_model_scores_as_the_authors_released_scorer():
     rows = [json.loads(line) for line in REFERENCE.read_text().splitlines()][::5]
     ds = table([row["question"] for row in rows], [row["answer"] for row in rows])

@@ -1,4 +1,4 @@
-"""Scoring that is killed again and again: nothing that was stored is lost, changed or scored again."""
+"""Scoring that is killed repeatedly: no cached score is lost, changed or computed again."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from workbench.complexity import score
 from workbench.core.store import cache_dir
 from workbench.lm import forward
 
-ROWS, KILLS, BUDGET = 1000, 20, 600  # a batch is some eight rows
+ROWS, KILLS, BUDGET = 1000, 20, 600  # about eight rows per batch
 
 
 def stored() -> dict[str, bytes]:
@@ -30,12 +30,12 @@ def stored() -> dict[str, bytes]:
 
 
 def run(folder, ds, counted, largest) -> None:
-    """Score in a child process, which counts the rows that it runs before it runs them."""
+    """Score in a child process that counts rows before it runs them."""
     summed_nll = forward.summed_nll
 
     def counting(model, samples):
         counted.value += len(samples) // 2
-        time.sleep(0.01)  # a batch of a real model takes its time
+        time.sleep(0.01)  # as a real model takes time
         largest.value = max(largest.value, len(samples) // 2)
         return summed_nll(model, samples)
 
@@ -43,8 +43,8 @@ def run(folder, ds, counted, largest) -> None:
     score(ds, folder, token_budget=BUDGET)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
-def test_twenty_kills_lose_nothing(toy_model_dir, monkeypatch, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has loaded PyTorch")
+def test_twenty_kills_lose_no_score(toy_model_dir, monkeypatch, tmp_path):
     folder = toy_model_dir("llama")
     chance = random.Random(0)
     words = [["add", "sort", "reverse", "count"][chance.randrange(4)] for _ in range(ROWS)]
@@ -61,16 +61,16 @@ def test_twenty_kills_lose_nothing(toy_model_dir, monkeypatch, tmp_path):
     for _ in range(KILLS):
         child = fork.Process(target=run, args=(folder, ds, counted, largest))
         child.start()
-        wanted = len(before) + chance.randrange(1, 70)
-        while len(stored()) < wanted and child.is_alive():
+        n_cached = len(before) + chance.randrange(1, 70)
+        while len(stored()) < n_cached and child.is_alive():
             time.sleep(0.01)
-        time.sleep(chance.random() / 50)  # amid whatever it does then
+        time.sleep(chance.random() / 50)  # at any point of its work
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         after = stored()
         assert before.items() <= after.items()
         before = after
-    assert 100 < len(before) < ROWS  # the kills fell amid the work
+    assert 100 < len(before) < ROWS  # the kills happened during the work
     whole = score(ds, folder, token_budget=BUDGET)
     assert before.items() <= stored().items()
     rescored = counted.value + (ROWS - len(before)) - ROWS

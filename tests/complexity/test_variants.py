@@ -1,4 +1,4 @@
-"""Scores derived from stored sums, by hand-worked tables; conventions, hostile rows, explanations."""
+"""Score variants against hand-worked tables; conventions, hostile rows and explanations."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ def sums(*rows: tuple) -> datasets.Dataset:
     return datasets.Dataset.from_dict(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-# Means of 2 and 1 nats, of 2 and 2, of 4 and 6; the fourth has no score.
+# Mean nll without and with the instruction: 2 and 1 nats, 2 and 2, 4 and 6. The fourth row has no score.
 SUMS = sums(
     (20.0, 10, 10.0, 10, "ok"),
     (4.0, 2, 6.0, 3, "ok"),
@@ -57,31 +57,31 @@ def chat_dir(toy_model_dir, tmp_path):
     ("variant", "expected"),
     [("ppl-ratio", [math.exp(-1), 1.0, math.exp(2), None]), ("loss-ratio", [0.5, 1.0, 1.5, None])],
 )
-def test_variants_by_hand(variant, expected):
+def test_variants_match_hand_worked_scores(variant, expected):
     assert derive(SUMS, variant)["ifd"][:] == pytest.approx(expected)
 
 
 def test_a_length_floor_leaves_short_responses_without_a_score():
-    found = derive(SUMS, min_tokens=3)
-    assert [value is None for value in found["ifd"]] == [False, True, False, True]
-    assert found["score_reason"][1] == "its response has 2 scored tokens, fewer than min_tokens=3"
-    assert found["score_status"][:] == ["ok", "ok", "truncated", "empty"]
-    assert derive(found)["ifd"][:2] == pytest.approx([math.exp(-1), 1.0])  # and nothing is lost
+    derived = derive(SUMS, min_tokens=3)
+    assert [value is None for value in derived["ifd"]] == [False, True, False, True]
+    assert derived["score_reason"][1] == "its response has 2 scored tokens, fewer than min_tokens=3"
+    assert derived["score_status"][:] == ["ok", "ok", "truncated", "empty"]
+    assert derive(derived)["ifd"][:2] == pytest.approx([math.exp(-1), 1.0])  # nothing is lost
 
 
-def test_shrinkage_by_hand():
-    """Logs of the scores are -1, 0 and 2 with weights 10, 2 and 10: the typical one is 10/22."""
+def test_shrinkage_matches_hand_worked_scores():
+    """The log scores are -1, 0 and 2 with weights 10, 2 and 10, so the typical log score is 10/22."""
     typical = 10 / 22
     expected = [(-10 + 10 * typical) / 20, (0 + 10 * typical) / 12, (20 + 10 * typical) / 20]
-    found = derive(SUMS, shrinkage=10)["ifd"][:]
-    assert np.log(found[:3]) == pytest.approx(expected)
-    assert found[3] is None
+    derived = derive(SUMS, shrinkage=10)["ifd"][:]
+    assert np.log(derived[:3]) == pytest.approx(expected)
+    assert derived[3] is None
 
 
-def test_no_loss_at_all_is_no_number():
-    found = derive(sums((0.0, 3, 0.0, 3, "ok")), "loss-ratio")
-    assert found["ifd"][:] == [None]
-    assert found["score_reason"][:] == ["its loss-ratio is not a finite number"]
+def test_a_loss_of_zero_gives_no_loss_ratio():
+    derived = derive(sums((0.0, 3, 0.0, 3, "ok")), "loss-ratio")
+    assert derived["ifd"][:] == [None]
+    assert derived["score_reason"][:] == ["its loss-ratio is not a finite number"]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_no_loss_at_all_is_no_number():
         ({"shrinkage": math.nan}, "shrinkage=nan must be a number of tokens"),
     ],
 )
-def test_a_wrong_setting_is_named(named, message):
+def test_an_invalid_setting_is_named(named, message):
     with pytest.raises(UserError, match=message):
         derive(SUMS, **named)
 
 
-def test_a_variant_needs_no_scoring_again(llama_dir, monkeypatch):
+def test_another_variant_runs_no_model(llama_dir, monkeypatch):
     ds = table(["Add.", "Reverse the text."], ["a + b + c", "text[::-1]"])
     first = score(ds, llama_dir)
     monkeypatch.setattr(forward, "summed_nll", None)
@@ -107,7 +107,7 @@ def test_a_variant_needs_no_scoring_again(llama_dir, monkeypatch):
     assert again["ifd"][:] == derive(first, "loss-ratio", shrinkage=5)["ifd"][:]
 
 
-def test_same_tokens_are_the_same_on_both_sides(llama_dir):
+def test_same_tokens_scores_the_same_tokens_on_both_sides(llama_dir):
     tokenizer = models.load_tokenizer(llama_dir)
     for limit in (200, 12):
         (pair,) = pairs(tokenizer, ["Add."], ["return a + b - c"], limit, "same-tokens")
@@ -118,7 +118,7 @@ def test_same_tokens_are_the_same_on_both_sides(llama_dir):
     assert row["n_response"] == row["n_conditioned"] > 0
 
 
-def test_one_token_has_a_score_when_both_sides_see_it(llama_dir):
+def test_same_tokens_scores_a_response_of_one_token(llama_dir):
     row = score(table(["Add."], ["a"]), llama_dir, convention="same-tokens")[0]
     assert (row["n_response"], row["n_conditioned"], row["score_status"]) == (1, 1, "ok")
     assert row["ifd"] > 0
@@ -131,12 +131,12 @@ def test_the_chat_prompt_is_the_models_own_and_keeps_the_turns(chat_dir):
         {"role": "assistant", "content": "a+b"},
         {"role": "user", "content": "Sum."},
     ]
-    asked = prompts.scoring_prompts(tokenizer, ["Add.", turns], "chat")
-    assert asked == ["<user>Add.\n<assistant>", "<user>Add.\n<assistant>a+b\n<user>Sum.\n<assistant>"]
+    texts = prompts.scoring_prompts(tokenizer, ["Add.", turns], "chat")
+    assert texts == ["<user>Add.\n<assistant>", "<user>Add.\n<assistant>a+b\n<user>Sum.\n<assistant>"]
 
 
 def test_a_dialogue_is_scored_after_its_history(chat_dir):
-    told = {
+    conversation = {
         "messages": [
             {"role": r, "content": c}
             for r, c in (
@@ -147,8 +147,8 @@ def test_a_dialogue_is_scored_after_its_history(chat_dir):
             )
         ]
     }
-    single = {"messages": told["messages"][2:]}
-    ds = wb.load(datasets.Dataset.from_list([told, single]))
+    single = {"messages": conversation["messages"][2:]}
+    ds = wb.load(datasets.Dataset.from_list([conversation, single]))
     assert ds["dialogue"][1] is None
     assert [turn["content"] for turn in ds["dialogue"][0]] == ["Add.", "a + b", "Now reverse."]
     assert ds["response"][:] == ["text[::-1]"] * 2
@@ -176,9 +176,9 @@ HOSTILE = {
 }
 
 
-def test_hostile_rows_have_a_status_a_reason_and_no_number_by_accident(llama_dir):
-    asked, answered, expected = map(list, zip(*HOSTILE.values(), strict=True))
-    scored = score(table(asked, answered), llama_dir, max_length=512)
+def test_hostile_rows_have_a_status_and_a_reason_and_no_accidental_score(llama_dir):
+    instructions, responses, expected = map(list, zip(*HOSTILE.values(), strict=True))
+    scored = score(table(instructions, responses), llama_dir, max_length=512)
     assert dict(zip(HOSTILE, scored["score_status"], strict=True)) == dict(
         zip(HOSTILE, expected, strict=True)
     )
@@ -205,20 +205,22 @@ def test_numbers_in_a_text_column_are_named(llama_dir):
 
 def test_an_explanation_adds_up_to_the_score(llama_dir):
     ds = table(["Add two numbers."], ["return a + b"])
-    found = explain(ds, 0, llama_dir)
+    explanation = explain(ds, 0, llama_dir)
     row = score(ds, llama_dir)[0]
-    assert "".join(found.tokens["token"]) == "return a + b"
-    assert found.tokens["nll_conditioned"].sum() == pytest.approx(row["nll_conditioned"], rel=1e-5)
-    assert found.tokens["nll_response"].sum() == pytest.approx(row["nll_response"], rel=1e-5)
-    assert np.isnan(found.tokens["gain"][0])  # the paper's convention does not score the bare first token
-    assert found.ifd == pytest.approx(row["ifd"], rel=1e-5)
+    assert "".join(explanation.tokens["token"]) == "return a + b"
+    assert explanation.tokens["nll_conditioned"].sum() == pytest.approx(row["nll_conditioned"], rel=1e-5)
+    assert explanation.tokens["nll_response"].sum() == pytest.approx(row["nll_response"], rel=1e-5)
+    assert np.isnan(
+        explanation.tokens["gain"][0]
+    )  # convention="paper" does not score the first token of the response alone
+    assert explanation.ifd == pytest.approx(row["ifd"], rel=1e-5)
     whole = explain(ds, 0, llama_dir, convention="same-tokens")
     assert whole.tokens["gain"].notna().all()
 
 
 @pytest.mark.parametrize("row", [-1, 1, 1.5, True])
-def test_a_row_that_is_not_there_is_named(llama_dir, row):
-    with pytest.raises(UserError, match=f"row={row} is no row of the dataset; give a number from 0 to 0"):
+def test_an_invalid_row_is_named(llama_dir, row):
+    with pytest.raises(UserError, match=f"row={row} is not a row of the dataset; give a number from 0 to 0"):
         explain(table(["Add."], ["a + b"]), row, llama_dir)
 
 
@@ -230,9 +232,9 @@ def test_coloured_text_is_escaped(llama_dir):
     assert "&amp;" in page
 
 
-def test_agreement_by_hand():
-    found = agreement(np.array([1.0, 2.0, 3.0, np.nan]), np.array([1.0, 4.0, 3.0, 2.0]))
-    assert found == Agreement(3, pytest.approx(0.5), pytest.approx(1 / 3), pytest.approx(0.5))
+def test_agreement_matches_hand_worked_numbers():
+    measured = agreement(np.array([1.0, 2.0, 3.0, np.nan]), np.array([1.0, 4.0, 3.0, 2.0]))
+    assert measured == Agreement(3, pytest.approx(0.5), pytest.approx(1 / 3), pytest.approx(0.5))
     assert agreement(np.array([1.0, np.nan]), np.array([1.0, 2.0])) is None
 
 
@@ -245,7 +247,7 @@ def test_a_cheap_scorer_beside_its_target(toy_model_dir):
     assert "in place of" in str(other)
 
 
-def test_out_of_memory_lowers_the_budget_for_what_follows(llama_dir, monkeypatch, capsys):
+def test_out_of_memory_lowers_the_budget_for_later_batches(llama_dir, monkeypatch, capsys):
     monkeypatch.delenv("WORKBENCH_QUIET", raising=False)
     sizes, summed_nll = [], forward.summed_nll
 
@@ -258,11 +260,11 @@ def test_out_of_memory_lowers_the_budget_for_what_follows(llama_dir, monkeypatch
     monkeypatch.setattr(forward, "summed_nll", tight)
     ds = table([f"Add {i}." for i in range(30)], ["return a + b"] * 30)
     assert score(ds, llama_dir, cache=False)["score_status"][:] == ["ok"] * 30
-    assert sum(size > 300 for size in sizes) <= 4  # and not once for each batch
-    assert "Out of memory: going on with" in capsys.readouterr().err
+    assert sum(size > 300 for size in sizes) <= 4  # not once per batch
+    assert "Out of memory: continuing with" in capsys.readouterr().err
 
 
-def test_another_error_is_no_lack_of_memory(llama_dir, monkeypatch):
+def test_other_runtime_errors_are_raised(llama_dir, monkeypatch):
     def broken(model, samples):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -271,7 +273,7 @@ def test_another_error_is_no_lack_of_memory(llama_dir, monkeypatch):
         score(table(["Add."], ["a + b"]), llama_dir)
 
 
-def test_padded_batches_score_as_each_alone(toy_model_dir):
+def test_padded_batches_score_as_single_samples(toy_model_dir):
     model, _ = models.load_model(toy_model_dir("bloom"), "float32")
     samples = [prompts.Sample(tuple(range(5, 5 + n)), 1) for n in (4, 30, 11)]
     with pytest.warns(UserWarning, match="in padded batches"):

@@ -1,10 +1,10 @@
-"""Instruction-Following Difficulty (IFD): how little an instruction helps a model to predict its response.
+"""Instruction-Following Difficulty (IFD): how little an instruction helps a model predict its response.
 
     IFD = PPL(response | instruction) / PPL(response)          (arXiv 2504.12687, section 3)
 
-Just below 1 the instruction hardly helps: the sample is complex. From 1 on it hurts, and selection leaves the
-sample out. What is kept of a row are summed negative log-likelihoods and token counts, from which every
-variant is derived; a row that cannot be scored has a status, a reason and no number.
+At an IFD just below 1 the instruction hardly helps: the sample is complex. At 1 and above it hurts, and
+selection excludes the sample. Each row keeps its summed negative log-likelihoods (nats) and token counts,
+from which every variant of the score is derived. A row that cannot be scored has a status and a reason.
 """
 
 from .explain import Explanation, explain

@@ -1,4 +1,4 @@
-"""Pairs of sequences -> summed negative log-likelihoods, in batches that fit the memory."""
+"""Summed negative log-likelihoods of sequence pairs, in batches that fit the memory."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from ..lm import forward
 from ..lm.batching import flat_batches
 from .pairs import Pair
 
-# Tokens of one forward pass. A CPU gains nothing from more once its cores are busy; a GPU does.
+# Tokens per forward pass. A CPU gains nothing from more once its cores are busy; a GPU does.
 TOKEN_BUDGET = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 
 
 @dataclass(frozen=True)
 class Sums:
-    """nll in nats, summed over the tokens that were scored; none of either where `failure` says why."""
+    """nll in nats, summed over the scored tokens. Both are None if `failure` gives a status."""
 
     alone: float | None
     conditioned: float | None
@@ -27,28 +27,27 @@ class Sums:
 
 @dataclass
 class Engine:
-    """Runs pairs through `model`. `token_budget` is halved when a batch does not fit the memory."""
+    """Runs pairs through `model`. `token_budget` is halved whenever a batch does not fit the memory."""
 
     model: object
     token_budget: int
 
     def __call__(self, pairs: Sequence[Pair]) -> Iterator[dict[int, Sums]]:
-        """`Sums` by position in `pairs`, a forward pass at a time; unscorable pairs are left out."""
+        """Yield the `Sums` of each batch by index in `pairs`. Skips pairs that are not scorable."""
         todo = [i for i, pair in enumerate(pairs) if pair.scorable]
         while todo:
             groups = [(pairs[i].alone, pairs[i].conditioned) for i in todo]
-            batch = [todo[at] for at in next(flat_batches(groups, self.token_budget))]
-            found = self._run([pairs[i] for i in batch])
-            if found is None and len(batch) > 1:
+            batch = [todo[position] for position in next(flat_batches(groups, self.token_budget))]
+            sums = self._run([pairs[i] for i in batch])
+            if sums is None and len(batch) > 1:
                 self._halve(sum(pairs[i].n_tokens for i in batch))
                 continue
-            failed = [Sums(None, None, "out_of_memory")]
-            yield dict(zip(batch, found or failed, strict=True))
+            yield dict(zip(batch, sums or [Sums(None, None, "out_of_memory")], strict=True))
             done = set(batch)
             todo = [i for i in todo if i not in done]
 
     def _run(self, batch: Sequence[Pair]) -> list[Sums] | None:
-        """None when the memory does not suffice."""
+        """The sums of a batch; None if it does not fit the memory."""
         samples = [sample for pair in batch for sample in (pair.alone, pair.conditioned)]
         try:
             nll = forward.summed_nll(self.model, samples)
@@ -65,4 +64,4 @@ class Engine:
         self.token_budget = max(1, min(self.token_budget, used) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        progress.say(f"Out of memory: going on with {self.token_budget:,} tokens in a batch.")
+        progress.say(f"Out of memory: continuing with {self.token_budget:,} tokens per batch.")

@@ -1,6 +1,6 @@
-"""The two sequences that a row's score compares: the bare response, and the response after its prompt."""
+"""The two sequences that a score compares: the response alone, and the response after its prompt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import UserError
@@ -10,7 +10,7 @@ from ..lm.prompts import Sample
 
 @dataclass(frozen=True)
 class Pair:
-    """A row's sequences; `truncated` when `max_length` cut one of them."""
+    """The two sequences of a row. `truncated` is True if `max_length` shortens one of them."""
 
     alone: Sample
     conditioned: Sample
@@ -25,44 +25,52 @@ class Pair:
         return len(self.alone.input_ids) + len(self.conditioned.input_ids)
 
 
-def paper(tokenizer, asked: Sequence[str], responses: Sequence[str], max_length: int, special: bool):
-    """As the paper's released scorer compares them.
+def paper(
+    tokenizer, prompt_texts: Sequence[str], responses: Sequence[str], max_length: int, special: bool
+) -> Iterator[Pair]:
+    """The pairs of the paper's released scorer (arXiv 2504.12687, section 3).
 
-    Prompt + response is tokenized as ONE string, cut to `max_length`, and scored from token `end` on, where
-    `end` counts the tokens of the prompt alone. The bare response is cut to `max_length - end + 1` tokens and
-    scored from its second token on (with a tokenizer that puts a BOS in front, that is the response's first).
+    Prompt + response is tokenized as one string, truncated to `max_length`, and scored from token `end` on,
+    where `end` counts the tokens of the prompt alone. The response alone is truncated to
+    `max_length - end + 1` tokens and scored from its second token on, which is the response's first if the
+    tokenizer adds a BOS.
     """
-    together = [prompt + response for prompt, response in zip(asked, responses, strict=True)]
-    for prompt, bare, joint in zip(
-        tokenizer(list(asked), add_special_tokens=special).input_ids,
+    joined = [prompt + response for prompt, response in zip(prompt_texts, responses, strict=True)]
+    for prompt_ids, response_ids, joined_ids in zip(
+        tokenizer(list(prompt_texts), add_special_tokens=special).input_ids,
         tokenizer(list(responses)).input_ids,
-        tokenizer(together, add_special_tokens=special).input_ids,
+        tokenizer(joined, add_special_tokens=special).input_ids,
         strict=True,
     ):
-        end = min(len(prompt), max_length)
-        kept = bare[: max_length - end + 1]
-        alone, conditioned = Sample(tuple(kept), 1), Sample(tuple(joint[:max_length]), end)
-        yield Pair(alone, conditioned, len(kept) < len(bare) or len(joint) > max_length)
+        end = min(len(prompt_ids), max_length)
+        kept = response_ids[: max_length - end + 1]
+        alone, conditioned = Sample(tuple(kept), 1), Sample(tuple(joined_ids[:max_length]), end)
+        yield Pair(alone, conditioned, len(kept) < len(response_ids) or len(joined_ids) > max_length)
 
 
-def same_tokens(tokenizer, asked: Sequence[str], responses: Sequence[str], max_length: int, special: bool):
-    """Both sides score the very same tokens: the response is tokenized once, and in the bare sequence a BOS
-    (the end-of-sequence token where the tokenizer has none) stands in front of its first token."""
+def same_tokens(
+    tokenizer, prompt_texts: Sequence[str], responses: Sequence[str], max_length: int, special: bool
+) -> Iterator[Pair]:
+    """Pairs whose two sides score the same tokens.
+
+    The response is tokenized once. On its own it follows a BOS, or the end-of-sequence token if the tokenizer
+    has no BOS, so that its first token is scored too. Raises UserError if the tokenizer has neither.
+    """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
         raise UserError(
             f"convention='same-tokens': the tokenizer of {tokenizer.name_or_path!r} has neither a BOS nor an "
-            f"end-of-sequence token to put before the bare response; use convention='paper'."
+            f"end-of-sequence token to put before the response; use convention='paper'."
         )
-    for prompt, response in zip(
-        tokenizer(list(asked), add_special_tokens=special).input_ids,
+    for prompt_ids, response_ids in zip(
+        tokenizer(list(prompt_texts), add_special_tokens=special).input_ids,
         tokenizer(list(responses), add_special_tokens=False).input_ids,
         strict=True,
     ):
-        prompt = prompt[:max_length]
-        kept = response[: max_length - len(prompt)]
-        conditioned = Sample((*prompt, *kept), max(1, len(prompt)))
-        yield Pair(Sample((start, *kept), 1), conditioned, len(kept) < len(response))
+        prompt_ids = prompt_ids[:max_length]
+        kept = response_ids[: max_length - len(prompt_ids)]
+        conditioned = Sample((*prompt_ids, *kept), max(1, len(prompt_ids)))
+        yield Pair(Sample((start, *kept), 1), conditioned, len(kept) < len(response_ids))
 
 
 CONVENTIONS: dict[str, Callable] = {"paper": paper, "same-tokens": same_tokens}
@@ -76,8 +84,8 @@ def pairs(
     convention: str = "paper",
     prompt: str = "paper",
 ) -> list[Pair]:
-    """A `Pair` for each row; `prompt` is a name in `prompts.SCORING_PROMPTS`."""
-    asked = prompts.scoring_prompts(tokenizer, questions, prompt)
-    # A chat template writes its special tokens itself.
+    """The `Pair` of each row. `convention` is a key of `CONVENTIONS`, `prompt` one of `SCORING_PROMPTS`."""
+    prompt_texts = prompts.scoring_prompts(tokenizer, questions, prompt)
+    # A chat template contains its special tokens.
     special = prompt == "paper"
-    return list(CONVENTIONS[convention](tokenizer, asked, list(responses), max_length, special))
+    return list(CONVENTIONS[convention](tokenizer, prompt_texts, list(responses), max_length, special))

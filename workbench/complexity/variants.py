@@ -1,4 +1,4 @@
-"""The scores that follow from a row's summed nll and token counts; nothing here runs a model."""
+"""Scores derived from summed nll and token counts, without running a model."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -11,7 +11,7 @@ from ..core.errors import UserError, one_of, positive
 
 _NEEDED = ("nll_response", "nll_conditioned", "n_response", "n_conditioned", "score_status")
 
-# From the mean nll (nats per token) of the bare response and of the prompted one.
+# Functions of the mean nll (nats per token) of the response alone and after its prompt.
 VARIANTS: dict[str, Callable] = {
     "ppl-ratio": lambda alone, conditioned: np.exp(conditioned - alone),  # arXiv 2504.12687, section 3
     "loss-ratio": lambda alone, conditioned: conditioned / alone,  # Cherry_LLM, arXiv 2308.12032
@@ -19,24 +19,37 @@ VARIANTS: dict[str, Callable] = {
 
 
 def check(variant: str, min_tokens: int, shrinkage: float) -> None:
-    """Raise unless these are settings of `derive`."""
+    """Raise UserError if a setting of `derive` is invalid."""
     one_of("variant", variant, VARIANTS)
     positive("min_tokens", min_tokens)
     if isinstance(shrinkage, bool) or not isinstance(shrinkage, Real) or not 0 <= shrinkage < np.inf:
         raise UserError(
-            f"shrinkage={shrinkage!r} must be a number of tokens, 0 or more; 0 leaves scores as they are."
+            f"shrinkage={shrinkage!r} must be a number of tokens, at least 0; 0 leaves scores unchanged."
         )
 
 
 def derive(
     ds: datasets.Dataset, variant: str = "ppl-ratio", *, min_tokens: int = 1, shrinkage: float = 0.0
 ) -> datasets.Dataset:
-    """`ds` (from `wb.score`) with its `ifd` by another rule, from what is stored of each row.
+    """Recompute `ifd` by another rule, from the summed nll and token counts that `wb.score` adds.
 
-    `variant` is "ppl-ratio", the paper's, or "loss-ratio", Cherry_LLM's. Below `min_tokens` scored tokens of
-    the response there is no score, and `score_reason` says so: one token decides a short response's. With
-    `shrinkage` of s tokens, the score of a response of n tokens becomes the weighted geometric mean
-    score^(n / (n + s)) * typical^(s / (n + s)), where `typical` is that of all rows, each weighted by its n.
+    Runs no model, so any variant of a scored table takes a moment. The sums, counts and `score_status` stay.
+
+    Parameters
+    ----------
+    variant
+        "ppl-ratio" is the IFD of arXiv 2504.12687, section 3: exp(mean nll with the instruction - mean nll
+        without it). "loss-ratio" is that of Cherry_LLM (arXiv 2308.12032): the ratio of the two means.
+    min_tokens
+        A response with fewer scored tokens gets no score, and `score_reason` says so. In a short response a
+        single token decides the score.
+    shrinkage
+        Pulls the scores of short responses towards the typical score. With s tokens of shrinkage, a response
+        of n tokens gets score^(n / (n + s)) * typical^(s / (n + s)), where `typical` is the geometric mean of
+        all scores, weighted by n. 0 leaves scores unchanged.
+
+    Returns the table with `ifd` (float64, None without a score) and `score_reason` replaced. The settings are
+    in `tables.noted(ds, "derive")`. Raises UserError if a setting is invalid or the table has no scores.
     """
     check(variant, min_tokens, shrinkage)
     tables.require(ds, _NEEDED, "wb.score")
@@ -51,12 +64,12 @@ def derive(
     reasons = ds["score_reason"][:] if "score_reason" in ds.column_names else [None] * len(ds)
     for row, status in enumerate(ds["score_status"][:]):
         if status in ("ok", "truncated") and not scored[row]:
-            reasons[row] = _why_not(shorter[row], min_tokens, variant)
-    cells = [score if known else None for score, known in zip(scores.tolist(), scored, strict=True)]
+            reasons[row] = _reason(shorter[row], min_tokens, variant)
+    cells = [score if valid else None for score, valid in zip(scores.tolist(), scored, strict=True)]
     columns = {"ifd": cells, "score_reason": reasons}
     ds = tables.with_columns(ds, columns, {"ifd": tables.FLOAT, "score_reason": tables.TEXT})
-    made = {"variant": variant, "min_tokens": min_tokens, "shrinkage": shrinkage}
-    return tables.note(ds, "derive", made)
+    settings = {"variant": variant, "min_tokens": min_tokens, "shrinkage": shrinkage}
+    return tables.note(ds, "derive", settings)
 
 
 def _shrunk(scores: np.ndarray, scored: np.ndarray, n: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -66,7 +79,7 @@ def _shrunk(scores: np.ndarray, scored: np.ndarray, n: np.ndarray, shrinkage: fl
     return np.exp((n * logs + shrinkage * typical) / (n + shrinkage))
 
 
-def _why_not(n: int, min_tokens: int, variant: str) -> str:
+def _reason(n: int, min_tokens: int, variant: str) -> str:
     if n < min_tokens:
         return f"its response has {n} scored tokens, fewer than min_tokens={min_tokens}"
     return f"its {variant} is not a finite number"
