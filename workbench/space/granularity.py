@@ -1,4 +1,4 @@
-"""How many clusters: evidence for a choice of k, on a seeded sample of the rows."""
+"""How many clusters? Compactness and stability of K-Means for several k, on a sample of the rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,19 @@ from ..core.errors import UserError
 from .clustering import fit
 
 _KS = (2, 5, 10, 15, 20, 30)
-_SAMPLE, _PAIRED = 20_000, 5_000  # rows clustered; rows of the silhouette, quadratic in them
-_SEEDS = 3
-_STABLE = 0.8  # adjusted Rand index from which two clusterings count as the same one
+_SAMPLE, _PAIRED = 20_000, 5_000  # rows to cluster; rows for the silhouette, whose cost is quadratic
+_SEEDS = 3  # clusterings per k
+_STABLE = 0.8  # mean adjusted Rand index from which the clusterings of a k count as the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClusterCount:
-    """A suggestion of k, why, and `table`: k, inertia, silhouette, stability (mean adjusted Rand index)."""
+    """A suggested `k` and the `reason` for it, as one sentence.
+
+    `table` has one line per k that was tried, with the columns `k`, `inertia` (sum of squared distances to
+    the centres), `silhouette` (-1 to 1, higher is more compact; NaN if the sample falls into one cluster) and
+    `stability` (mean adjusted Rand index between the clusterings of different seeds; 1 means identical).
+    """
 
     k: int
     reason: str
@@ -30,52 +35,58 @@ class ClusterCount:
 
 
 def suggest_k(ds: datasets.Dataset, ks: Sequence[int] | None = None, *, seed: int = 42) -> ClusterCount:
-    """The k of the highest silhouette among those that other seeds reproduce.
+    """Suggest a number of clusters: the k with the highest silhouette among those stable across seeds.
 
-    `ks` defaults to those of 2, 5, 10, 15, 20 and 30 that lie below the number of different embeddings.
-    Measured on at most 20,000 rows, the silhouette on at most 5,000. Tells how compact the clusters are,
-    not which k trains the best model: the paper's k is 10.
+    Clusters with three seeds per k, on at most 20,000 rows (5,000 for the silhouette), drawn with `seed`. A k
+    is stable if the mean adjusted Rand index between its clusterings is at least 0.8; if none is, the most
+    stable k is suggested.
+
+    `ks` are the numbers to try, by default those of 2, 5, 10, 15, 20 and 30 that are below the number of
+    distinct embeddings. Returns a `ClusterCount`. Raises UserError if `ks` is invalid, if there are fewer
+    than 3 distinct embeddings, or if the table has no `embedding`.
+
+    This measures how compact the clusters are, not which k trains the best model: arXiv 2504.12687 uses 10.
     """
     vectors = tables.vectors(ds)
     rng = np.random.default_rng(seed)
     vectors = vectors[np.sort(rng.choice(len(ds), min(len(ds), _SAMPLE), replace=False))]
-    ks = _tried(ks, len(np.unique(vectors, axis=0)))
-    measured = []
+    ks = _valid(ks, len(np.unique(vectors, axis=0)))
+    lines = []
     with progress.bar(len(ks), "suggest_k", "k") as bar:
         for k in ks:
-            measured.append(_measure(vectors, k, seed))
+            lines.append(_measure(vectors, k, seed))
             bar.update()
-    table = pd.DataFrame(measured)
+    table = pd.DataFrame(lines)
     return ClusterCount(*_choose(table), table)
 
 
-def _tried(ks: Sequence[int] | None, distinct: int) -> list[int]:
-    """The ks to try: each leaves fewer clusters than there are `distinct` embeddings."""
+def _valid(ks: Sequence[int] | None, distinct: int) -> list[int]:
+    """The sorted ks to try, each below the number of `distinct` embeddings; raises UserError if invalid."""
     if distinct <= 2:
         raise UserError(
-            f"{distinct} different embeddings are too few to suggest a number of clusters; give 3 or more."
+            f"{distinct} distinct embeddings are too few to suggest a number of clusters; give 3 or more."
         )
     if ks is None:
         return [k for k in _KS if k < distinct]
-    given = list(ks) if isinstance(ks, Iterable) else []
-    whole = [k for k in given if isinstance(k, Integral) and 2 <= k < distinct]
-    if not given or len(whole) < len(given):
+    candidates = list(ks) if isinstance(ks, Iterable) else []
+    valid = [k for k in candidates if isinstance(k, Integral) and 2 <= k < distinct]
+    if not candidates or len(valid) < len(candidates):
         raise UserError(
-            f"ks={ks!r} must be whole numbers from 2 to {distinct - 1}, below the {distinct} different "
+            f"ks={ks!r} must be whole numbers from 2 to {distinct - 1}, below the {distinct} distinct "
             "embeddings."
         )
-    return sorted({int(k) for k in whole})
+    return sorted({int(k) for k in valid})
 
 
 def _measure(vectors: np.ndarray, k: int, seed: int) -> dict:
     fits = [fit(vectors, k, seed + i) for i in range(_SEEDS)]
     labels = [fitted.labels_ for fitted in fits]
-    some = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), _PAIRED), replace=False)
-    several = len(np.unique(labels[0][some])) > 1  # the silhouette is not defined for one cluster
+    sample = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), _PAIRED), replace=False)
+    several = len(np.unique(labels[0][sample])) > 1  # the silhouette is undefined for a single cluster
     return {
         "k": k,
         "inertia": float(fits[0].inertia_),
-        "silhouette": float(silhouette_score(vectors[some], labels[0][some])) if several else np.nan,
+        "silhouette": float(silhouette_score(vectors[sample], labels[0][sample])) if several else np.nan,
         "stability": float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(labels, 2)])),
     }
 
@@ -84,8 +95,8 @@ def _choose(table: pd.DataFrame) -> tuple[int, str]:
     stable = table[table["stability"] >= _STABLE]
     if stable["silhouette"].notna().any():
         best = stable.loc[stable["silhouette"].idxmax()]
-        why = f"has the highest silhouette ({best.silhouette:.3f}) of those that other seeds reproduce"
+        reason = f"has the highest silhouette ({best.silhouette:.3f}) among those stable across seeds"
     else:
         best = table.loc[table["stability"].idxmax()]
-        why = "is the one that other seeds reproduce best, though none of those tried is stable"
-    return int(best.k), f"k = {int(best.k)} {why} (adjusted Rand index {best.stability:.2f})."
+        reason = "is the most stable across seeds, although none of those tried is stable"
+    return int(best.k), f"k = {int(best.k)} {reason} (adjusted Rand index {best.stability:.2f})."

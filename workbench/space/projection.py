@@ -1,10 +1,10 @@
-"""Embeddings -> two coordinates to look at (UMAP).
+"""A two-dimensional map of the embeddings (UMAP).
 
-Distances on the map are illustrative: every number comes from the embedding space. Beyond `LIMIT` rows the
-layout is fitted on a seeded sample of `SAMPLE` rows, stratified by cluster, and every other row is placed at
-the median of its nearest sampled ones. UMAP's own `transform` looks for these approximately: on 24,000 rows
-around 200 centres it found 73 % of them, and then a third of the placed rows' neighbours on the map were
-strangers (`tests/benchmarks/projection.py`).
+Distances on the map are illustrative; every metric is computed in the embedding space. Above `LIMIT` rows the
+layout is fitted on a sample of `SAMPLE` rows, stratified by cluster, and every other row is placed at the
+median of its nearest sampled rows. UMAP's own `transform` searches them approximately: on 24,000 rows around
+200 centres its recall was 73 %, and a third of the placed rows' neighbours on the map then belonged to other
+centres (`tests/benchmarks/projection.py`).
 """
 
 import hashlib
@@ -18,18 +18,37 @@ from ..core import progress, tables
 from ..core.errors import UserError
 from ..core.store import Store, digest
 
-LIMIT, SAMPLE = 100_000, 50_000  # rows: fitted whole up to; fitted on beyond
-_ROUND = 10_000  # rows placed between two steps of the progress bar
-_PLACED_BY = "median of nearest"  # a part of the stored results' key
-_FEWEST = 5  # rows from which UMAP can lay out anything
+LIMIT = 100_000  # rows; larger tables are fitted on a sample
+SAMPLE = 50_000  # rows of that sample
+_ROUND = 10_000  # rows placed per step of the progress bar
+_PLACED_BY = "median of nearest"  # part of the cache key
+_FEWEST = 5  # rows that UMAP needs at least
 
 
 def project(
     ds: datasets.Dataset, *, seed: int = 42, n_neighbors: int = 15, min_dist: float = 0.1, cache: bool = True
 ) -> datasets.Dataset:
-    """Add `x` and `y`, float32. Kept in the store by embeddings, settings, sample and UMAP's version.
+    """Project the embeddings to two dimensions with UMAP and add `x` and `y`, float32.
 
-    Seed, version, rows and rows fitted on are noted: `tables.noted(ds, "projection")`.
+    The map is for looking at: distances on it are illustrative, and no metric of this package uses it.
+
+    Parameters
+    ----------
+    seed
+        Seed of UMAP and of the sample. The same seed, UMAP version and machine give the same map.
+    n_neighbors, min_dist
+        UMAP's parameters: the size of the neighbourhood to preserve (rows) and how tightly points may be
+        packed. The metric is the cosine distance.
+    cache
+        Read and write layouts under `$WORKBENCH_CACHE`, keyed by the embeddings, settings, sample and UMAP's
+        version.
+
+    Above 100,000 rows the layout is fitted on about 50,000 rows, stratified by `cluster` if present, and the
+    others are placed at the median of their nearest fitted rows.
+
+    Returns the table with `x` and `y` added. The seed, UMAP's version and the numbers of rows and fitted rows
+    are in `tables.noted(ds, "projection")`. Raises UserError for fewer than 5 rows or without a valid
+    `embedding`.
     """
     vectors = np.ascontiguousarray(tables.vectors(ds))
     if len(ds) < _FEWEST:
@@ -42,15 +61,15 @@ def project(
         "random_state": seed,
     }
     store = Store("projection")
-    content = [hashlib.blake2b(data).hexdigest() for data in (vectors, fitted)]  # no copy of either
+    content = [hashlib.blake2b(data).hexdigest() for data in (vectors, fitted)]  # hashed in place
     key = digest(settings, version("umap-learn"), list(vectors.shape), content, _PLACED_BY)
     stored = store.get([key]).get(key) if cache else None
     if stored is None:
-        progress.say(f"Laying out {len(ds):,} rows with UMAP; its first use compiles for up to a minute ...")
+        progress.say(f"Laying out {len(ds):,} rows with UMAP; the first use compiles for up to a minute ...")
         points = np.empty((len(ds), 2), np.float32)
         points[fitted] = _umap(vectors[fitted], settings)
         if len(fitted) < len(ds):
-            progress.say(f"The layout is fitted on {len(fitted):,} of them; the others are placed into it.")
+            progress.say(f"The layout is fitted on {len(fitted):,} rows; placing the others ...")
             _place(vectors, fitted, points, settings["n_neighbors"])
         if cache:
             store.put({key: points.tobytes()})
@@ -58,12 +77,12 @@ def project(
         points = np.frombuffer(stored, np.float32).reshape(-1, 2)
     columns = {"x": points[:, 0], "y": points[:, 1]}
     ds = tables.with_columns(ds, columns, {"x": tables.FLOAT32, "y": tables.FLOAT32})
-    made = {"seed": seed, "umap": version("umap-learn"), "rows": len(ds), "fitted_rows": len(fitted)}
-    return tables.note(ds, "projection", made)
+    summary = {"seed": seed, "umap": version("umap-learn"), "rows": len(ds), "fitted_rows": len(fitted)}
+    return tables.note(ds, "projection", summary)
 
 
 def _sample(ds: datasets.Dataset, seed: int) -> np.ndarray:
-    """Rows to fit on, ascending: all up to `LIMIT`, else about `SAMPLE`, each cluster by its share."""
+    """Ascending indices of the rows to fit: all up to `LIMIT`, else about `SAMPLE`, stratified by cluster."""
     if len(ds) <= LIMIT:
         return np.arange(len(ds))
     rng = np.random.default_rng(seed)
@@ -71,31 +90,31 @@ def _sample(ds: datasets.Dataset, seed: int) -> np.ndarray:
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        share = max(1, round(SAMPLE * len(rows) / len(ds)))  # a small cluster keeps a place on the map
+        share = max(1, round(SAMPLE * len(rows) / len(ds)))  # at least one row per cluster
         chosen.append(rng.choice(rows, share, replace=False))
     return np.sort(np.concatenate(chosen))
 
 
 def _place(vectors: np.ndarray, fitted: np.ndarray, points: np.ndarray, n_neighbors: int) -> None:
-    """Fill `points` [n, 2], of which `fitted` are laid out: each other row at the median of its nearest ones.
+    """Fill in `points` [n, 2], whose `fitted` rows are set: the others go to the median of their nearest.
 
-    The median, unlike the mean, leaves no row in the void between two clusters. O(n * fitted * d).
+    The median, unlike the mean, puts no row into the void between two clusters. Takes O(n * fitted * d).
     """
-    # On unit vectors the nearest by Euclidean distance are those by cosine.
+    # For unit vectors, Euclidean and cosine distance give the same nearest neighbours.
     index = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(vectors[fitted])
     layout = points[fitted]
     rest = np.setdiff1d(np.arange(len(vectors)), fitted, assume_unique=True)
     with progress.bar(len(rest), "place") as bar:
         for start in range(0, len(rest), _ROUND):
-            some = rest[start : start + _ROUND]
-            near = index.kneighbors(vectors[some], return_distance=False)
-            points[some] = np.median(layout[near], axis=1)
-            bar.update(len(some))
+            batch = rest[start : start + _ROUND]
+            near = index.kneighbors(vectors[batch], return_distance=False)
+            points[batch] = np.median(layout[near], axis=1)
+            bar.update(len(batch))
 
 
 def _umap(vectors: np.ndarray, settings: dict) -> np.ndarray:
-    from umap import UMAP  # compiles for half a minute: only when a map is wanted
+    from umap import UMAP  # a slow import: it compiles for half a minute
 
-    # Spectral initialisation has no solution for a handful of rows; a seed means one thread anyway.
+    # Spectral initialization fails for a handful of rows. With a seed, UMAP uses one thread anyway.
     layout = UMAP(**settings, init="spectral" if len(vectors) > 10 else "random", n_jobs=1)
     return layout.fit_transform(vectors).astype(np.float32)
