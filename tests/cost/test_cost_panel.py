@@ -71,7 +71,7 @@ def test_a_click_measures_in_the_background(monkeypatch):
         dashboard.panel.button.click()
         await asyncio.to_thread(started.wait, 10)
         dashboard.panel.refresh()  # as when the slider moves
-        assert dashboard.text == "measuring some steps ..."
+        assert dashboard.text == "measuring a few training steps …"
         assert dashboard.panel.button.disabled
         done.set()
         while dashboard.panel.button.disabled:

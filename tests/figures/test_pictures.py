@@ -185,7 +185,7 @@ def test_hostile_instructions_are_text_on_the_map():
 def test_core_mode_draws_pictures_that_follow():
     ds = wb.first_look()
     dashboard = wb.Workbench(ds, interactive="core", max_length=512)
-    assert not {type(widget).__name__ for widget in _all(dashboard)} & {"FigureWidget", "Fit"}
+    assert not {type(widget).__name__ for widget in _all(dashboard)} & {"FigureWidget", "Browser"}
     before = dashboard.bars.value, dashboard.map.value, dashboard.packing.picture.value
     dashboard.ratio.value = 70
     after = dashboard.bars.value, dashboard.map.value, dashboard.packing.picture.value

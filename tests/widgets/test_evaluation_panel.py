@@ -107,7 +107,7 @@ def test_find_and_find_nothing(panel):
     assert listed(panel) == ["b"]
     panel.search.value = "nowhere"
     assert listed(panel) == []
-    assert "no task passes the filter" in panel.detail.value
+    assert "No task matches the filter" in panel.detail.value
     panel.search.value = ""
     assert listed(panel) == ["a", "b", "c", "d"]
     assert ">a</h4>" in panel.detail.value
@@ -142,7 +142,10 @@ def test_two_reports_side_by_side(pair):
         *("\u2717", "fail"),
         *("\u2717", "fail"),
     ]
-    assert "On the 3 tasks of both (base), 1 are passed by the first alone and 1 by" in pair.summary.value
+    assert (
+        "Of the 3 tasks in both reports (base), the first alone passes 1, the second alone 1"
+        in pair.summary.value
+    )
     pair.verdict.value = "flipped"
     assert listed(pair) == ["b", "c"]
     for text in ("first: first", "second: second", "first writes", "second writes"):
@@ -176,7 +179,7 @@ def test_an_endless_program_is_cut():
 def test_prompts_can_be_given():
     found = report(a="pp", benchmark="own tasks")
     found = EvalReport("m", "own tasks", found.tasks.drop(columns=["prompt", "base_detail", "plus_detail"]))
-    assert "give prompts=" in wb.widgets.EvaluationPanel(found).detail.value
+    assert "pass prompts=" in wb.widgets.EvaluationPanel(found).detail.value
     assert "what to do" in wb.widgets.EvaluationPanel(found, prompts={"a": "what to do"}).detail.value
 
 
@@ -204,8 +207,8 @@ def test_several_samples_of_a_task():
 @pytest.mark.parametrize(
     ("reports", "message"),
     [
-        (("rep.json",), "report='rep.json' is no report"),
-        ((FIRST, 1), "against=1 is no report"),
+        (("rep.json",), "report='rep.json' is not a report"),
+        ((FIRST, 1), "against=1 is not a report"),
         ((FIRST, report(a="pp", benchmark="MBPP")), "compare reports on the same tasks"),
         ((EvalReport("m", "x", FIRST.tasks[:0]),), "the report has no tasks"),
     ],

@@ -198,7 +198,7 @@ def test_rows_of_unknown_origin_start_from_a_saved_table(study):
     panel.show.click()
     assert panel.start.value == _TABLE
     assert panel.code.text == ""
-    assert "save it first" in panel.line.value
+    assert "save the table first" in panel.line.value
     panel.save_table.click()
     assert "ds = wb.load('out/table.parquet')" in panel.code.text
     assert wb.load("out/table.parquet")["id"][:] == ds["id"][:]

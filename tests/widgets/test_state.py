@@ -91,7 +91,7 @@ def test_other_clusters_leave_the_map_and_can_be_undone(state, ds):
         ({"rows": 0}, "rows=0 must be a whole number"),
         ({"strategy": "best"}, "strategy='best' is not known"),
         ({"packing": "tight"}, "packing='tight' is not known"),
-        ({"k": 345}, "k=345 must be a whole number from 1 to the 344 rows"),
+        ({"k": 345}, "k=345 must be a whole number from 1 to 344, the number of rows"),
         ({"max_length": 0}, "max_length=0"),
     ],
     ids=str,

@@ -69,7 +69,7 @@ async def until(found, seconds: float = 30):
 
 def status_of(panel: TrainingPanel | RunPanel) -> str:
     """The status and its meaning as text."""
-    shown = panel if isinstance(panel, RunPanel) else panel.shown
+    shown = panel if isinstance(panel, RunPanel) else panel.run_panel
     return f"{text_of(shown.status.value)[2:]} {shown.meaning.value}" if shown else ""
 
 
@@ -90,8 +90,8 @@ def test_the_button_trains_on_what_is_selected_at_the_click(make):
     async def click():
         panel.start.click()
         assert panel.start.disabled
-        await until(lambda: panel.shown)
-        panel.shown.observe(lambda change: seen.append(change["new"]), "active")
+        await until(lambda: panel.run_panel)
+        panel.run_panel.observe(lambda change: seen.append(change["new"]), "active")
         await until(lambda: "done" in status_of(panel))
 
     asyncio.run(click())
@@ -100,11 +100,11 @@ def test_the_button_trains_on_what_is_selected_at_the_click(make):
     assert panel.run.settings == TrainingSettings(**SMALL | {"method": "lora"})
     assert panel.run.summary["samples"] == len(DS)
     assert status_of(panel) == f"done step {STEPS} of {STEPS}"
-    assert (panel.shown.bar.value, panel.shown.bar.max) == (STEPS, STEPS)
-    assert "<svg" in panel.shown.chart.value
-    assert f"{panel.run.output_dir}/model" in panel.shown.outcome.value
-    assert "training" in panel.shown.lines.value
-    assert [visible(button) for button in (panel.shown.stop, panel.shown.resume)] == [False, False]
+    assert (panel.run_panel.bar.value, panel.run_panel.bar.max) == (STEPS, STEPS)
+    assert "<svg" in panel.run_panel.chart.value
+    assert f"{panel.run.output_dir}/model" in panel.run_panel.outcome.value
+    assert "training" in panel.run_panel.lines.value
+    assert [visible(button) for button in (panel.run_panel.stop, panel.run_panel.resume)] == [False, False]
     assert not panel.start.disabled
     assert seen == [False]
 
@@ -113,7 +113,7 @@ def test_without_an_event_loop_refresh_shows_the_progress(make):
     panel = make()
     panel.start.click()
     panel.run.wait()
-    panel.shown.refresh()
+    panel.run_panel.refresh()
     assert "done" in status_of(panel)
 
 
@@ -149,16 +149,16 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
     async def clicks():
         panel.start.click()
         await until(there.is_set)
-        await until(lambda: panel.shown and panel.shown.bar.value == 2)
+        await until(lambda: panel.run_panel and panel.run_panel.bar.value == 2)
         assert status_of(panel).startswith("running")
         assert panel.start.disabled
-        panel.shown.stop.click()
+        panel.run_panel.stop.click()
         await until(lambda: "stopped" in status_of(panel))
         assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume continues from there"
         assert (panel.run.output_dir / "checkpoints" / "checkpoint-3").exists()
-        assert visible(panel.shown.resume)
+        assert visible(panel.run_panel.resume)
         monkeypatch.undo()
-        panel.shown.resume.click()
+        panel.run_panel.resume.click()
         await until(lambda: "done" in status_of(panel))
 
     asyncio.run(clicks())
@@ -175,11 +175,11 @@ def test_a_failure_is_shown_with_its_cause_its_log_and_a_way_on(make, monkeypatc
         await until(lambda: "failed" in status_of(panel))
 
     asyncio.run(click())
-    shown = panel.shown.outcome.value
+    shown = panel.run_panel.outcome.value
     assert 'role="alert"' in shown
     assert "the loss is nan at step 2; try a lower learning_rate" in shown
     assert "The last lines of" in shown
-    assert visible(panel.shown.resume)
+    assert visible(panel.run_panel.resume)
     assert not panel.start.disabled
 
 
@@ -243,7 +243,7 @@ def test_a_new_panel_follows_a_run_that_goes_on(make, monkeypatch):
         again = make()
         assert status_of(again).startswith("running")
         assert again.start.disabled
-        again.shown.stop.click()
+        again.run_panel.stop.click()
         await until(lambda: "stopped" in status_of(again) and "stopped" in status_of(first))
 
     asyncio.run(clicks())
@@ -255,9 +255,9 @@ def test_a_run_that_went_down_with_its_kernel_can_be_resumed(make, done, tmp_pat
     RunFolder(tmp_path / "run").update(status="running", process=gone, detached=False)
     panel = make()
     assert status_of(panel).startswith("failed")
-    assert "its notebook&#x27;s kernel was restarted" in panel.shown.outcome.value
+    assert "its notebook&#x27;s kernel was restarted" in panel.run_panel.outcome.value
     assert panel.errors.value == ""  # it is no mistake of now
-    assert visible(panel.shown.resume)
+    assert visible(panel.run_panel.resume)
 
 
 def test_another_folder_shows_another_run(make, done):

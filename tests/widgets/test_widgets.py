@@ -17,10 +17,10 @@ from workbench.widgets import cost
 from workbench.widgets.views import (
     HISTOGRAM_KEPT,
     HISTOGRAM_LEFT,
-    IN_FULL,
     MAP_ALL,
     MAP_KEPT,
-    ON_MAP,
+    MAP_MAX_ROWS,
+    MAP_SAMPLE,
     SHARES_KEPT,
     SVG_POINTS,
 )
@@ -85,7 +85,7 @@ def test_shows_the_selection_it_was_built_with(dashboard, ds):
 
 
 def test_numbers_tell_what_they_mean_and_what_has_changed(dashboard):
-    assert 'title="clusters of which no row is kept"' in dashboard.numbers.value
+    assert 'title="clusters without a kept row"' in dashboard.numbers.value
     assert "the clusters&#x27; shares" in dashboard.numbers.value  # quotes are escaped
     before = len(dashboard.selection.indices)
     dashboard.ratio.value = 50
@@ -222,11 +222,11 @@ def test_a_wrong_ratio_is_refused(ds):
 
 def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
     few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction", "response"])
-    many = few.select(np.arange(IN_FULL + 2_000) % len(few))
+    many = few.select(np.arange(MAP_MAX_ROWS + 2_000) % len(few))
     dashboard = wb.Workbench(many)
     assert len(dashboard.map.data[MAP_ALL].x) <= SVG_POINTS
-    dashboard.fit[0].webgl = True
-    assert ON_MAP - 10 <= len(dashboard.map.data[MAP_ALL].x) <= ON_MAP
+    dashboard.browser[0].webgl = True
+    assert MAP_SAMPLE - 10 <= len(dashboard.map.data[MAP_ALL].x) <= MAP_SAMPLE
     assert "of 22,000 rows drawn over the density of all" in dashboard.map.layout.title.text
     assert "<svg" in dashboard.twin().html
     json.dumps([view.get_state() for view in (dashboard.map, dashboard.bars)], default=repr, allow_nan=False)
@@ -238,8 +238,8 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
 
 def pick(dashboard, rows: list[int]) -> None:
     """What the page sends when points are clicked or boxed."""
-    (fit,) = dashboard.fit
-    fit._handle_custom_msg({"rows": rows}, [])
+    (browser,) = dashboard.browser
+    browser._handle_custom_msg({"rows": rows}, [])
 
 
 def test_picked_points_are_listed(dashboard):

@@ -1,6 +1,6 @@
-"""Figures with controls; they hold no numbers of their own and call the method's functions.
+"""Interactive panels for notebooks. They compute nothing themselves: they call the functions of `workbench`.
 
-`Workbench` is all of it. Each part also stands alone on a `State`:
+`Workbench` is the whole dashboard. Its parts also work alone, on a shared `State`:
 
 >>> state = wb.widgets.State(ds, ratio=0.3)
 >>> wb.widgets.Controls(state), wb.widgets.Numbers(state), wb.widgets.PackingPreview(state)

@@ -1,4 +1,4 @@
-"""Figures on the page: as wide as the notebook, told to screen readers, or as plain pictures."""
+"""Figures on the page: plotly widgets that fit their container, or SVG pictures."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,18 @@ import traitlets
 
 from ..figures import to_svg
 
-MODES = ("full", "core")  # plotly's widgets, or nothing but what every ipywidgets has
+MODES = ("full", "core")  # with plotly widgets, or with the core widgets of ipywidgets only
 
 
 def responsive(figure: go.Figure) -> go.FigureWidget:
-    """`figure` as a widget that takes its width from the page whenever a `Fit` tells it to."""
+    """`figure` as a widget that a `Browser` keeps as wide as its container."""
     widget = go.FigureWidget(figure)
     widget._config = {**widget._config, "responsive": True, "displaylogo": False}
     return widget
 
 
 class Picture(w.HTML):
-    """A view's figure as SVG, drawn anew when it is told to: nothing to click, but it needs no plotly."""
+    """The figure of a view as SVG. It has no interaction, and needs no plotly on the page."""
 
     def __init__(self, view, width: int):
         super().__init__(layout=w.Layout(width="100%"))
@@ -28,19 +28,21 @@ class Picture(w.HTML):
         self.redraw()
 
     def redraw(self) -> None:
-        """Show the view's figure as it is now."""
-        self.value = to_svg(self._view.figure, self._width, self._view.told)
+        """Draw the current figure of the view."""
+        self.value = to_svg(self._view.figure, self._width, self._view.label)
 
 
-class Fit(anywidget.AnyWidget):
-    """Sees the width that a box has, and has the figures beside it drawn to it.
+class Browser(anywidget.AnyWidget):
+    """An invisible widget that does what plotly's FigureWidget does not do in the browser.
 
-    plotly draws a FigureWidget before it is on the page, 700 pixels wide, and looks again only when the
-    window changes its size, which opening a side bar does not. `webgl` is whether the browser has it, null
-    until known; `labels` maps CSS selectors inside the dashboard to what screen readers say there.
+    It resizes the figures of the dashboard to their container: plotly draws them 700 pixels wide before they
+    are on the page, and resizes them only with the window, not when a side bar opens.
 
-    It also tells which rows are picked on the map: FigureWidget's own events take each other's place while
-    the kernel is busy, and a box drawn quickly would be lost to the hovering after it.
+    It reports the rows that are clicked or selected on the map (see `on_pick`). FigureWidget overwrites
+    pending events while the kernel is busy, so a selection could be lost to the hover event that follows it.
+
+    `webgl` is whether the browser supports WebGL, None until known. `labels` maps CSS selectors inside the
+    dashboard to the text that screen readers read there.
     """
 
     webgl = traitlets.Bool(None, allow_none=True).tag(sync=True)
@@ -60,22 +62,22 @@ class Fit(anywidget.AnyWidget):
         const label = () => {
           const around = el.closest(".workbench-dashboard") ?? document;
           for (const [selector, text] of Object.entries(model.get("labels"))) {
-            around.querySelectorAll(selector).forEach((found) => {
-              found.setAttribute("aria-label", text);
-              if (found.matches(".js-plotly-plot")) found.setAttribute("role", "img");
+            around.querySelectorAll(selector).forEach((element) => {
+              element.setAttribute("aria-label", text);
+              if (element.matches(".js-plotly-plot")) element.setAttribute("role", "img");
             });
           }
         };
-        const tell = (event) => {
+        const send = (event) => {
           const rows = new Set((event?.points ?? []).map((point) => point.customdata));
           if (rows.size) model.send({ rows: [...rows] });
         };
         const listen = () => {
           const map = el.closest(".workbench-dashboard")?.querySelector(".workbench-map .js-plotly-plot");
-          if (!map?.on || map.tellsRows) return;
-          map.tellsRows = true;
-          map.on("plotly_selected", tell);
-          map.on("plotly_click", tell);
+          if (!map?.on || map.sendsRows) return;
+          map.sendsRows = true;
+          map.on("plotly_selected", send);
+          map.on("plotly_click", send);
         };
         const drawn = () => { redraw(); label(); listen(); };
         const observer = new ResizeObserver(redraw);
@@ -94,5 +96,5 @@ class Fit(anywidget.AnyWidget):
     """
 
     def on_pick(self, listener: Callable[[list[int]], None]) -> None:
-        """Call `listener` with the rows of points that are clicked or selected with a box or lasso."""
+        """Call `listener` with the rows of points that are clicked or selected with box or lasso."""
         self.on_msg(lambda widget, content, buffers: listener(content["rows"]))

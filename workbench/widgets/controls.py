@@ -1,4 +1,4 @@
-"""Everything that can be set, in two lines above the figures."""
+"""The controls of the dashboard, in two lines above the figures."""
 
 from contextlib import contextmanager
 
@@ -6,25 +6,30 @@ import ipywidgets as w
 
 from .. import packing, selection
 from ..selection import STRATEGIES
+from .markup import status
 from .state import State, total
 
 _WIDE = {"description_width": "initial"}
-_TIPS = {
-    "ratio": "how much to keep; arrow keys move by 1 %, Page keys by 10 %",
-    "field": "the same as an exact number",
-    "unit": "what the budget counts",
-    "k": "number of clusters; another number clusters the rows again, the map stays as it is",
-    "max_length": "tokens of a row at most; longer samples are cut",
-    "batch_size": "samples of a training step",
+_TOOLTIPS = {
+    "ratio": "How much to keep. Arrow keys move by 1 %, Page Up and Page Down by 10 %",
+    "ratio_field": "How much to keep, as an exact number",
+    "unit": "Unit of the budget",
+    "k": "Number of clusters. A new number clusters the rows again; the map does not change",
+    "max_length": "Maximum tokens per row; longer samples are truncated",
+    "batch_size": "Samples per training step",
 }
 
 
 class Controls(w.VBox):
-    """Sets `state`: `ratio` (percent) and `ratio_field` (in `unit`), `strategy`, `k`, `packing`, `max_length`
-    and `batch_size`. `busy` says what takes a while."""
+    """The settings of `state` as controls.
+
+    `ratio` is a slider in percent, `ratio_field` the same budget in `unit` (%, rows or training tokens).
+    The others are `strategy`, `k` (clusters), `packing`, `max_length` (tokens) and `batch_size` (samples).
+    `busy` shows what is being computed.
+    """
 
     def __init__(self, state: State):
-        self._state, self._telling = state, False
+        self._state, self._updating = state, False
         now = state.now
         self.ratio = w.IntSlider(40, min=1, max=100, description="Keep", readout=False, style=_WIDE)
         self.ratio.layout = w.Layout(width="24em")
@@ -36,8 +41,8 @@ class Controls(w.VBox):
         self.max_length = self._number("Row length", now.max_length, 10**6, 11)
         self.batch_size = self._number("Batch", now.batch_size, 10**6, 8)
         self.busy = w.HTML().add_class("workbench-busy")
-        for name, tip in _TIPS.items():
-            _describe(getattr(self, "ratio_field" if name == "field" else name), tip)
+        for name, tooltip in _TOOLTIPS.items():
+            set_tooltip(getattr(self, name), tooltip)
         self._watch()
         self._follow()
         wrap = w.Layout(flex_flow="row wrap", align_items="center")
@@ -50,53 +55,53 @@ class Controls(w.VBox):
         self.add_class("workbench-controls")
 
     def _menu(self, name: str, options: list[str], value: str, width: str) -> w.Dropdown:
-        return w.Dropdown(options=options, value=value, description=name, style=_WIDE, layout=_sized(width))
+        return w.Dropdown(options=options, value=value, description=name, style=_WIDE, layout=_layout(width))
 
-    def _number(self, name: str, value: int, most: int, width: int) -> w.BoundedIntText:
-        layout = _sized(f"{width}em")
-        return w.BoundedIntText(value, min=1, max=most, description=name, style=_WIDE, layout=layout)
+    def _number(self, name: str, value: int, maximum: int, width: int) -> w.BoundedIntText:
+        layout = _layout(f"{width}em")
+        return w.BoundedIntText(value, min=1, max=maximum, description=name, style=_WIDE, layout=layout)
 
     def _watch(self) -> None:
         state, guard = self._state, self._state.errors.guard
-        self.ratio.observe(guard(self._slid), "value")
-        self.ratio_field.observe(guard(self._typed), "value")
-        self.unit.observe(guard(self._converted), "value")
-        self.k.observe(guard(self._clustered), "value")
+        self.ratio.observe(guard(self._set_percent), "value")
+        self.ratio_field.observe(guard(self._set_amount), "value")
+        self.unit.observe(guard(self._set_unit), "value")
+        self.k.observe(guard(self._set_k), "value")
         for name in ("strategy", "packing", "max_length", "batch_size"):
             control = getattr(self, name)
             control.observe(guard(lambda change, name=name: self._set(**{name: change["new"]})), "value")
         state.on_change(self._follow)
-        state.on_busy(lambda text: setattr(self.busy, "value", text and f'<i role="status">{text}</i>'))
+        state.on_busy(lambda text: setattr(self.busy, "value", text and f"<i>{status(text)}</i>"))
 
     def _set(self, **changes) -> None:
-        """What a person has set; not what `_follow` shows."""
-        if not self._telling:
+        """Pass on what the user has set, but not the values that `_follow` shows."""
+        if not self._updating:
             self._state.set(**changes)
             self._follow()
 
-    def _slid(self, change) -> None:
+    def _set_percent(self, change) -> None:
         unit, share = self.unit.value, change["new"] / 100
         self._set(**{unit: share if unit == "ratio" else max(1, round(share * total(self._state, unit)))})
 
-    def _typed(self, change) -> None:
-        unit, given = self.unit.value, change["new"]
-        self._set(**{unit: given / 100 if unit == "ratio" else int(given)})
+    def _set_amount(self, change) -> None:
+        unit, amount = self.unit.value, change["new"]
+        self._set(**{unit: amount / 100 if unit == "ratio" else int(amount)})
 
-    def _converted(self, change) -> None:
-        """The same rows, counted in another unit."""
-        found = self._state.selection
+    def _set_unit(self, change) -> None:
+        """Express the same budget in another unit."""
+        selection = self._state.selection
         amounts = {
             "ratio": self.ratio.value / 100,
-            "rows": max(1, len(found.indices)),
-            "tokens": max(1, found.coverage.tokens_kept),
+            "rows": max(1, len(selection.indices)),
+            "tokens": max(1, selection.coverage.tokens_kept),
         }
         self._set(**{change["new"]: amounts[change["new"]]})
 
-    def _clustered(self, change) -> None:
+    def _set_k(self, change) -> None:
         self._set(k=None if change["new"] == self._state.given_k else change["new"])
 
     def _units(self) -> list[tuple[str, str]]:
-        """What the percentage is of depends on the strategy."""
+        """Labels and names of the units; the strategy decides which rows the percentage refers to."""
         of_all = STRATEGIES[self._state.now.strategy].ratio_pool == "all"
         return [
             ("% of all rows" if of_all else "% of the eligible rows", "ratio"),
@@ -105,36 +110,36 @@ class Controls(w.VBox):
         ]
 
     def _follow(self) -> None:
-        """Show what `state` says, also where something else than these controls has set it."""
+        """Show the settings of `state`, whoever has changed them."""
         now = self._state.now
-        with self._quiet():
+        with self._update():
             if tuple(self.unit.options) != tuple(self._units()):
                 self.unit.options = self._units()
             self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
             share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
-            _describe(self.strategy, first_line(STRATEGIES[now.strategy].rank))
-            _describe(self.packing, first_line(packing.PACKERS[now.packing].pack))
+            set_tooltip(self.strategy, first_line(STRATEGIES[now.strategy].rank))
+            set_tooltip(self.packing, first_line(packing.PACKERS[now.packing].pack))
             self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
             self.ratio.value = min(100, max(1, round(100 * share)))
 
     @contextmanager
-    def _quiet(self):
-        telling, self._telling = self._telling, True
+    def _update(self):
+        updating, self._updating = self._updating, True
         try:
             yield
         finally:
-            self._telling = telling
+            self._updating = updating
 
 
-def _sized(width: str) -> w.Layout:
+def _layout(width: str) -> w.Layout:
     return w.Layout(width=width, margin="2px 2px 2px 1em")
 
 
 def first_line(function) -> str:
-    """What the function says of itself, in short; nothing where it says nothing."""
+    """The first line of the docstring; empty without a docstring."""
     return (function.__doc__ or "").strip().partition("\n")[0]
 
 
-def _describe(widget: w.Widget, tip: str) -> None:
-    """A tooltip, under the name that this version of ipywidgets has for it."""
-    setattr(widget, "tooltip" if widget.has_trait("tooltip") else "description_tooltip", tip)
+def set_tooltip(widget: w.Widget, tooltip: str) -> None:
+    """Set the tooltip; ipywidgets 7 calls it `description_tooltip`."""
+    setattr(widget, "tooltip" if widget.has_trait("tooltip") else "description_tooltip", tooltip)

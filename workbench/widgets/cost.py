@@ -1,4 +1,4 @@
-"""What a fine-tuning on the plan at hand would take, measured on request without blocking the notebook."""
+"""Predicted time and memory of a training, from a calibration that runs without blocking the notebook."""
 
 import asyncio
 import json
@@ -14,16 +14,22 @@ from ..cost import Calibration, Cost, calibrate, stored
 from ..packing import PackPlan
 from .tasks import ErrorPanel
 
-_ASK = "Estimate time and memory (about 20 s)"
-_PREDICTED = ("epochs", "accumulation")  # settings that one calibration holds for, whatever they are
+_LABEL = "Estimate time and memory (about 20 s)"
+_FREE = ("epochs", "accumulation")  # a calibration is valid for any value of these
 
 
 class CostPanel(w.HBox):
-    """A button, and beside it steps, time and peak memory of training on `plan()` with `settings()`.
+    """A button that calibrates, and the predicted steps, time and peak memory of training on a plan.
 
-    `settings()` gives `model` and any settings of `finetune`. Where these were measured before, the
-    prediction stands there without a click. Call `refresh` when the plan or the settings change; `tell` gets
-    what predicts the cost of a plan, whenever that is another one, and null where nothing does.
+    A stored calibration is used without a click. Call `refresh` when the plan or the settings change.
+
+    Parameters
+    ----------
+    plan : returns the packing plan to train on, or None.
+    settings : returns `model` and settings of `wb.finetune`.
+    errors : the panel that shows exceptions.
+    on_predict : called with the function that predicts the cost of a plan whenever it changes, or with None
+        if there is no calibration for the settings.
     """
 
     def __init__(
@@ -31,12 +37,12 @@ class CostPanel(w.HBox):
         plan: Callable[[], PackPlan | None],
         settings: Callable[[], dict],
         errors: ErrorPanel,
-        tell: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
+        on_predict: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
     ):
-        self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
-        self._known: dict[str, Calibration | None] = {}
-        self._told: tuple[Calibration, dict] | None = None
-        self.button = w.Button(description=_ASK, icon="clock-o", layout=w.Layout(width="auto"))
+        self._plan, self._settings, self._errors, self._on_predict = plan, settings, errors, on_predict
+        self._calibrations: dict[str, Calibration | None] = {}  # by the settings that they are for
+        self._current: tuple[Calibration, dict] | None = None
+        self.button = w.Button(description=_LABEL, icon="clock-o", layout=w.Layout(width="auto"))
         self.button.on_click(errors.guard(self._measure))
         self.line = w.HTML()
         super().__init__([self.button, self.line], layout=w.Layout(flex_flow="row wrap"))
@@ -44,30 +50,32 @@ class CostPanel(w.HBox):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show what the plan would take now."""
+        """Show the prediction for the current plan and settings."""
         key = self._key()
-        if key in self._known:
+        if key in self._calibrations:
             self._show()
         else:
-            self._known[key] = None
+            self._calibrations[key] = None
             self._errors.start(self._look_up(key))
 
     def _key(self) -> str:
-        """The settings that are calibrated for, as JSON."""
-        chosen = {name: value for name, value in self._settings().items() if name not in _PREDICTED}
+        """The settings that a calibration depends on, as JSON."""
+        chosen = {name: value for name, value in self._settings().items() if name not in _FREE}
         return json.dumps(chosen, sort_keys=True, default=str)
 
     def _show(self) -> None:
-        settings, known, plan = self._settings(), self._known.get(self._key()), self._plan()
-        self.button.layout.display = "none" if known else ""
-        counts = {name: settings[name] for name in _PREDICTED if name in settings}
-        if known and plan is not None:
-            self._say(f"Training on this: {known.predict(plan, **counts)}")
+        settings, plan = self._settings(), self._plan()
+        calibration = self._calibrations.get(self._key())
+        self.button.layout.display = "none" if calibration else ""
+        counts = {name: settings[name] for name in _FREE if name in settings}
+        if calibration and plan is not None:
+            self._say(f"Training on this: {calibration.predict(plan, **counts)}")
         else:
-            self._say("measuring some steps ..." if self.button.disabled else "")
-        if self._told != (told := known and (known, counts)):
-            self._told = told
-            self._tell(partial(known.predict, **counts) if known else None)
+            self._say("measuring a few training steps …" if self.button.disabled else "")
+        current = calibration and (calibration, counts)
+        if self._current != current:
+            self._current = current
+            self._on_predict(partial(calibration.predict, **counts) if calibration else None)
 
     def _say(self, text: str) -> None:
         self.line.value = f"<span>{escape(text)}</span>"
@@ -78,13 +86,13 @@ class CostPanel(w.HBox):
         self._errors.start(self._calibrate(self._key()))
 
     async def _look_up(self, key: str) -> None:
-        with suppress(UserError):  # settings that cannot be: the button, and the run, tell
-            self._known[key] = await asyncio.to_thread(stored, **json.loads(key))
+        with suppress(UserError):  # wrong settings are reported by the button and by the run
+            self._calibrations[key] = await asyncio.to_thread(stored, **json.loads(key))
         self._show()
 
     async def _calibrate(self, key: str) -> None:
         try:
-            self._known[key] = await asyncio.to_thread(calibrate, **json.loads(key))
+            self._calibrations[key] = await asyncio.to_thread(calibrate, **json.loads(key))
         finally:
             self.button.disabled = False
             self._show()

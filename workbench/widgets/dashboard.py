@@ -1,4 +1,4 @@
-"""The linked dashboard: controls, numbers and figures of one state, and the panels that act on it."""
+"""The dashboard: controls, numbers and figures of one state, and the panels that act on it."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..core.errors import one_of
 from ..figures import to_svg
 from ..selection import Selection
 from . import numbers
-from .browser import MODES, Fit, Picture, responsive
+from .browser import MODES, Browser, Picture, responsive
 from .controls import Controls
 from .cost import CostPanel
 from .export import ExportPanel
@@ -25,21 +25,33 @@ from .tasks import ErrorPanel
 from .training import TrainingPanel
 from .views import Bars, Map, PackingPreview
 
-_HALF = 620  # pixels of a figure as a picture
+_PICTURE_WIDTH = 620  # pixels
 _TABS = ("Packing", "Rows", "Fine-tune", "Export")
 
 
 class Workbench(w.VBox):
-    """Look at `ds`, slide the ratio, see what that keeps and costs, and train on it.
+    """A dashboard of `ds`: choose a budget, see what it keeps and costs, inspect rows, and train on them.
 
-    `state` holds the settings, `selection` what they choose at this moment, and `run` is the fine-tuning
-    started last. Numbers, histogram and shares follow the slider at once; packing and the map when it rests,
-    as do strategies that choose anew for each ratio, and other clusters. The menu has every registered
-    strategy whose columns `ds` has. A table without scores, clusters or coordinates is offered to be
-    completed with `model`.
+    Numbers, histogram and cluster shares follow the slider at once. Packing and the map are updated when it
+    rests, as are new clusters and strategies that select again for each budget. For a table without scores,
+    clusters or coordinates the dashboard offers to compute them. Pages without widgets show a picture.
 
-    `interactive="core"` draws pictures in place of plotly's widgets, for pages that have none but the core
-    widgets. Where no widget is shown at all, a picture of the dashboard stands in its place.
+    Parameters
+    ----------
+    ds : a table with `instruction` and `response` (str) and, unless they are to be computed, `ifd` (float),
+        `n_tokens` (int), `cluster` (int), `x` and `y` (float). `embedding` (float32 [d]) adds coverage.
+    ratio : share of the rows to keep, in (0, 1].
+    strategy : a selection strategy; the menu has every registered one whose columns are in `ds`.
+    max_length : maximum tokens per row, for packing and training.
+    packing : a packing strategy.
+    batch_size : samples per training step.
+    model : the model for missing scores, for explanations, and to fine-tune.
+    output_dir : folder of the run.
+    interactive : "full", or "core" for pages with the core widgets of ipywidgets only: SVG pictures then
+        replace the plotly widgets, and the map cannot be clicked.
+
+    Attributes: `state` (settings), `selection` (the rows kept now) and `run` (the fine-tuning started last).
+    Raises UserError if a setting is wrong or a column is missing that the dashboard cannot compute.
     """
 
     def __init__(
@@ -62,7 +74,7 @@ class Workbench(w.VBox):
         self.errors = ErrorPanel()
         self.state: State | None = None
         super().__init__(layout=w.Layout(padding="4px"))
-        self.add_class("workbench-dashboard").add_class(self._live)
+        self.add_class("workbench-dashboard").add_class(self._css_class)
         if missing(ds):
             self.ds = ds
             self.offer = Offer(ds, model, self.errors, self._build)
@@ -71,7 +83,7 @@ class Workbench(w.VBox):
             self._build(ds)
 
     def _build(self, ds: datasets.Dataset) -> None:
-        """Everything that needs a table with all its columns."""
+        """Build the parts that need a table with all columns."""
         self.ds = ds
         self.state = state = State(ds, errors=self.errors, **self._settings)
         self.controls, self.numbers = Controls(state), Numbers(state)
@@ -81,7 +93,7 @@ class Workbench(w.VBox):
             self._bars.figure, self._map.figure = responsive(self._bars.figure), responsive(self._map.figure)
             self.bars, self.map = self._bars.figure, self._map.figure
         else:
-            self.bars, self.map = Picture(self._bars, _HALF), Picture(self._map, _HALF)
+            self.bars, self.map = Picture(self._bars, _PICTURE_WIDTH), Picture(self._map, _PICTURE_WIDTH)
         self._build_panels(state)
         self._drawn_k = None
         state.on_change(self._follow_live)
@@ -90,13 +102,20 @@ class Workbench(w.VBox):
             [_half(self.bars, "bars"), _half(self.map, "map")],
             layout=w.Layout(width="100%", flex_flow="row wrap"),
         )
-        self.fit = self._fitted()
-        shown = [self.controls, self.errors, self.numbers, self.cost, *self.fit, halves, self.tabs]
-        self.children = shown
-        state.touch()  # packing compiles when it is first used: after the first picture
+        self.browser = self._browser()
+        self.children = [
+            self.controls,
+            self.errors,
+            self.numbers,
+            self.cost,
+            *self.browser,
+            halves,
+            self.tabs,
+        ]
+        state.touch()  # the first packing compiles code, so it comes after the first picture
 
     def _build_panels(self, state: State) -> None:
-        """What acts on the selection, a tab each, and what training on it would take."""
+        """The panels that act on the selection, a tab each, and the predicted cost."""
         self.packing = PackingPreview(state)
         self.inspector = Inspector(state.ds, model=self._model, errors=self.errors, selected=state.selection)
         self.training = TrainingPanel(
@@ -111,12 +130,12 @@ class Workbench(w.VBox):
         self.export = ExportPanel(lambda: self.selection, state.settings, self.errors)
         self.cost = CostPanel(lambda: state.plan, self._training_settings, self.errors, state.price)
         form = self.training.form
-        for above, below in (
+        for control, setting in (
             (self.controls.packing, form.strategy),
             (self.controls.max_length, form.max_length),
             (self.controls.batch_size, form.batch_size),
         ):
-            w.link((above, "value"), (below, "value"))  # what is previewed is what is trained
+            w.link((control, "value"), (setting, "value"))  # train with the packing that is shown
         for control in (form.model, form.method, form.epochs, form.accumulation, form.checkpointing):
             control.observe(self.errors.guard(lambda change: self.cost.refresh()), "value")
         self.tabs = w.Tab([self.packing, self.inspector, self.training, self.export])
@@ -127,29 +146,29 @@ class Workbench(w.VBox):
         return {"model": self.training.form.model.value, **self.training.settings()}
 
     def _inspect(self, rows: list[int]) -> None:
-        """Open the rows of points that were clicked or boxed."""
+        """Open the rows of points that were clicked or selected on the map."""
         self.inspector.show_many(rows, self.selection)
         self.tabs.selected_index = _TABS.index("Rows")
 
-    def _fitted(self) -> list[Fit]:
-        """What needs code of its own in the browser."""
+    def _browser(self) -> list[Browser]:
+        """The widget with code in the browser; none in the "core" mode."""
         if self._mode == "core":
             return []
-        fit = Fit()
-        fit.observe(self.errors.guard(self._with_webgl, clear=False), "webgl")
-        fit.on_pick(self.errors.guard(self._inspect))
-        self._label(fit)
-        return [fit]
+        browser = Browser()
+        browser.observe(self.errors.guard(self._use_webgl, clear=False), "webgl")
+        browser.on_pick(self.errors.guard(self._inspect))
+        self._label(browser)
+        return [browser]
 
-    def _label(self, fit: Fit) -> None:
-        fit.labels = {
+    def _label(self, browser: Browser) -> None:
+        browser.labels = {
             ".workbench-controls .noUi-handle": "Keep, percent",
-            ".workbench-bars .js-plotly-plot": self._bars.told,
-            ".workbench-map .js-plotly-plot": self._map.told,
+            ".workbench-bars .js-plotly-plot": self._bars.label,
+            ".workbench-map .js-plotly-plot": self._map.label,
         }
 
-    def _with_webgl(self, change) -> None:
-        """More points, where the browser can draw them."""
+    def _use_webgl(self, change) -> None:
+        """Draw more points if the browser can."""
         if change["new"] and len(self._map.rows) < len(self.ds):
             self._map.redraw(webgl=True)
 
@@ -169,44 +188,44 @@ class Workbench(w.VBox):
         self.inspector.show(self.inspector.row, self.selection)
         self.export.refresh()
         self.cost.refresh()
-        for fit in self.fit:
-            self._label(fit)
+        for browser in self.browser:
+            self._label(browser)
 
     @property
     def selection(self) -> Selection | None:
-        """What the controls choose at this moment; null while there is no score."""
+        """The current selection; None while the table has no scores."""
         return self.state and self.state.selection
 
     @property
     def run(self):
-        """The fine-tuning started last, or None."""
+        """The run in the folder of the panel, usually the one started last, or None."""
         return self.training.run if self.state else None
 
     def __repr__(self) -> str:
-        """What is shown where neither widgets nor pictures are."""
+        """The text on pages without widgets and pictures."""
         if not self.state:
             return f"<Workbench of {len(self.ds):,} rows, not scored yet>"
         return f"<Workbench of {len(self.ds):,} rows, {self.selection.report.n_kept:,} kept>"
 
     @property
-    def _live(self) -> str:
+    def _css_class(self) -> str:
         return f"workbench-{self.model_id}"
 
     def twin(self) -> Fallback:
-        """The dashboard of this moment as a picture."""
+        """A picture of the current dashboard, which hides itself while the widget is on the page."""
         if not self.state:
-            return Fallback(self._live, "")
+            return Fallback(self._css_class, "")
         state = self.state
-        pictures = [to_svg(view.figure, _HALF, view.told) for view in (self._bars, self._map)]
+        pictures = [to_svg(view.figure, _PICTURE_WIDTH, view.label) for view in (self._bars, self._map)]
         halves = "".join(f'<div style="flex:1 1 400px">{picture}</div>' for picture in pictures)
         return Fallback(
-            self._live,
-            f"{numbers.shown(state.selection, None, state.plan)}"
+            self._css_class,
+            f"{numbers.html_of(state.selection, None, state.plan)}"
             f'<div style="display:flex;flex-wrap:wrap">{halves}</div>',
         )
 
     def _ipython_display_(self, **kwargs) -> None:
-        """The widget, and its twin for where there is none."""
+        """Display the widget and, in a notebook, the picture for pages without widgets."""
         if "google.colab" in sys.modules:
             from google.colab import output
 
@@ -217,7 +236,7 @@ class Workbench(w.VBox):
 
 
 def _half(figure: w.Widget, name: str) -> w.Box:
-    """A place that takes half of a wide page and all of a narrow one."""
+    """A box that takes half of a wide page and all of a narrow one."""
     layout = w.Layout(flex="1 1 460px", min_width="0", overflow="hidden")
-    # A column: it gives the figure its own width, where a row would take the figure's.
+    # A VBox, because it sets the width of the figure; an HBox would take it from the figure.
     return w.VBox([figure], layout=layout).add_class(f"workbench-{name}")

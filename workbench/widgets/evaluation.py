@@ -1,4 +1,4 @@
-"""An evaluation task by task: which failed, what was asked, what was written, and the input that it fails."""
+"""The panel of an evaluation: each task with its prompt, program, verdicts and failing input."""
 
 from collections.abc import Mapping
 
@@ -17,12 +17,19 @@ _MONOSPACE = "<style>.workbench-tasks select {font-family: var(--jp-code-font-fa
 
 
 class EvaluationPanel(WithHtml, w.VBox):
-    """A list of the tasks of `report`, filtered by verdict, and beside it what is known of the chosen one.
+    """Lists the tasks of a report and shows one of them: prompt, program, verdicts and failing input.
 
-    With `against`, a second report on the same tasks, the verdicts of both stand side by side, and the filter
-    knows the tasks that only one of them passes. `prompts` is task_id -> text, for reports that do not hold
-    what was asked. Arrow keys in the field "Task" lead through the list; in a list JupyterLab takes them for
-    itself. Programs and all else are shown as text, whatever they hold.
+    The list can be filtered by verdict and by name. Arrow keys in the field "Task" move through it; in the
+    list itself JupyterLab captures them. All texts are escaped.
+
+    Parameters
+    ----------
+    report : what `wb.evaluate` returns.
+    against : a second report on the same tasks. The verdicts of both are shown side by side, and the verdict
+        "flipped" lists the tasks that only one of them passes (in the chosen suite).
+    prompts : task_id -> prompt, for reports without prompts.
+
+    Raises UserError for anything but reports with tasks, and for reports that cannot be compared.
     """
 
     def __init__(
@@ -51,20 +58,20 @@ class EvaluationPanel(WithHtml, w.VBox):
         self.detail = w.HTML(layout=w.Layout(flex="1 1 24em", min_width="20em", margin="0 0 0 1em"))
         self._set_up()
         self._recount()
-        beside = w.Layout(flex_flow="row wrap", align_items="flex-start")
+        wrap = w.Layout(flex_flow="row wrap", align_items="flex-start")
         listed = w.VBox([w.HTML(_MONOSPACE), self.tasks], layout=w.Layout(flex="0 1 auto"))
         filters = [self.suite, self.verdict, self.search, self.number, self.of]
         controls = w.HBox(filters, layout=w.Layout(flex_flow="row wrap"))
         super().__init__(
-            [self.summary, controls, self.errors, w.HBox([listed, self.detail], layout=beside)],
+            [self.summary, controls, self.errors, w.HBox([listed, self.detail], layout=wrap)],
             layout=w.Layout(padding="4px"),
         )
         self.add_class("workbench-evaluation")
 
     def __repr__(self) -> str:
-        """What is shown where no widgets are."""
-        beside = f" and {self.against!r}" if self.against is not None else ""
-        return f"<EvaluationPanel of {self.report!r}{beside}>"
+        """The text on pages without widgets."""
+        second = f" and {self.against!r}" if self.against is not None else ""
+        return f"<EvaluationPanel of {self.report!r}{second}>"
 
     @property
     def html(self) -> str:
@@ -83,7 +90,7 @@ class EvaluationPanel(WithHtml, w.VBox):
             control.observe(self.errors.guard(callback), "value")
 
     def _recount(self, change=None) -> None:
-        """The summary and the filter's counts, which are of one suite."""
+        """Update the summary and the counts of the filter, which refer to the chosen suite."""
         suite, before = self.suite.value, self.verdict.value
         compared = self.report.compare(self.against, suite) if self.against is not None else None
         self._flipped = set() if compared is None else set(compared.flipped["task_id"])
@@ -98,56 +105,56 @@ class EvaluationPanel(WithHtml, w.VBox):
         self._list()
 
     def _list(self, change=None) -> None:
-        """Only the tasks that pass the filters; the chosen one stays chosen where it does."""
-        chosen, sought = self.tasks.value, self.search.value.strip().lower()
-        shown = [
+        """List the tasks that match the filters; the chosen task stays chosen if it matches."""
+        chosen, query = self.tasks.value, self.search.value.strip().lower()
+        options = [
             (verdicts.line(row, self._others.get(row["task_id"]) if self.against else None), at)
             for at, row in enumerate(self._rows)
-            if self._passes_filter(row) and sought in row["task_id"].lower()
+            if self._matches(row) and query in row["task_id"].lower()
         ]
-        self.tasks.options = shown
-        places = [at for _, at in shown]
-        self.tasks.value = chosen if chosen in places else next(iter(places), None)
-        self.number.max, self.of.value = max(1, len(shown)), f"of {len(shown)}"
+        self.tasks.options = options
+        indices = [at for _, at in options]
+        self.tasks.value = chosen if chosen in indices else next(iter(indices), None)
+        self.number.max, self.of.value = max(1, len(options)), f"of {len(options)}"
         self._show()
 
     def _choose(self, change) -> None:
-        """The task of this number in the list."""
+        """Open the task with this number in the list."""
         if self.tasks.options:
             self.tasks.index = change["new"] - 1
 
-    def _passes_filter(self, row: dict) -> bool:
+    def _matches(self, row: dict) -> bool:
         if self.verdict.value == FLIPPED:
             return row["task_id"] in self._flipped
         return self.verdict.value in (ALL, row[self.suite.value])
 
     def _show(self, change=None) -> None:
         if self.tasks.value is None:
-            self.detail.value = "<i>no task passes the filter</i>"
+            self.detail.value = "<i>No task matches the filter.</i>"
             return
         self.number.value = self.tasks.index + 1
         row = self._rows[self.tasks.value]
-        found = {self.report.model: row}
+        samples = {self.report.model: row}
         if self.against is not None:
-            found = {"first: " + self.report.model: row}
-            found["second: " + self.against.model] = self._others.get(row["task_id"])
-        self.detail.value = verdicts.detail(row["task_id"], self._prompts.get(row["task_id"]), found)
+            samples = {"first: " + self.report.model: row}
+            samples["second: " + self.against.model] = self._others.get(row["task_id"])
+        self.detail.value = verdicts.detail(row["task_id"], self._prompts.get(row["task_id"]), samples)
 
 
 def _check(**reports) -> None:
     for name, report in reports.items():
         if not isinstance(report, EvalReport):
-            raise UserError(f"{name}={report!r} is no report; give what wb.evaluate returned.")
+            raise UserError(f"{name}={report!r} is not a report; pass what wb.evaluate returns.")
         if not len(report.tasks):
             raise UserError(f"{name}: the report has no tasks; evaluate at least one.")
 
 
 def _prompts(report: EvalReport) -> dict[str, str]:
-    """task_id -> what was asked, as far as the report or the bundled data say it."""
+    """task_id -> prompt, from the report or from the bundled data; empty if neither has them."""
     if "prompt" in report.tasks:
-        known: pd.Series = report.tasks.set_index("task_id")["prompt"].dropna()
-        return known[~known.index.duplicated()].to_dict()
+        prompts: pd.Series = report.tasks.set_index("task_id")["prompt"].dropna()
+        return prompts[~prompts.index.duplicated()].to_dict()
     if report.benchmark == "bundled":
-        asked = data.load("bundled")
-        return dict(zip(asked["id"][:], asked["instruction"][:], strict=True))
+        tasks = data.load("bundled")
+        return dict(zip(tasks["id"][:], tasks["instruction"][:], strict=True))
     return {}

@@ -1,4 +1,4 @@
-"""The selection to take along: as files, as code, as a recipe and as a command."""
+"""The export panel: the selection as files, code, a recipe and a command."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,19 +10,26 @@ import traitlets
 
 from .. import exports
 from ..core import tables
-from ..core.texts import escaped
 from ..exports import code, rows
 from ..selection import Selection
+from .markup import status
 from .tasks import ErrorPanel
 
-_ORIGIN, _TABLE = "where the rows were loaded", "the table, saved as a file"
+_ORIGIN, _TABLE = "the source of the rows", "the table, saved as a file"
 
 
 class ExportPanel(w.VBox):
-    """What `selected()` keeps at this moment, to files in `folder` or as text to copy.
+    """Writes the kept rows to files, and shows code, recipe and command that reproduce the selection.
 
-    `settings()` tells the rest as {"pack": arguments of `wb.pack`, "cluster": those of `wb.cluster` or None};
-    the selection knows its own. `refresh` brings open texts up to date. What goes wrong is in `errors`.
+    Call `refresh` when the selection changes, to update the texts that are open.
+
+    Parameters
+    ----------
+    selected : returns the current selection.
+    settings : returns {"pack": arguments of `wb.pack`, "cluster": those of `wb.cluster` or None}; either may
+        be missing. The arguments of `wb.select` come from the selection.
+    errors : the panel that shows exceptions.
+    folder : where the files are written, one sub-folder per format.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class ExportPanel(w.VBox):
         self.line = w.HTML()
         self.code = Snippet(title="Code", name="selection.py")
         self.recipe = Snippet(title="Recipe", name="recipe.yaml")
-        self.command = Snippet(title="Without a screen, from the saved recipe", name="selection.sh")
+        self.command = Snippet(title="Command line, from the saved recipe", name="selection.sh")
         self.texts = w.VBox([self.code, self.recipe, self.save_recipe, self.command])
         self.texts.layout.display = "none"
         for button, action in (
@@ -69,7 +76,7 @@ class ExportPanel(w.VBox):
         wrap = w.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                w.HTML('<b style="font-size:1.15em">Take the selection along</b>'),
+                w.HTML('<b style="font-size:1.15em">Export the selection</b>'),
                 w.HBox([self.folder, self.format, self.write], layout=wrap),
                 w.HBox([self.start, self.save_table, self.show], layout=wrap),
                 self.line,
@@ -79,19 +86,19 @@ class ExportPanel(w.VBox):
         self.add_class("workbench-export")
 
     def refresh(self) -> None:
-        """The texts for what is selected now, where they are open."""
+        """Update the texts for the current selection, if they are open."""
         if self.texts.layout.display == "none":
             return
         selection, pack = self._now()
         if self.start.value == _ORIGIN and code.origin_of(selection.source) is None:
-            self.start.value = _TABLE  # which comes back here
+            self.start.value = _TABLE  # its observer calls this method again
             return
         saved = self._saved == self._state(selection)
         table = None if self.start.value == _ORIGIN else self._path("table.parquet")
         if table and not saved:
             self.code.text = self.recipe.text = self.command.text = ""
             self._say(
-                "The table as it is now lies in no file yet, from which code could start: save it first."
+                "The code starts from a file of the table, which is not saved yet: save the table first."
             )
             return
         for_recipe = table or (None if code.replayable(selection.source) else self._path("table.parquet"))
@@ -103,7 +110,7 @@ class ExportPanel(w.VBox):
         self._say(f"{report.n_kept:,} of {report.n_rows:,} rows{needs}")
 
     def _now(self) -> tuple[Selection, dict]:
-        """The selection, its clusters noted, and the settings of packing."""
+        """The current selection, with its clustering noted, and the arguments of `wb.pack`."""
         selection, settings = self._selected(), self._settings()
         clusters = settings.get("cluster")
         noted = tables.noted(selection.source, "cluster")
@@ -112,7 +119,7 @@ class ExportPanel(w.VBox):
         return selection, settings.get("pack") or {}
 
     def _state(self, selection: Selection) -> tuple:
-        """What a saved table has to agree with."""
+        """What must not have changed since the table was saved."""
         return self.folder.value, tables.notes(selection.source), tables.ids_digest(selection.source)
 
     def _open(self) -> None:
@@ -126,7 +133,7 @@ class ExportPanel(w.VBox):
 
     def _save_table(self) -> None:
         selection, _ = self._now()
-        path = self._path("table.parquet", made=True)
+        path = self._path("table.parquet", create=True)
         tables.write_parquet(selection.source, path)
         self._saved = self._state(selection)
         self.refresh()
@@ -136,23 +143,23 @@ class ExportPanel(w.VBox):
         self.refresh()
         if not self.recipe.text:
             return
-        path = self._path("recipe.yaml", made=True)
+        path = self._path("recipe.yaml", create=True)
         path.write_text(self.recipe.text, encoding="utf-8")
         self._say(f"wrote {path}")
 
-    def _path(self, name: str, made: bool = False) -> Path:
-        """`name` in the folder, which is `made` where it must be there."""
+    def _path(self, name: str, create: bool = False) -> Path:
+        """The path of `name` in the folder; `create` the folder if it does not exist."""
         folder = Path(self.folder.value).expanduser()
-        if made:
+        if create:
             folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
     def _say(self, sentence: str) -> None:
-        self.line.value = f'<span role="status">{escaped(sentence)}</span>'
+        self.line.value = status(sentence)
 
 
 class Snippet(anywidget.AnyWidget):
-    """`text` in a read-only field called `title`, with buttons to copy it or download it as `name`."""
+    """A read-only `text` under its `title`, with buttons to copy it or to download it as the file `name`."""
 
     title = traitlets.Unicode().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
@@ -165,8 +172,8 @@ class Snippet(anywidget.AnyWidget):
         const head = document.createElement("div");
         const title = document.createElement("b");
         const field = document.createElement("textarea");
-        const said = document.createElement("span");
-        said.setAttribute("role", "status");
+        const state = document.createElement("span");
+        state.setAttribute("role", "status");
         title.textContent = model.get("title") + " ";
         field.readOnly = true;
         field.spellcheck = false;
@@ -174,11 +181,11 @@ class Snippet(anywidget.AnyWidget):
         field.style.cssText = "width:100%;box-sizing:border-box;white-space:pre;overflow:auto;"
           + "font:13px/1.5 var(--jp-code-font-family,monospace);background:transparent;color:inherit";
         const button = (label, action) => {
-          const made = document.createElement("button");
-          made.className = "jupyter-button";
-          made.textContent = label;
-          made.addEventListener("click", action);
-          return made;
+          const element = document.createElement("button");
+          element.className = "jupyter-button";
+          element.textContent = label;
+          element.addEventListener("click", action);
+          return element;
         };
         const copy = button("Copy", async () => {
           try {
@@ -187,7 +194,7 @@ class Snippet(anywidget.AnyWidget):
             field.select();
             document.execCommand("copy");
           }
-          said.textContent = "copied";
+          state.textContent = "copied";
         });
         const download = button("Download", () => {
           const link = document.createElement("a");
@@ -199,11 +206,11 @@ class Snippet(anywidget.AnyWidget):
         const show = () => {
           field.value = model.get("text");
           field.rows = Math.min(20, field.value.split("\\n").length);
-          said.textContent = "";
+          state.textContent = "";
         };
         model.on("change:text", show);
         show();
-        head.append(title, copy, download, said);
+        head.append(title, copy, download, state);
         el.append(head, field);
         return () => model.off("change:text", show);
       },

@@ -1,6 +1,6 @@
 """HTML that several panels use. Escape what you pass, except plain texts: `tooltip`, `extra`, `status`."""
 
-from html import escape
+from ..core.texts import escaped
 
 
 def cell(
@@ -22,10 +22,10 @@ def cell(
             f'font-variant-numeric:tabular-nums">{change}</div>'
         )
     return (
-        f'<div style="{width}" title="{escape(tooltip)}" data-name="{name}">'
+        f'<div style="{width}" title="{escaped(tooltip)}" data-name="{name}">'
         f'<div style="opacity:.85;line-height:1.3">{name}</div>'
         f'<div style="font-size:1.4em;line-height:1.25;font-variant-numeric:tabular-nums">{value}'
-        f'<span style="font-size:.6em;opacity:.75"> {escape(extra)}</span></div>{below}</div>'
+        f'<span style="font-size:.6em;opacity:.75"> {escaped(extra)}</span></div>{below}</div>'
     )
 
 
@@ -46,4 +46,4 @@ def box(content: str, color: str, alert: bool = False) -> str:
 
 def status(text: str) -> str:
     """Text that screen readers announce when it changes."""
-    return f'<span role="status">{escape(text)}</span>'
+    return f'<span role="status">{escaped(text)}</span>'

@@ -1,4 +1,4 @@
-"""The answer to "what does this ratio buy?": what is kept, how it covers the whole, and what it costs."""
+"""The numbers of a selection: what it keeps, what it covers, and what training on it costs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from ..selection import Selection
 from .markup import cell
 from .state import Cost, State
 
-_MEANING = {
-    "rows kept": "rows to train on, and their share of all rows, also of those without a score",
+_TOOLTIPS = {
+    "rows kept": "rows to train on, and their share of all rows, including rows without a score",
     "tokens kept": "training tokens of the kept rows, and their share of all tokens",
-    "mean IFD": "of the kept rows; higher is more complex",
-    "clusters lost": "clusters of which no row is kept",
-    "divergence": "Jensen-Shannon divergence, in bits, of the clusters' shares of all rows and of the kept",
-    "MMD": "maximum mean discrepancy in embedding space: 0 where kept rows are distributed as all are",
-    "coverage radius": "largest cosine distance of a row to its nearest kept one",
-    "90 % within": "cosine distance within which 90 % of the rows have a kept one",
-    "near-duplicates": "share of the kept rows with another kept one at a cosine similarity of 0.95 or more",
-    "padding": "padding tokens over all computed ones, as the kept rows are packed",
-    "steps an epoch": "batches of the packed rows; an optimizer step each unless gradients are accumulated",
-    "predicted time": "of the training, once it has been predicted",
-    "predicted memory": "peak of the training, once it has been predicted",
+    "mean IFD": "mean IFD of the kept rows; higher means more complex",
+    "clusters lost": "clusters without a kept row",
+    "divergence": "Jensen-Shannon divergence (bits) between the clusters' shares of all and of kept rows",
+    "MMD": "maximum mean discrepancy in embedding space; 0 if the kept rows are distributed like all rows",
+    "coverage radius": "largest cosine distance from a row to the nearest kept row",
+    "90 % within": "90 % of the rows have a kept row within this cosine distance",
+    "near-duplicates": "share of kept rows whose cosine similarity to another kept row is at least 0.95",
+    "padding": "share of the computed tokens that is padding, with the chosen packing",
+    "steps per epoch": "batches of packed rows; one optimizer step each unless gradients are accumulated",
+    "predicted time": "of the training; click Estimate to predict it",
+    "predicted memory": "peak memory of the training; click Estimate to predict it",
 }
 _WIDTH = "flex:0 0 10.5em"
 _GROUP = (
@@ -35,7 +35,7 @@ _GROUP = (
 
 @dataclass(frozen=True)
 class Number:
-    """A number on the screen: its value, how it is written, and what stands beside it."""
+    """A number with its format and, behind it in small, its unit or share; None is shown as a dash."""
 
     value: float | None
     form: str
@@ -46,16 +46,20 @@ class Number:
         return "\u2013" if self.value is None else self.form.format(self.value)
 
     def since(self, before: "Number | None") -> str:
-        """The change since `before`, with a sign; nothing where there is none."""
+        """The change since `before` with an arrow; empty if the text does not change."""
         if before is None or self.value is None or before.value is None or self.text == before.text:
             return ""
         change = self.value - before.value
-        sign = "\u25b2" if change > 0 else "\u25bc"  # read by shape, not by colour
+        sign = "\u25b2" if change > 0 else "\u25bc"  # the shape matters: colour alone is not enough
         return f"{sign} {self.form.format(abs(change))}"
 
 
 class Numbers(w.HTML):
-    """The numbers of `state`, each with its change since the slider last rested."""
+    """The numbers of `state`, each with its change since the controls last came to rest.
+
+    Three groups: Kept (rows, training tokens, mean IFD), Coverage (clusters lost, divergence in bits and, if
+    there are embeddings, MMD and cosine distances) and Training (padding, steps, predicted minutes and GiB).
+    """
 
     def __init__(self, state: State):
         super().__init__()
@@ -66,19 +70,19 @@ class Numbers(w.HTML):
         state.on_settle(self.refresh)
 
     def refresh(self) -> None:
-        """Show the numbers of this moment."""
+        """Show the current numbers."""
         state = self._state
-        self.value = shown(state.selection, state.before, state.plan, state.plan_before, state.predict)
+        self.value = html_of(state.selection, state.before, state.plan, state.plan_before, state.predict)
 
 
-def shown(
+def html_of(
     selection: Selection,
     before: Selection | None = None,
     plan: PackPlan | None = None,
     plan_before: PackPlan | None = None,
     predict: Callable[[PackPlan], Cost] | None = None,
 ) -> str:
-    """HTML of three groups of numbers, each with its change since `before`."""
+    """HTML of the three groups of numbers, each number with its change since `before`."""
     old = _groups(before, plan_before, predict) if before else {}
     return "".join(
         _group(title, numbers, old.get(title, {}))
@@ -92,7 +96,7 @@ def _groups(selection: Selection, plan: PackPlan | None, predict) -> dict[str, d
 
 def _group(title: str, numbers: dict[str, Number], old: dict[str, Number]) -> str:
     cells = [
-        cell(name, number.text, _MEANING[name], number.extra, number.since(old.get(name)), _WIDTH)
+        cell(name, number.text, _TOOLTIPS[name], number.extra, number.since(old.get(name)), _WIDTH)
         for name, number in numbers.items()
     ]
     return _GROUP.format(title=title, cells="".join(cells))
@@ -128,7 +132,7 @@ def _training(plan: PackPlan | None, predict) -> dict[str, Number]:
     cost = predict(plan) if predict and plan and plan.n_rows else None
     return {
         "padding": Number(plan and plan.padding_rate, "{:.1%}", plan.strategy if plan else ""),
-        "steps an epoch": Number(plan and len(plan.samples_per_step), "{:,}"),
+        "steps per epoch": Number(plan and len(plan.samples_per_step), "{:,}"),
         "predicted time": Number(cost and cost.seconds / 60, "{:,.1f}", "min" if cost else ""),
         "predicted memory": Number(cost and cost.peak_bytes / 2**30, "{:,.1f}", "GiB" if cost else ""),
     }

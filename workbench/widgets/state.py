@@ -1,4 +1,4 @@
-"""What the dashboard shows: settings, and the selection and the packing plans that follow from them."""
+"""The state of the dashboard: settings, and the selection and packing plans that they give."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from ..space.clustering import cluster
 from .tasks import Debounced, ErrorPanel
 
 UNITS = ("ratio", "rows", "tokens")
-_MADE_BY = {
+_REQUIRED = {  # columns -> the functions that make them
     ("ifd", "n_tokens"): "wb.score",
     ("cluster",): "wb.embed and wb.cluster",
     ("x", "y"): "wb.project",
@@ -25,7 +25,7 @@ _MADE_BY = {
 
 
 class Cost(Protocol):
-    """What a training takes."""
+    """Predicted cost of a training."""
 
     seconds: float
     peak_bytes: int
@@ -33,8 +33,11 @@ class Cost(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """`amount` is in `unit`: a share in (0, 1], rows, or tokens. `k` clusters; null: as the table has
-    them. `max_length` in tokens, `batch_size` in samples."""
+    """Settings of the dashboard.
+
+    `amount` is in `unit`: a share in (0, 1], a number of rows or of training tokens. `k` is the number of
+    clusters; None keeps the clusters of the table. `max_length` is in tokens, `batch_size` in samples.
+    """
 
     strategy: str = "ifd-cluster"
     unit: str = "ratio"
@@ -47,21 +50,31 @@ class Settings:
 
     @property
     def budget(self) -> dict[str, float]:
-        """As `wb.select` takes it."""
+        """The budget as an argument of `wb.select`."""
         return {self.unit: self.amount}
 
 
 class State:
-    """Settings, and what follows from them; every panel reads it and is told when it changes.
+    """The settings of the dashboard and the results that depend on them, shared by all panels.
 
-    `ds` is the table with the clusters that are in force, `selection` what is kept of it, `plan` how that is
-    packed. `set(ratio=0.3)` or `set(strategy="random")` change it. Listeners of `on_change` hear each step of
-    a slider; those of `on_settle` once it rests, which is also when slow strategies and new clusters are
-    computed. `before` and `plan_before` are what they were at the rest before the last move.
+    `set(ratio=0.3)` or `set(strategy="random")` changes the settings. Listeners of `on_change` are called for
+    each step of a slider; those of `on_settle` once the settings are at rest, which is also when slow
+    strategies and new clusters are computed.
+
+    Parameters
+    ----------
+    ds : a table with `ifd` (float, may be missing), `n_tokens` (int), `cluster` (int), `x` and `y` (float).
+        Optional: `instruction` (names of clusters) and `embedding` (float32 [d], for coverage).
+    errors : the panel that shows exceptions.
+    settings : `ratio`, `rows` or `tokens`, and fields of `Settings`.
+
+    `ds` is the table with the current clusters and `given` the original one, `selection` the rows kept,
+    `plan` their packing, and `now` the `Settings`. `before` and `plan_before` are the selection and the plan
+    before the last move. Raises UserError if a column is missing or a setting is wrong.
     """
 
     def __init__(self, ds: datasets.Dataset, *, errors: ErrorPanel | None = None, **settings):
-        for columns, stage in _MADE_BY.items():
+        for columns, stage in _REQUIRED.items():
             tables.require(ds, columns, stage)
         if not len(ds):
             raise UserError("the dataset has no rows to look at.")
@@ -82,45 +95,47 @@ class State:
         self._rest = Debounced(self.errors.guard(self._follow, clear=False))
 
     def set(self, **changes) -> None:
-        """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`."""
+        """Change settings by name: `ratio`, `rows`, `tokens`, or a field of `Settings`.
+
+        Raises UserError, and changes nothing, if a value is wrong.
+        """
         old, new = self.now, _checked(self.now, self.given, changes)
         if self._resting:
             self._resting, self.before, self.plan_before = False, self.selection, self.plan
         self.now = new
-        as_before = (new.strategy, new.k) == (old.strategy, old.k)
-        if as_before and new.budget != old.budget and STRATEGIES[new.strategy].nested:
-            self._choose()
+        same_rows = (new.strategy, new.k) == (old.strategy, old.k)
+        if same_rows and new.budget != old.budget and STRATEGIES[new.strategy].nested:
+            self._reselect()
         self._rest()
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` with each new selection."""
+        """Call `listener` after each new selection."""
         self._changed.append(listener)
 
     def on_settle(self, listener: Callable[[], None]) -> None:
-        """Call `listener` when the settings have come to rest."""
+        """Call `listener` when the settings are at rest."""
         self._settled.append(listener)
 
     def on_busy(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with what takes a while, and with "" when it is done."""
+        """Call `listener` with a description of each slow step, and with "" after the last one."""
         self._busy.append(listener)
 
     def price(self, predict: Callable[[PackPlan], Cost] | None) -> None:
-        """From now on `predict` tells what training on a plan takes; null: nobody does."""
+        """Use `predict` for the cost of training on a plan; None removes the prediction."""
         self.predict = predict
-        self._tell()
+        self._notify()
 
     def touch(self) -> None:
-        """Compute and tell what was put off until after the first picture."""
+        """Compute what was postponed until after the first picture, and notify the listeners."""
         self._rest()
 
     @property
     def plan(self) -> PackPlan | None:
-        """How `selection` is packed; null until the first rest, because packing compiles when it is first
-        used."""
+        """The packing of `selection`; None until the first rest, because its first call compiles code."""
         return self.plan_of(self.now.packing) if self._may_pack else None
 
     def plan_of(self, strategy: str) -> PackPlan:
-        """How `strategy` packs `selection`."""
+        """The packing of `selection` by `strategy`, cached until the selection changes."""
         now = self.now
         key = (strategy, now.max_length, now.batch_size, now.seed)
         if key not in self._plans:
@@ -131,8 +146,10 @@ class State:
         return self._plans[key]
 
     def settings(self) -> dict[str, dict | None]:
-        """The arguments of the calls that give the same numbers: of `wb.cluster` (null where the table's own
-        clusters are used), `wb.select` and `wb.pack`."""
+        """Arguments of the calls that reproduce the numbers: `wb.cluster`, `wb.select` and `wb.pack`.
+
+        "cluster" is None if the table's own clusters are used.
+        """
         now = self.now
         return {
             "cluster": None if now.k is None else {"k": now.k, "seed": self._cluster_seed},
@@ -155,7 +172,7 @@ class State:
         return tables.noted(self.given, "cluster").get("seed", 42)
 
     def _prepare(self) -> None:
-        """What follows from the clusters alone."""
+        """Compute what depends on the clusters only."""
         self.clustered_by = self.now.k
         k = self.clustered_by
         self.ds = self.given if k is None else cluster(self.given, k, seed=self._cluster_seed)
@@ -166,33 +183,33 @@ class State:
     def _select(self) -> Selection:
         now = self.now
         if self._explorer is None or self._explorer.strategy.name != now.strategy:
-            # One at a time: each holds some 160 MB.
+            # Only one is kept: it holds about 160 MB.
             self._explorer = Explorer(self.ds, now.strategy, seed=now.seed, candidates=self.candidates)
         return self._explorer.at(**now.budget)
 
-    def _choose(self) -> None:
+    def _reselect(self) -> None:
         self.selection = self._select()
         self._plans.clear()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in self._changed:
             listener()
 
     def _follow(self) -> None:
-        """What is too slow to move with the slider."""
+        """Compute what is too slow to follow the slider."""
         now = self.now
         try:
             if now.k != self.clustered_by:
-                self._say(f"clustering {len(self.given):,} rows into {now.k or 'their own'} ...")
+                self._say(f"clustering {len(self.given):,} rows …")
                 self._prepare()
-            chosen = self.selection.settings
-            if (chosen["strategy"], chosen[now.unit]) != (now.strategy, now.amount) or (
+            current = self.selection.settings
+            if (current["strategy"], current[now.unit]) != (now.strategy, now.amount) or (
                 self.selection.source is not self.ds
             ):
-                self._say(f"choosing rows by {now.strategy} ...")
-                self._choose()
-            self._say("packing ...")
+                self._say(f"selecting rows with {now.strategy} …")
+                self._reselect()
+            self._say("packing …")
             self._may_pack = True
             for listener in self._settled:
                 listener()
@@ -206,7 +223,7 @@ class State:
 
 
 def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
-    """`old` with `changes`, each of which is checked."""
+    """`old` with `changes`; raises UserError if a value is wrong."""
     for unit in UNITS:
         if unit in changes:
             changes = {**changes, "unit": unit, "amount": changes[unit]}
@@ -218,12 +235,12 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)
     if new.k is not None and not (isinstance(new.k, int) and 1 <= new.k <= len(ds)):
-        raise UserError(f"k={new.k!r} must be a whole number from 1 to the {len(ds)} rows.")
+        raise UserError(f"k={new.k!r} must be a whole number from 1 to {len(ds)}, the number of rows.")
     return new
 
 
 def total(state: State, unit: str) -> int:
-    """The whole of which a budget in `unit` takes a part: rows or tokens that the strategy can keep."""
+    """Rows or training tokens that the strategy can keep at most: 100 % of a budget in `unit`."""
     candidates = state.candidates
     pool = candidates.pool(STRATEGIES[state.now.strategy].ratio_pool)
     return int(pool.sum() if unit == "rows" else candidates.tokens[pool].sum())

@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning as controls, the rare ones folded away."""
+"""The settings of a fine-tuning as controls; the less common ones are folded."""
 
 import sys
 from dataclasses import asdict
@@ -7,59 +7,64 @@ import ipywidgets as w
 
 from ... import packing
 from ...training.settings import METHODS, settings_of
+from ..controls import set_tooltip
 
-_RATES = {"full": 5e-5, "lora": 5e-4, "qlora": 5e-4}  # the paper's, and ten times that for adapters
-_SURVIVES = (
-    "A process of its own: the run goes on when the kernel restarts or the browser is closed, and this panel "
-    "finds it again. Otherwise the run lives in the kernel: it starts some seconds sooner and ends with it."
-)
-_ON_COLAB = " On Colab the machine itself goes when the session ends, so little is won there."
+# The paper's learning rate, and ten times that for adapters.
+_LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "qlora": 5e-4}
+_TOOLTIPS = {
+    "model": "A short name, a local folder or a hub id",
+    "output_dir": "Folder of the run; if it holds a run, that run is shown",
+    "method": "lora and qlora train adapters; full trains all weights",
+    "strategy": "How samples are packed into rows",
+    "max_length": "Maximum tokens per row; longer samples are truncated",
+    "batch_size": "Samples per forward pass",
+    "epochs": "Passes over the selection",
+    "rate": "5e-5 suits full fine-tuning, 5e-4 adapters",
+    "accumulation": "Forward passes per optimizer step",
+    "checkpointing": "Recomputes activations in the backward pass: less memory, more time",
+    "seed": "Seed of the sample order and of the adapters",
+    "detached": "Train in a separate process: the run continues when the kernel restarts or the browser is "
+    "closed, and this panel shows it again. Otherwise it runs in the kernel, starts a few seconds earlier "
+    "and ends with it.",
+}
+_ON_COLAB = " On Colab the machine itself is removed when the session ends, so there is little to gain."
 
 
 class TrainingForm(w.VBox):
-    """A control for each setting that people change; `settings()` has their values and those of `fixed`.
+    """A control for each setting that is commonly changed; `settings()` returns the values of all.
 
-    `given` are `TrainingSettings`: those with a control are where it starts, the others stay as they are.
+    `settings` are initial `TrainingSettings`. Those without a control keep their value, in `fixed`.
+    Raises UserError if a name or value is wrong.
     """
 
-    def __init__(self, model: str, output_dir: str, given: dict):
-        start = {"method": "lora", "batch_size": 4} | given
-        start = {"learning_rate": _RATES.get(start["method"])} | start
-        at = asdict(settings_of(start))  # a name or value that is none is told before anything is built
-        self.model = _control(w.Text, model, "Model", "A short name, a local folder or a hub id")
-        self.output_dir = _control(
-            w.Text, output_dir, "Folder", "Where the run lives; a folder with a run shows it", quick=False
-        )
-        self.method = _control(
-            w.Dropdown, at["method"], "Method", "lora and qlora train adapters; full trains all weights",
-            options=METHODS,
-        )  # fmt: skip
-        self.strategy = _control(
-            w.Dropdown, at["strategy"], "Packing", "How samples share rows", options=list(packing.PACKERS)
-        )
-        self.max_length = _number(at["max_length"], "Max length", "Tokens of a row; longer samples are cut")
-        self.batch_size = _number(at["batch_size"], "Batch size", "Samples of one forward pass")
-        self.epochs = _number(at["epochs"], "Epochs", "How often each sample is seen")
-        self.rate = _control(
-            w.FloatText, at["learning_rate"], "Learning rate", "5e-5 suits full tuning, 5e-4 adapters"
-        )
-        self.accumulation = _number(
-            at["accumulation"], "Accumulation", "Forward passes of one optimizer step"
-        )
-        self.checkpointing = _check(
-            at["gradient_checkpointing"],
-            "Gradient checkpointing",
-            "Computes layers again: less memory, more time",
-        )
-        self.seed = _number(at["seed"], "Seed", "Of the order of the samples and of adapters", least=0)
+    def __init__(self, model: str, output_dir: str, settings: dict):
+        initial = {"method": "lora", "batch_size": 4} | settings
+        initial = {"learning_rate": _LEARNING_RATES.get(initial["method"])} | initial
+        values = asdict(settings_of(initial))
+        packers = list(packing.PACKERS)
+        self.model = _control(w.Text, model, "Model")
+        self.output_dir = _control(w.Text, output_dir, "Folder", continuous_update=False)
+        self.method = _control(w.Dropdown, values["method"], "Method", options=METHODS)
+        self.strategy = _control(w.Dropdown, values["strategy"], "Packing", options=packers)
+        self.max_length = _number(values["max_length"], "Max length")
+        self.batch_size = _number(values["batch_size"], "Batch size")
+        self.epochs = _number(values["epochs"], "Epochs")
+        self.rate = _control(w.FloatText, values["learning_rate"], "Learning rate")
+        self.accumulation = _number(values["accumulation"], "Accumulation")
+        self.checkpointing = _check(values["gradient_checkpointing"], "Gradient checkpointing")
+        self.seed = _number(values["seed"], "Seed", minimum=0)
         colab = "google.colab" in sys.modules
-        self.detached = _check(not colab, "Survives the kernel", _SURVIVES + (_ON_COLAB if colab else ""))
-        self.fixed = {name: value for name, value in given.items() if name not in self._controls()}
+        self.detached = _check(not colab, "Survives the kernel")
+        for name, tooltip in _TOOLTIPS.items():
+            set_tooltip(getattr(self, name), tooltip)
+        if colab:
+            set_tooltip(self.detached, _TOOLTIPS["detached"] + _ON_COLAB)
+        self.fixed = {name: value for name, value in settings.items() if name not in self._controls()}
         self.method.observe(self._follow_method, "value")
-        super().__init__(self._laid_out(), layout=w.Layout(width="100%"))
+        super().__init__(self._layout_parts(), layout=w.Layout(width="100%"))
 
     def _controls(self) -> dict[str, w.Widget]:
-        """Setting -> its control."""
+        """Name of a setting -> its control."""
         return {
             "method": self.method,
             "strategy": self.strategy,
@@ -73,43 +78,35 @@ class TrainingForm(w.VBox):
         }
 
     def settings(self) -> dict:
-        """What `wb.finetune` takes of `TrainingSettings`."""
+        """`TrainingSettings` as keyword arguments of `wb.finetune`."""
         return self.fixed | {name: control.value for name, control in self._controls().items()}
 
-    def _laid_out(self) -> list[w.Widget]:
+    def _layout_parts(self) -> list[w.Widget]:
         rare = [self.accumulation, self.seed, self.checkpointing]
         if self.fixed:
-            told = ", ".join(f"{name}={value!r}" for name, value in self.fixed.items())
-            rare.append(w.Label(f"As given: {told}"))
+            text = ", ".join(f"{name}={value!r}" for name, value in self.fixed.items())
+            rare.append(w.Label(f"Fixed: {text}"))
         more = w.Accordion([w.VBox(rare)], selected_index=None)
         more.set_title(0, "More")
         usual = [self.model, self.method, self.strategy, self.max_length, self.batch_size, self.epochs]
         return [*usual, self.rate, self.output_dir, self.detached, more]
 
     def _follow_method(self, change) -> None:
-        """A learning rate that nobody chose becomes that of the new method."""
-        if self.rate.value == _RATES[change["old"]]:
-            self.rate.value = _RATES[change["new"]]
+        """Set the default learning rate of the new method, unless the user has changed the old one."""
+        if self.rate.value == _LEARNING_RATES[change["old"]]:
+            self.rate.value = _LEARNING_RATES[change["new"]]
 
 
-def _control(kind: type, value, description: str, meaning: str, quick: bool = True, **options):
-    made = kind(
-        value=value,
-        description=description,
-        style={"description_width": "7.5em"},
-        layout=w.Layout(width="auto"),
-        **options,
-        **({} if quick else {"continuous_update": False}),
-    )
-    made.set_trait("tooltip" if made.has_trait("tooltip") else "description_tooltip", meaning)
-    return made
+def _control(kind: type, value, description: str, **options):
+    style, layout = {"description_width": "7.5em"}, w.Layout(width="auto")
+    return kind(value=value, description=description, style=style, layout=layout, **options)
 
 
-def _number(value: int, description: str, meaning: str, least: int = 1) -> w.BoundedIntText:
-    return _control(w.BoundedIntText, value, description, meaning, min=least, max=2**31 - 1)
+def _number(value: int, description: str, minimum: int = 1) -> w.BoundedIntText:
+    return _control(w.BoundedIntText, value, description, min=minimum, max=2**31 - 1)
 
 
-def _check(value: bool, description: str, meaning: str) -> w.Checkbox:
-    made = _control(w.Checkbox, value, description, meaning)
-    made.indent, made.style = False, {"description_width": "initial"}
-    return made
+def _check(value: bool, description: str) -> w.Checkbox:
+    control = _control(w.Checkbox, value, description)
+    control.indent, control.style = False, {"description_width": "initial"}
+    return control
