@@ -52,9 +52,9 @@ def tasks_file(tmp_path):
     return str(path)
 
 
-def texts(toy, prompts, how: Decoding, batch_size: int = 48, numbers=None) -> list[str]:
+def texts(toy, prompts, settings: Decoding, batch_size: int = 48, numbers=None) -> list[str]:
     """The texts of `generate_texts` in the order of their prompts."""
-    request = prompts, numbers or [0] * len(prompts), how
+    request = prompts, numbers or [0] * len(prompts), settings
     text_of = {i: text for i, text, _ in generate_texts(*toy, *request, batch_size)}
     return [text_of[i] for i in range(len(prompts))]
 
@@ -100,17 +100,17 @@ class TestDecoding:
 
     @pytest.mark.parametrize("batch_size", [1, 2, 48])
     def test_a_sampled_text_does_not_depend_on_its_batch(self, toy, prompts, batch_size):
-        how = Decoding(12, temperature=1.0, top_p=0.9, seed=1)
-        alone = [texts(toy, [prompt], how)[0] for prompt in prompts]
-        assert texts(toy, prompts, how, batch_size) == alone
-        assert texts(toy, prompts[::-1], how, batch_size) == alone[::-1]
+        settings = Decoding(12, temperature=1.0, top_p=0.9, seed=1)
+        alone = [texts(toy, [prompt], settings)[0] for prompt in prompts]
+        assert texts(toy, prompts, settings, batch_size) == alone
+        assert texts(toy, prompts[::-1], settings, batch_size) == alone[::-1]
 
     def test_sampled_texts_differ_by_number_and_seed(self, toy, prompts):
-        how = Decoding(12, temperature=1.0)
+        settings = Decoding(12, temperature=1.0)
         same = [prompts[0]] * 5
-        assert len(set(texts(toy, same, how, numbers=range(5)))) == 5
-        assert len(set(texts(toy, same, how))) == 1
-        assert texts(toy, same, how) != texts(toy, same, Decoding(12, temperature=1.0, seed=2))
+        assert len(set(texts(toy, same, settings, numbers=range(5)))) == 5
+        assert len(set(texts(toy, same, settings))) == 1
+        assert texts(toy, same, settings) != texts(toy, same, Decoding(12, temperature=1.0, seed=2))
 
     def test_samples_follow_the_probabilities(self):
         """Of 0.6, 0.3 and 0.1: temperature 0.5 squares and rescales them, top_p 0.8 drops the last."""
@@ -121,8 +121,8 @@ class TestDecoding:
             (1.0, 0.8, [2 / 3, 1 / 3, 0.0]),
         ):
             drawn = [SimpleNamespace(generator=torch.Generator().manual_seed(i)) for i in range(4000)]
-            how = Decoding(temperature=temperature, top_p=top_p)
-            tokens = decoding._GumbelNoise(drawn, how)(None, scores).argmax(-1)
+            settings = Decoding(temperature=temperature, top_p=top_p)
+            tokens = decoding._GumbelNoise(drawn, settings)(None, scores).argmax(-1)
             shares = torch.bincount(tokens, minlength=3) / 4000
             assert shares.tolist() == pytest.approx(expected, abs=0.03)
 
@@ -140,11 +140,11 @@ class TestDecoding:
     def test_a_batch_that_does_not_fit_in_memory_is_halved(self, toy, prompts, monkeypatch):
         together, sizes = decoding._decode_together, []
 
-        def out_of_memory(model, tokenizer, batch, how):
+        def out_of_memory(model, tokenizer, batch, settings):
             sizes.append(len(batch))
             if len(batch) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return together(model, tokenizer, batch, how)
+            return together(model, tokenizer, batch, settings)
 
         plain = texts(toy, prompts, Decoding(8))
         monkeypatch.setattr(decoding, "_decode_together", out_of_memory)
@@ -174,7 +174,7 @@ class TestAnswers:
     def failing_backend(self, after: int, requests: list):
         """Yields `after` answers and then fails; appends each request to `requests`."""
 
-        def backend(prompts, numbers, how):
+        def backend(prompts, numbers, settings):
             requests.append(list(zip(prompts, numbers, strict=True)))
             for i, (prompt, number) in enumerate(requests[-1]):
                 if i == after:
@@ -185,13 +185,13 @@ class TestAnswers:
 
     def test_stored_answers_are_not_generated_again(self):
         store, requests = Store("answers"), []
-        prompts, how = [[1], [2], [3]], Decoding(temperature=1.0)
+        prompts, settings = [[1], [2], [3]], Decoding(temperature=1.0)
         with pytest.raises(ConnectionError):
-            generate_answers(self.failing_backend(4, requests), prompts, how, 2, store, ["model"])
-        resumed = generate_answers(self.failing_backend(9, requests), prompts, how, 2, store, ["model"])
+            generate_answers(self.failing_backend(4, requests), prompts, settings, 2, store, ["model"])
+        resumed = generate_answers(self.failing_backend(9, requests), prompts, settings, 2, store, ["model"])
         assert resumed == [["[1]-0", "[1]-1"], ["[2]-0", "[2]-1"], ["[3]-0", "[3]-1"]]
         assert requests[1] == [([3], 0), ([3], 1)]
-        cached = generate_answers(self.failing_backend(0, requests), prompts, how, 2, store, ["model"])
+        cached = generate_answers(self.failing_backend(0, requests), prompts, settings, 2, store, ["model"])
         assert cached == resumed
 
     @pytest.mark.parametrize(
@@ -319,14 +319,17 @@ class TestEvaluate:
                 yield text
 
         monkeypatch.setattr(answers, "generate_texts", interrupted)
-        model, few = str(toy_model_dir("llama")), {"max_new_tokens": 4, "dtype": "float32", "batch_size": 1}
+        model, options = (
+            str(toy_model_dir("llama")),
+            {"max_new_tokens": 4, "dtype": "float32", "batch_size": 1},
+        )
         with pytest.raises(KeyboardInterrupt):
-            evaluate(model, tasks_file, **few)
-        report = evaluate(model, tasks_file, **few)
+            evaluate(model, tasks_file, **options)
+        report = evaluate(model, tasks_file, **options)
         assert len(written) == 4  # the second was generated but not stored
-        evaluate(model, tasks_file, **few)
+        evaluate(model, tasks_file, **options)
         assert len(written) == 4
-        evaluate(model, tasks_file, **few, cache=False)
+        evaluate(model, tasks_file, **options, cache=False)
         assert len(written) == 7
         assert len(report.tasks) == 3
 
@@ -395,8 +398,8 @@ def test_vllm_gets_all_settings(toy_model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     folder = toy_model_dir("llama")
     generator = AnswerGenerator(str(folder), "float32", "cpu", backend="vllm")
-    how = Decoding(8, temperature=0.5, top_p=0.9, seed=3, stop=("\n",))
-    assert generator.answers([[1, 2], [3]], how, 2) == [["t0", "t1"], ["t2", "t3"]]
+    settings = Decoding(8, temperature=0.5, top_p=0.9, seed=3, stop=("\n",))
+    assert generator.answers([[1, 2], [3]], settings, 2) == [["t0", "t1"], ["t2", "t3"]]
     assert received["engine"] == {"model": str(folder), "dtype": "float32", "generation_config": "vllm"}
     assert received["prompts"][1:3] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
     assert received["settings"][1] == {
@@ -404,7 +407,7 @@ def test_vllm_gets_all_settings(toy_model_dir, tmp_path, monkeypatch):
     }  # fmt: skip
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "x"}')
     with pytest.raises(UserError, match=r"backend='vllm' takes whole models and .* holds an adapter"):
-        next(vllm.generate_texts(tmp_path, "float32", [[1]], [0], how))
+        next(vllm.generate_texts(tmp_path, "float32", [[1]], [0], settings))
 
 
 def test_the_command_line_passes_its_options_on(monkeypatch, tmp_path, capsys):

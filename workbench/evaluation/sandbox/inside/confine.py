@@ -11,11 +11,8 @@ import sys
 from contextlib import suppress
 
 _DEATH_SIGNAL, _NO_NEW_PRIVS, _KILL = 1, 38, 9  # of prctl(2)
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = (
-    444,
-    445,
-    446,
-)  # system call numbers, the same on every architecture
+# Numbers of system calls. Landlock's are the same on every architecture.
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _MODE_FILTER = 1
 # File rights by version of Landlock (0 to 5); below, the rights over TCP (version 4) and the scopes (version
