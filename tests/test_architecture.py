@@ -27,7 +27,7 @@ FLOORS = [
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # The floors inside evaluation: generate, run (sandbox) and judge know only what lies below them.
 EVALUATION_FLOORS = [
-    ["sandbox", "samples", "benchmarks", "passk", "heldout"],
+    ["sandbox", "samples", "benchmarks", "statistics", "heldout"],
     ["generation", "judging", "report"],
     ["tasks", "scoreboard"],
     ["measure", "quick"],

@@ -34,6 +34,7 @@ COLAB = {
     "pygments": "2.21.0",
     "pyyaml": "6.0.3",
     "scikit-learn": "1.6.1",
+    "scipy": "1.14.1",  # the oldest that supports Colab's NumPy
     "sentence-transformers": "5.7.0",
     "torch": "2.11.0",
     "tqdm": "4.67.3",

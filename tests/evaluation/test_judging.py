@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from workbench import cli
 from workbench.core.errors import MissingFileError, UserError
-from workbench.evaluation import EvalReport, SandboxError, benchmarks, evaluate, level, passk
+from workbench.evaluation import EvalReport, SandboxError, benchmarks, evaluate, level
 from workbench.evaluation.judging.pool import WorkerPool
 from workbench.evaluation.samples import read_samples
 from workbench.evaluation.sandbox import seccomp
@@ -237,25 +237,6 @@ class TestSamples:
         (tmp_path / "s.gz").write_bytes(gzip.compress(b'{"task_id": "T/0"}' * 99)[:-9])
         with pytest.raises(UserError, match="cannot be unpacked"):
             read_samples(tmp_path / "s.gz", self.PROMPTS)
-
-
-class TestEstimates:
-    @pytest.mark.parametrize(
-        ("n", "passed", "k", "chance"),
-        [(1, 1, 1, 1), (1, 0, 1, 0), (4, 1, 1, 1 / 4), (4, 1, 2, 1 / 2), (4, 2, 2, 5 / 6), (5, 3, 3, 1)],
-    )
-    def test_pass_at_k(self, n, passed, k, chance):
-        assert passk.pass_at_k(n, passed, k) == pytest.approx(chance)
-
-    def test_wilson(self):
-        # Worked by hand: p = 1/2, n = 10, z = 1.96: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)
-        assert passk.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-        assert passk.wilson(0, 0) == (0, 1)
-
-    def test_mcnemar(self):
-        assert passk.mcnemar(0, 5) == pytest.approx(2 * 0.5**5)
-        assert passk.mcnemar(1, 3) == pytest.approx(2 * (1 + 4) / 16)
-        assert passk.mcnemar(0, 0) == 1
 
 
 def report(model="m", **verdicts) -> EvalReport:

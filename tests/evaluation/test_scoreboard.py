@@ -5,7 +5,7 @@ import pytest
 
 import workbench as wb
 from workbench.core.errors import UserError
-from workbench.evaluation import EvalReport, board, passk, published
+from workbench.evaluation import EvalReport, board, published, statistics
 
 N_TASKS = {"HumanEval": 164, "HumanEval+": 164, "MBPP": 399, "MBPP+": 399}
 
@@ -56,7 +56,7 @@ class TestBoard:
             "HumanEval",
             pytest.approx(0.476),
         )
-        assert (first["low"], first["high"]) == passk.wilson(78, 164)
+        assert (first["low"], first["high"]) == statistics.wilson(78, 164)
 
     def test_rows_of_reports_name_their_suite_and_tasks(self):
         versions = {"benchmark": "MBPP(+) v0.2.0"}
@@ -89,7 +89,7 @@ class TestFigures:
         own = figure.data[1]
         assert list(own.y) == ["a", "b"]
         assert list(own.x) == [50, 100]
-        low, high = passk.wilson(2, 4)
+        low, high = statistics.wilson(2, 4)
         assert own.error_x.arrayminus[0] == pytest.approx(50 - 100 * low)
         assert own.error_x.array[0] == pytest.approx(100 * high - 50)
         assert "the paper 164 tasks; yours 4 tasks" in figure.layout.title.text

@@ -18,14 +18,14 @@ _HOMES = {
     "EvalReport": "report",
     "compare": "report",
     "board": "scoreboard",
-    "mcnemar": "passk",
+    "mcnemar": "statistics",
     "named": "scoreboard",
     "published": "scoreboard",
     "Outcome": "sandbox",
     "SandboxError": "sandbox",
     "level": "sandbox",
     "run_program": "sandbox",
-    "wilson": "passk",
+    "wilson": "statistics",
 }
 
 __all__ = [*_HOMES]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import UserError, one_of
-from . import passk
+from . import statistics
 from .sandbox.run import PASS
 
 
@@ -88,7 +88,7 @@ class EvalReport:
             return 0.0
         if (short := int(counts["n"].min())) < k or k < 1:
             raise UserError(f"k={k}: a task has {short} samples; k must lie between 1 and that.")
-        return sum(passk.pass_at_k(n, c, k) for n, c in counts.itertuples(index=False)) / len(counts)
+        return sum(statistics.pass_at_k(n, c, k) for n, c in counts.itertuples(index=False)) / len(counts)
 
     def _counts(self, suite: str | None, compat: bool) -> pd.DataFrame:
         """For each task, in order: the number of samples (n) and how many pass (passed)."""
@@ -105,7 +105,7 @@ class EvalReport:
         rows = []
         for suite in suites:
             n, share = len(self._counts(suite, False)), self.pass_at(1, suite)
-            low, high = passk.wilson(share * n, n)
+            low, high = statistics.wilson(share * n, n)
             compat = self.pass_at(1, suite, compat=True)
             rows.append(
                 {"suite": suite, "tasks": n, "pass@1": share, "low": low, "high": high, "compat": compat}
@@ -222,6 +222,6 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
         int(both.all(axis=1).sum()),
         only_first,
         only_second,
-        passk.mcnemar(only_first, only_second),
+        statistics.mcnemar(only_first, only_second),
         flipped.rename_axis("task_id").reset_index(),
     )

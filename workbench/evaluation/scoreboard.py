@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..core.errors import UserError
-from . import passk
+from . import statistics
 from .report import EvalReport
 
 SUITES = ("HumanEval", "HumanEval+", "MBPP", "MBPP+")
@@ -103,7 +103,7 @@ def _published_rows() -> list[dict]:
         for suite in SUITES:
             n = _PUBLISHED_TASKS[suite]
             passed = round(line[suite] / 100 * n)
-            low, high = passk.wilson(passed, n)
+            low, high = statistics.wilson(passed, n)
             rows.append(
                 {"name": name, "suite": suite, "pass@1": line[suite] / 100, "low": low, "high": high}
                 | {"tasks": n, "version": _PUBLISHED_VERSION[suite.removesuffix("+")], "published": True}
