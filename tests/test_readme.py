@@ -27,6 +27,12 @@ def test_the_house_has_the_floors_of_the_package():
     assert rooms[::-1] == FLOORS[:-1]
 
 
+def test_the_files_that_the_readme_names_exist():
+    paths = re.findall(r"[`(]((?:workbench|tests|data|notebooks)/[\w/.]*\w)", README.read_text("utf-8"))
+    assert len(paths) > 10
+    assert [path for path in paths if not (README.parent / path).exists()] == []
+
+
 @pytest.mark.model
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::workbench.data.RejectedRowsWarning")
