@@ -1,4 +1,4 @@
-"""Time and peak memory of clustering synthetic embeddings, 768-d.
+"""Time and peak memory of clustering synthetic embeddings of 768 dimensions.
 
 python tests/benchmarks/clustering.py ROWS
 """
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _peak() -> float:
-    """GiB held at most (Linux)."""
+    """Peak memory of this process in GiB (Linux)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 2**20
 

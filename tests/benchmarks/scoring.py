@@ -1,11 +1,12 @@
-"""Scoring speed, as a share of what the machine's matrix products allow, beside the authors' own script.
+"""Scoring speed, relative to the machine's matrix products and to the authors' script.
 
     python tests/benchmarks/scoring.py [--data FILE] [--rows N] [--authors calculate_ifd.py] [--device cuda]
 
-The necessary work of a row is 2 x parameters x tokens, the LM head counted on scored positions only; the
-machine's rate is that of a large matrix product, measured before each run. Everything is measured in one run,
-in alternation; medians are printed. `--authors` is `data_selection/calculate_ifd.py` of the paper's released
-repository, by its path; without it the peer is the plain way, two float32 passes a row with full logits.
+The necessary work of a row is 2 x parameters x tokens, with the LM head on scored positions only. The
+machine's rate is that of a large matrix product, measured before each run. Runs alternate; the medians are
+printed.
+`--authors` is the path of `data_selection/calculate_ifd.py` from the paper's repository. Without it the peer
+scores one row at a time, with two float32 passes and full logits.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def rate(dtype: torch.dtype, device: str, side: int = SIDE) -> float:
 
 
 def necessary(model, samples: list[Sample]) -> int:
-    """FLOP of one pass: 2 x parameters x tokens, the LM head on scored positions only."""
+    """FLOP of one pass: 2 x parameters x tokens, with the LM head on scored positions only."""
     head = model.get_output_embeddings().weight.numel()
     body = sum(
         p.numel() for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name
@@ -50,7 +51,7 @@ def seconds(work, device: str) -> float:
 
 
 def peer(path: str | None):
-    """A function (tokenizer, model, question, answer, max_length) that scores one row."""
+    """A function of (tokenizer, model, question, answer, max_length) that scores one row."""
     if path:
         spec = importlib.util.spec_from_file_location("authors", path)
         module = importlib.util.module_from_spec(spec)
@@ -77,47 +78,47 @@ def main() -> None:
     options = options.parse_args()
     ds = wb.load(options.data)
     rows = ds.shuffle(seed=0).select(range(min(options.rows, len(ds))))
-    asked, answered = rows["instruction"][:], rows["response"][:]
+    questions, answers = rows["instruction"][:], rows["response"][:]
     one_row = peer(options.authors)
     dtypes = {name: getattr(torch, name) for name in ("float32", "bfloat16")}
     loaded = {name: wb.models.load_model(MODEL, name, options.device) for name in dtypes}
     plain, tokenizer = loaded["float32"]
     limit = wb.models.context_length(MODEL)
-    made = pairs.pairs(tokenizer, asked, answered, limit)
-    samples = [s for pair in made if pair.scorable for s in (pair.alone, pair.conditioned)]
+    row_pairs = pairs.pairs(tokenizer, questions, answers, limit)
+    samples = [s for pair in row_pairs if pair.scorable for s in (pair.alone, pair.conditioned)]
     tokens = sum(len(sample.input_ids) for sample in samples)
     work = necessary(plain, samples)
     print(f"{len(rows)} rows of {options.data}, {tokens:,} tokens, {work / 1e12:.2f} TFLOP necessary")
 
     def ours(name):
         run = engine.Engine(loaded[name][0], engine.TOKEN_BUDGET[options.device.split(":")[0]])
-        return {at: sums for found in run(made) for at, sums in found.items()}
+        return {i: sums for batch in run(row_pairs) for i, sums in batch.items()}
 
     def theirs():
-        for question, answer in zip(asked, answered, strict=True):
+        for question, answer in zip(questions, answers, strict=True):
             one_row(tokenizer, plain, question, answer, limit)
 
-    found = {"peer, float32": [], "float32": [], "bfloat16": []}
+    runs = {"peer, float32": [], "float32": [], "bfloat16": []}
     with memory.reuse_freed_memory():
         for name in dtypes:  # warm up
-            engine.Engine(loaded[name][0], 512)(made[:1]).__next__()
+            engine.Engine(loaded[name][0], 512)(row_pairs[:1]).__next__()
         for _ in range(options.rounds):
             speed = rate(torch.float32, options.device)
-            found["peer, float32"].append((seconds(theirs, options.device), speed))
+            runs["peer, float32"].append((seconds(theirs, options.device), speed))
             for name, dtype in dtypes.items():
                 speed = rate(dtype, options.device)
-                found[name].append((seconds(lambda name=name: ours(name), options.device), speed))
-    base = statistics.median(took for took, _ in found["peer, float32"])
+                runs[name].append((seconds(lambda name=name: ours(name), options.device), speed))
+    base = statistics.median(took for took, _ in runs["peer, float32"])
     print(f"{'':14}{'seconds':>9}{'rows/s':>8}{'tokens/s':>10}{'GFLOP/s':>9}{'of rate':>9}{'ratio':>7}")
-    for name, runs in found.items():
-        took = statistics.median(took for took, _ in runs)
-        share = statistics.median(work / took / speed for took, speed in runs)
+    for name, measured in runs.items():
+        took = statistics.median(took for took, _ in measured)
+        share = statistics.median(work / took / speed for took, speed in measured)
         print(
             f"{name:14}{took:9.1f}{len(rows) / took:8.2f}{tokens / took:10,.0f}{work / took / 1e9:9.0f}"
             f"{share:9.0%}{base / took:7.2f}"
         )
     exact, fast = ours("float32"), ours("bfloat16")
-    scores = [[_log_ifd(sums[at], made[at]) for at in sorted(exact)] for sums in (exact, fast)]
+    scores = [[_log_ifd(sums[i], row_pairs[i]) for i in sorted(exact)] for sums in (exact, fast)]
     print(f"bfloat16 against float32: Spearman {spearmanr(*scores).statistic:.4f}")
 
 

@@ -1,10 +1,11 @@
-"""Scoring speed of models by their shape alone (random weights), on lengths like those of OSS-Instruct.
+"""Scoring speed of models with random weights, on lengths like those of OSS-Instruct.
 
     python tests/benchmarks/scoring_shapes.py [--shape smollm2-135m] [--rows 2000] [--device cuda]
     python tests/benchmarks/scoring_shapes.py --shape deepseek-coder-6.7b --rows 500
 
-Ours beside one sequence at a time and beside padded batches of 16, in bfloat16, in one run; on fewer rows for
-the slower two. Prints rows and tokens a second, the share of the rate of a large matrix product, and ratios.
+Compares packed scoring with padded batches of 16 and with one sequence at a time, in bfloat16 and in one run;
+the slower two run on fewer rows. Prints rows and tokens per second, the fraction of the rate of a large
+matrix product, and ratios.
 """
 
 import argparse
@@ -46,23 +47,23 @@ ROUNDS, SIDE = 3, 8192
 
 
 def rows(n: int, vocabulary: int) -> list[Pair]:
-    """Clipped lognormal lengths, median 450, sigma 0.2716; a third of a row is its prompt."""
+    """Rows of clipped lognormal length (median 450, sigma 0.2716) whose first third is the prompt."""
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(450), 0.2716, n), 16, 2048).astype(int)
-    made = []
+    pairs = []
     for length in lengths:
         ids = tuple(rng.integers(5, vocabulary, length).tolist())
         start = length // 3
-        made.append(Pair(Sample(ids[start:], 1), Sample(ids, start), False))
-    return made
+        pairs.append(Pair(Sample(ids[start:], 1), Sample(ids, start), False))
+    return pairs
 
 
 @torch.inference_mode()
 def padded(model, pairs: list[Pair], size: int) -> None:
-    """`size` rows at a time in their order, padded, by the model's own forward pass."""
+    """Run `size` rows at a time, padded, in their order, with the model's own forward pass."""
     for start in range(0, len(pairs), size):
-        some = pairs[start : start + size]
-        for samples in ([pair.alone for pair in some], [pair.conditioned for pair in some]):
+        batch = pairs[start : start + size]
+        for samples in ([pair.alone for pair in batch], [pair.conditioned for pair in batch]):
             padded_nll(model, samples)
 
 
@@ -77,26 +78,26 @@ def main() -> None:
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(SHAPES[options.shape], dtype=torch.bfloat16).eval()
     pairs = rows(options.rows, model.config.vocab_size)
-    few = pairs[: max(32, len(pairs) // 10)]
-    ways = {
+    subset = pairs[: max(32, len(pairs) // 10)]
+    variants = {
         "ours": (pairs, lambda: list(Engine(model, TOKEN_BUDGET[device.split(":")[0]])(pairs))),
-        "padded, 16": (few, lambda: padded(model, few, 16)),
-        "one by one": (few, lambda: padded(model, few, 1)),
+        "padded, 16": (subset, lambda: padded(model, subset, 16)),
+        "one by one": (subset, lambda: padded(model, subset, 1)),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    durations: dict[str, list[float]] = {name: [] for name in variants}
     with memory.reuse_freed_memory():
         for _ in range(ROUNDS + 1):  # the first warms up
             speed = rate(torch.bfloat16, device, SIDE)
-            for name, (_, work) in ways.items():
-                found[name].append(seconds(work, device))
+            for name, (_, work) in variants.items():
+                durations[name].append(seconds(work, device))
     print(f"{options.shape} on {device}, bfloat16, matrix rate {speed / 1e12:.1f} TFLOP/s")
     speeds = {}
-    for name, (some, _) in ways.items():
-        took = statistics.median(found[name][1:])
-        samples = [s for pair in some for s in (pair.alone, pair.conditioned)]
+    for name, (scored, _) in variants.items():
+        took = statistics.median(durations[name][1:])
+        samples = [s for pair in scored for s in (pair.alone, pair.conditioned)]
         tokens = sum(len(s.input_ids) for s in samples)
         work = necessary(model, samples)
-        speeds[name] = len(some) / took
+        speeds[name] = len(scored) / took
         print(
             f"{name:12}{speeds[name]:9.2f} rows/s{tokens / took:11,.0f} tokens/s"
             f"{work / took / speed:7.0%} of rate"

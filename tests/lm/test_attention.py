@@ -1,4 +1,4 @@
-"""The kernels of attention agree: samples together, block by block, as each sample by itself."""
+"""The attention kernels agree: grouped and blocked attention give what each sample gives alone."""
 
 import pytest
 import torch
@@ -10,15 +10,15 @@ SIZE, SCALE = 16, 0.2
 
 
 def states(heads: int, kv_heads: int, tokens: int) -> list[torch.Tensor]:
-    """query, key and value as a model gives them: [1, heads, tokens, SIZE]."""
-    made = torch.Generator().manual_seed(heads * tokens)
-    return [torch.randn(1, n, tokens, SIZE, generator=made) for n in (heads, kv_heads, kv_heads)]
+    """query, key and value as a model passes them: [1, heads, tokens, SIZE]."""
+    generator = torch.Generator().manual_seed(heads * tokens)
+    return [torch.randn(1, n, tokens, SIZE, generator=generator) for n in (heads, kv_heads, kv_heads)]
 
 
 @pytest.mark.parametrize("window", [None, 5, 70, 128, 1000])
 @pytest.mark.parametrize("lengths", [(1, 2, 3), (64,), (300, 10, 1, 290, 64, 65), (130, 129, 200)])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (9, 3), (8, 1)])
-def test_samples_together_are_as_each_by_itself(heads, kv_heads, lengths, window):
+def test_grouped_samples_attend_as_single_samples(heads, kv_heads, lengths, window):
     width = sum(lengths) + 3  # three tokens of padding
     query, key, value = states(heads, kv_heads, width)
     layout = make_layout([lengths], width)
@@ -29,8 +29,8 @@ def test_samples_together_are_as_each_by_itself(heads, kv_heads, lengths, window
 
 
 @pytest.mark.parametrize("window", [None, 7])
-def test_queries_that_share_a_key_go_through_pytorchs_attention_alike(window):
-    query, key, value = states(6, 2, 40)  # as [samples x kv_heads = 2, ...]
+def test_shared_queries_give_the_same_with_pytorchs_attention(window):
+    query, key, value = states(6, 2, 40)  # reshaped below to [samples x kv_heads = 2, ...]
     shared = query[0].unflatten(0, (2, 3)).transpose(1, 2).flatten(1, 2)
     blocked, plain = torch.empty_like(shared), torch.empty_like(shared)
     attention._blocked(shared, key[0], value[0], blocked, [40], SCALE, window)

@@ -1,4 +1,4 @@
-"""Packed samples give what each gives alone: tensors, losses and gradients."""
+"""Packed samples give the tensors, losses and gradients that each sample gives alone."""
 
 from contextlib import nullcontext
 
@@ -17,13 +17,13 @@ from workbench.lm.nll import packed_nll, target_nll
 from workbench.lm.packed import PackedLM
 from workbench.lm.prompts import IGNORE_INDEX, Sample
 
-# Three samples of 5, 3 and 9 tokens; the sliding window of the toy mistral is 6.
+# 5, 3 and 9 tokens. The toy mistral has a sliding window of 6.
 SAMPLES = [
     Sample((40, 41, 42, 43, 44), 2),
     Sample((50, 51, 52), 1),
     Sample((60, 61, 62, 63, 64, 65, 66, 67, 68), 4),
 ]
-ROWS = [SAMPLES[:2], SAMPLES[2:], [SAMPLES[1]]]  # padded by 1, 0 and 6
+ROWS = [SAMPLES[:2], SAMPLES[2:], [SAMPLES[1]]]  # with 1, 0 and 6 tokens of padding
 
 lists_of_samples = st.lists(
     st.lists(st.integers(2, 300), min_size=2, max_size=12).flatmap(
@@ -36,12 +36,12 @@ lists_of_samples = st.lists(
 
 @pytest.fixture
 def toy(toy_model_dir):
-    """A loaded toy of an architecture, in float32."""
+    """Loads a toy model of an architecture, in float32."""
     return lambda architecture="llama": models.load_model(toy_model_dir(architecture), "float32")[0]
 
 
 def nll_alone(model, sample: Sample) -> torch.Tensor:
-    """nll of the predicted tokens of one sample, from a plain forward pass."""
+    """nll of the targets of one sample, from a plain forward pass."""
     ids = torch.tensor([sample.input_ids])
     log_p = model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
     at = range(sample.first_target, len(sample.input_ids))
@@ -74,7 +74,7 @@ def test_behind_a_samples_end_its_last_token_is_repeated():
     assert (tokens.tolist(), lengths) == ([[3, 4, 5, 6], [0, 1, 2, 2]], [4, 3])
 
 
-def test_collate_pads_to_a_given_length():
+def test_collate_pads_to_length():
     batch = collate([[Sample((7, 8), 1)]], pad_id=4, length=5)
     assert batch["input_ids"].tolist() == [[7, 8, 4, 4, 4]]
     assert batch["labels"].tolist() == [[-100, 8, -100, -100, -100]]
@@ -104,7 +104,7 @@ def test_flat_batches_hold_every_group_once_within_the_budget(sizes, budget):
 
 
 @pytest.mark.parametrize("architecture", ISOLATING)
-def test_packed_samples_score_as_each_alone(toy, architecture):
+def test_packed_samples_have_the_nll_of_each_alone(toy, architecture):
     model = toy(architecture)
     with torch.inference_mode():
         alone = torch.cat([nll_alone(model, sample) for row in ROWS for sample in row])
@@ -116,7 +116,7 @@ def test_packed_samples_score_as_each_alone(toy, architecture):
 
 
 @given(samples=lists_of_samples)
-def test_any_samples_score_packed_as_alone(toy_llama, samples):
+def test_any_packed_samples_have_the_nll_of_each_alone(toy_llama, samples):
     packed = forward.summed_nll(toy_llama, samples)
     with torch.inference_mode():
         alone = [nll_alone(toy_llama, s).sum().item() if s.n_targets else 0.0 for s in samples]
@@ -142,7 +142,7 @@ def test_gradients_of_packed_samples_are_those_of_each_alone(toy, architecture):
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
 def test_under_autocast_packed_samples_train_as_padded_ones(toy, architecture):
-    """Against transformers' own loss and attention, within the precision of bfloat16."""
+    """Compares with transformers' own loss and attention, within the precision of bfloat16."""
     model, padded = toy(architecture), [[sample] for row in ROWS for sample in row]
     losses, norms = [], []
     for leaky in (True, False):
@@ -169,8 +169,8 @@ def test_an_architecture_that_cannot_isolate_samples_is_noticed_and_named(toy):
     ("architecture", "named"),
     [("gemma2", {"final_logit_softcapping": 1.0}), ("cohere", {"logit_scale": 0.25})],
 )
-def test_logits_that_are_more_than_the_heads_are_noticed(architecture, named):
-    """The head alone would give another loss, so that such a model is not packed."""
+def test_models_that_transform_their_logits_are_not_packed(architecture, named):
+    """The head alone would give another loss."""
     config = AutoConfig.for_model(architecture, **ARCHITECTURES["llama"], **named, vocab_size=384)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -178,7 +178,7 @@ def test_logits_that_are_more_than_the_heads_are_noticed(architecture, named):
 
 
 def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
-    """The second sample of a row, alone, by the paper's collator and by ours."""
+    """The second sample of a row: alone, with the paper's collator and with ours."""
     model, batch = toy("opt"), collate([SAMPLES])
     first, second = (sample.n_targets for sample in SAMPLES[:2])
     leaking = collate_leaking([SAMPLES])
@@ -194,7 +194,7 @@ def test_the_papers_collator_leaks_on_opt_and_ours_does_not(toy):
     assert (theirs - alone).abs().max() > 1e-2
 
 
-def test_a_leak_put_in_on_purpose_is_noticed(toy, monkeypatch):
+def test_a_deliberate_leak_is_noticed(toy, monkeypatch):
     def one_long_sample(rows, *args):
         """As the paper's collator does: positions run on through a row and nothing separates the samples."""
         (row,) = rows
@@ -207,7 +207,7 @@ def test_a_leak_put_in_on_purpose_is_noticed(toy, monkeypatch):
     assert deviation(toy(), packed_nll) > 1e-2
 
 
-def test_a_leak_in_training_alone_is_noticed(toy, monkeypatch):
+def test_a_leak_that_only_affects_training_is_noticed(toy, monkeypatch):
     """Attention uses another kernel when gradients are enabled."""
 
     def one_long_sample(query, key, value, layout, *args):
@@ -246,8 +246,8 @@ def test_the_self_test_runs_once_per_model_and_leaves_no_attribute(toy, monkeypa
     assert set(vars(model)) == attributes
 
 
-def test_positions_that_run_on_shift_nothing_but_boundaries_do(toy):
-    """Rotary attention sees distances only, so it is the layout that isolates a llama."""
+def test_the_layout_isolates_a_llama_whatever_its_positions(toy):
+    """Rotary attention depends on distances only, so only the layout isolates samples."""
     model = toy()
     batch = collate([SAMPLES])
     joined = batch | {"layout": make_layout([[17]], 17)}
@@ -259,7 +259,7 @@ def test_positions_that_run_on_shift_nothing_but_boundaries_do(toy):
 
 
 def test_a_sliding_window_is_kept(toy):
-    """What lies further back than both layers' windows of 6 cannot matter; what lies nearer does."""
+    """A token further back than both layers' windows of 6 has no influence; a nearer one has."""
     model = toy("mistral")
 
     def last_nll(first: int, near: int) -> float:
@@ -279,7 +279,7 @@ def test_num_items_in_batch_replaces_the_mean(toy):
         assert PackedLM(model)(**batch, num_items_in_batch=2 * n).loss.item() == pytest.approx(mean / 2)
 
 
-def test_the_model_is_as_before_afterwards_also_after_an_error(toy):
+def test_the_model_is_restored_after_the_context_and_after_an_error(toy):
     model = toy()
     implementation, plain = model.config._attn_implementation, model.forward
     with packed_attention(model):

@@ -1,4 +1,4 @@
-"""Names -> models: where they come from, what is refused, and what makes two of them the same."""
+"""Models by name: where they come from, what is refused, and their fingerprints."""
 
 import json
 import re
@@ -21,13 +21,13 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 
 @pytest.fixture
 def llama_dir(toy_model_dir, tmp_path) -> Path:
-    """A toy llama that the test may change."""
+    """A copy of the toy llama that a test may modify."""
     return shutil.copytree(toy_model_dir("llama"), tmp_path / "llama")
 
 
 @pytest.fixture
 def adapter_dir(llama_dir, tmp_path) -> Path:
-    """A LoRA adapter of `llama_dir` that does something."""
+    """A LoRA adapter of `llama_dir` that changes its logits."""
     adapted = get_peft_model(
         AutoModelForCausalLM.from_pretrained(llama_dir),
         LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
@@ -51,7 +51,7 @@ def test_a_folder_gives_its_model_and_tokenizer(llama_dir):
     assert models.context_length(llama_dir) == 512
 
 
-def test_an_unknown_name_says_what_every_step_answered_within_seconds(monkeypatch):
+def test_an_unknown_name_fails_within_seconds_with_the_reason_of_every_step(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
@@ -61,15 +61,15 @@ def test_an_unknown_name_says_what_every_step_answered_within_seconds(monkeypatc
     for part in (
         "model='some/unknown-model' cannot be found",
         "local folder: there is no some/unknown-model",
-        "hub cache: not there",
+        "hub cache: not in the cache",
         "hub: out of reach (ConnectionRefusedError from http://127.0.0.1:9)",
-        "package index: no package is known to carry it",
+        "package index: no package contains this model",
         "or one of smollm2-135m, smollm2-135m-q4_1, all-MiniLM-L6-v2, all-mpnet-base-v2",
     ):
         assert part in str(caught.value)
 
 
-def test_no_hub_at_all_is_told_too():
+def test_a_hub_switched_off_is_named():
     with pytest.raises(UserError, match="hub: switched off by HF_HUB_OFFLINE"):
         models.resolve("some/unknown-model")
 
@@ -80,18 +80,18 @@ def test_no_hub_at_all_is_told_too():
 def test_a_folder_without_safetensors_weights_is_refused(tmp_path, files):
     for name in files:
         (tmp_path / name).write_text("{}")
-    with pytest.raises(UserError, match=r"the folder holds no config.json with \*.safetensors weights"):
+    with pytest.raises(UserError, match=r"the folder has no config.json with \*.safetensors weights"):
         models.resolve(tmp_path)
 
 
 def test_weights_of_another_hash_are_refused_and_leave_nothing(tmp_path, monkeypatch):
-    def unpack(requirements, work):
-        (work / "unpacked").mkdir()
-        (work / "unpacked/model.safetensors").write_bytes(b"not these")
-        return work / "unpacked"
+    def unpack(requirements, scratch):
+        (scratch / "unpacked").mkdir()
+        (scratch / "unpacked/model.safetensors").write_bytes(b"other weights")
+        return scratch / "unpacked"
 
     monkeypatch.setattr(models, "_unpack_wheels", unpack)
-    monkeypatch.setattr(models, "_from_hub_cache", models._from_hub)  # a user may have the real one there
+    monkeypatch.setattr(models, "_from_hub_cache", models._from_hub)  # the user may have the real one cached
     with pytest.raises(UserError, match=r"model.safetensors has sha256 [0-9a-f]{64}, expected 53aa5117"):
         models.resolve("all-MiniLM-L6-v2")
     assert list((tmp_path / "workbench-cache").iterdir()) == []
@@ -121,7 +121,7 @@ def test_wheels_are_unpacked_once(monkeypatch):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt"])
 def test_the_fingerprint_changes_with_every_file_that_decides_a_result(llama_dir, name):
-    if name == "vocab.txt":  # of a tokenizer of the older kind
+    if name == "vocab.txt":  # an older tokenizer format
         (llama_dir / "tokenizer.json").rename(llama_dir / name)
     before = models.fingerprint(llama_dir)
     assert models.fingerprint(llama_dir) == before
@@ -130,7 +130,7 @@ def test_the_fingerprint_changes_with_every_file_that_decides_a_result(llama_dir
     assert models.fingerprint(llama_dir) != before
 
 
-def test_the_fingerprint_is_of_the_content_not_of_the_place(llama_dir, tmp_path):
+def test_the_fingerprint_depends_on_content_and_not_on_the_path(llama_dir, tmp_path):
     (llama_dir / "README.md").write_text("says nothing about the result")
     copy = shutil.copytree(llama_dir, tmp_path / "copy")
     (copy / "README.md").unlink()
@@ -159,9 +159,9 @@ def test_the_fingerprint_of_an_adapter_changes_with_its_base(llama_dir, adapter_
     assert models.fingerprint(adapter_dir) != before
 
 
-def test_what_is_no_causal_language_model_is_refused(llama_dir):
+def test_other_kinds_of_models_are_refused(llama_dir):
     (llama_dir / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    with pytest.raises(UserError, match="is no causal language model that transformers can load"):
+    with pytest.raises(UserError, match="is not a causal language model that transformers can load"):
         models.load_model(llama_dir)
 
 
@@ -169,7 +169,7 @@ def test_what_is_no_causal_language_model_is_refused(llama_dir):
     ("flags", "dtype"),
     [("fma avx2 avx512_bf16 sse", "bfloat16"), ("fma avx2 amx_bf16", "bfloat16"), ("fma avx2", "float32")],
 )
-def test_auto_is_bfloat16_only_where_the_cpu_multiplies_it(monkeypatch, flags, dtype):
+def test_auto_is_bfloat16_only_if_the_cpu_multiplies_it_natively(monkeypatch, flags, dtype):
     monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}")
     assert models.dtype_name("auto", "cpu") == dtype
     assert models.dtype_name("float32", "cpu") == "float32"
@@ -187,8 +187,8 @@ def test_no_code_of_a_model_repository_is_ever_run():
     )
     root = Path(workbench.__file__).parent
     sources = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*.py")}
-    del sources["exports/trainers/trl.py"]  # a script for TRL, which loads by transformers' safe default
-    assert [name for name, text in sources.items() if loading.search(text)] == ["models.py"]
+    del sources["exports/trainers/trl.py"]  # a script for TRL, which uses transformers' safe default
+    assert [name for name, text in sources.items() if loading.search(text)] == ["lm/models.py"]
     for path in root.rglob("*.py"):
         assert not re.search(r"trust_remote_code\W+True", path.read_text()), path
-    assert "trust_remote_code=False" in sources["models.py"]
+    assert "trust_remote_code=False" in sources["lm/models.py"]

@@ -1,4 +1,4 @@
-"""Prompts: which tokens a model is given, and which of them it is asked to predict."""
+"""Prompts: which tokens a model reads, and which of them are targets."""
 
 import copy
 
@@ -34,7 +34,7 @@ def only_sample(tokenizer, instruction: str, response: str, **settings) -> Sampl
     return sample
 
 
-def test_the_scoring_prompt_is_the_papers():
+def test_the_scoring_prompt_is_that_of_the_paper():
     assert scoring_prompts(None, ["Add {two} numbers."]) == ["Question:\nAdd {two} numbers.\n\nAnswer:\n"]
 
 
@@ -48,7 +48,7 @@ def test_labels_are_the_tokens_from_the_first_target_on(first_target, labels):
     assert sample.n_targets == 3 - first_target
 
 
-def test_the_response_and_the_closing_eos_are_predicted_and_nothing_else(toy_tokenizer):
+def test_only_the_response_and_the_closing_eos_are_targets(toy_tokenizer):
     sample = only_sample(toy_tokenizer, "Add.", "a + b", template="deepseek")
     prompt = toy_tokenizer("### Instruction:\nAdd.\n### Response:\n").input_ids
     answer = toy_tokenizer("a + b").input_ids
@@ -56,24 +56,24 @@ def test_the_response_and_the_closing_eos_are_predicted_and_nothing_else(toy_tok
     assert sample.labels == [IGNORE_INDEX] * len(prompt) + [*answer, toy_tokenizer.eos_token_id]
 
 
-def test_codellamas_template(toy_tokenizer):
+def test_the_template_of_codellama(toy_tokenizer):
     (prompt,) = generation_prompts(toy_tokenizer, ["Add."], "codellama")
     assert toy_tokenizer.decode(prompt) == "[INST] Add. [/INST]"
 
 
-def test_auto_is_the_chat_template_where_there_is_one_and_else_deepseeks(toy_tokenizer, chat_tokenizer):
+def test_auto_is_the_chat_template_if_there_is_one_else_deepseek(toy_tokenizer, chat_tokenizer):
     assert resolve_template(toy_tokenizer) == "deepseek"
     assert resolve_template(chat_tokenizer) == "chat"
     (prompt,) = generation_prompts(chat_tokenizer, ["Add."])
     assert chat_tokenizer.decode(prompt) == "<user>Add.\n<assistant>"
 
 
-def test_braces_in_an_instruction_stay_as_they_are(toy_tokenizer):
+def test_braces_in_an_instruction_are_kept(toy_tokenizer):
     (prompt,) = generation_prompts(toy_tokenizer, ["Print {x} and {}."], "deepseek")
     assert "Print {x} and {}." in toy_tokenizer.decode(prompt)
 
 
-def test_a_cut_sample_loses_its_end(toy_tokenizer):
+def test_a_truncated_sample_loses_its_end(toy_tokenizer):
     whole = only_sample(toy_tokenizer, "Add.", "return a + b")
     cut = only_sample(toy_tokenizer, "Add.", "return a + b", max_length=len(whole.input_ids) - 2)
     assert cut.input_ids == whole.input_ids[:-2]
@@ -91,7 +91,7 @@ def test_chat_needs_a_chat_template(toy_tokenizer):
         training_samples(toy_tokenizer, ["Add."], ["a + b"], "chat")
 
 
-def test_an_unknown_template_is_named_with_those_known(toy_tokenizer):
+def test_an_unknown_template_is_named_with_the_valid_ones(toy_tokenizer):
     with pytest.raises(
         UserError, match="template='alpaca' is not known; choose one of auto, chat, codellama, deepseek"
     ):
@@ -111,7 +111,7 @@ def test_no_rows_give_no_samples(toy_tokenizer):
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.integers(1, 60))
-def test_a_sample_begins_as_the_model_will_be_asked(toy_tokenizer, instruction, response, max_length):
+def test_a_sample_starts_with_the_prompt_of_generation(toy_tokenizer, instruction, response, max_length):
     (prompt,) = generation_prompts(toy_tokenizer, [instruction])
     sample = only_sample(toy_tokenizer, instruction, response, max_length=max_length)
     assert len(sample.labels) == len(sample.input_ids) <= max_length

@@ -1,1 +1,1 @@
-"""One causal language model: load it, build its prompts, run it on packed samples."""
+"""A causal language model: load it, build its prompts, and compute its loss on packed samples."""

@@ -1,8 +1,8 @@
-"""Cross-entropy behind a linear head without its logits: chunk by chunk, gradients found on the way forward.
+"""Cross-entropy of a linear head in chunks, without ever holding all logits.
 
-A vocabulary is so much larger than a hidden state that the logits of a batch, with their gradient and what a
-plain loss keeps in between, take more memory than a small model's layers. Here a chunk's logits become its
-probabilities, then its gradient, in the same memory, and are gone before the next chunk.
+A vocabulary is so much larger than a hidden state that the logits of a batch and their gradient take more
+memory than the layers of a small model. Here the logits of a chunk become its probabilities and then its
+gradient in the same memory, which is free before the next chunk. Gradients are computed in the forward pass.
 """
 
 import torch
@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-_CHUNK_BYTES = 2**26  # of fp32 logits at once: small beside the layers, large enough for fast products
+_CHUNK_BYTES = 2**26  # float32 logits of a chunk: small next to the layers, large enough for fast products
 
 
 def summed(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Sum (nats) of the cross-entropy of `targets` [n] under `head(hidden)`, hidden [n, d]; fp32.
+    """Summed cross-entropy (nats, float32 scalar) of `targets` [n] given `head(hidden)`, with hidden [n, d].
 
-    A head that is more than a plain linear layer, one with an adapter, say, goes by chunks too, and its
-    logits are computed again on the way back.
+    A head other than a plain `nn.Linear`, e.g. one with an adapter, runs in chunks too; the backward pass
+    recomputes its logits.
     """
     if type(head) is torch.nn.Linear:
         return _Fused.apply(hidden, head.weight, head.bias, targets)
@@ -31,22 +31,22 @@ def _plain(head, hidden, targets) -> torch.Tensor:
 
 
 def _rows(vocabulary: int) -> int:
-    """Positions in one chunk."""
+    """Positions per chunk."""
     return max(16, _CHUNK_BYTES // (4 * vocabulary))
 
 
 class _Fused(torch.autograd.Function):
-    """Gradients of a sum are known but for the factor that comes back; backward only multiplies by it."""
+    """The gradients are known in `forward` up to a factor, by which `backward` multiplies them."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets):
         device = hidden.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
-        wanted = ctx.needs_input_grad[:3]
+        needed = ctx.needs_input_grad[:3]
         grads = [
-            torch.zeros_like(t) if want else None
-            for t, want in zip((hidden, weight, bias), wanted, strict=True)
+            torch.zeros_like(t) if need else None
+            for t, need in zip((hidden, weight, bias), needed, strict=True)
         ]
         with torch.autocast(device, enabled=False):
             total = _by_chunks(hidden, weight.to(dtype), bias, targets, grads)
@@ -61,32 +61,32 @@ class _Fused(torch.autograd.Function):
 
 
 def _by_chunks(hidden, weight, bias, targets, grads) -> torch.Tensor:
-    """The summed loss; adds to `grads` of hidden, weight and bias where they are not None."""
-    of_hidden, of_weight, of_bias = grads
+    """The summed loss. Adds to `grads`, those of hidden, weight and bias, unless they are None."""
+    hidden_grad, weight_grad, bias_grad = grads
     total, rows = hidden.new_zeros((), dtype=torch.float32), _rows(len(weight))
     for start in range(0, len(targets), rows):
-        some = slice(start, start + rows)
-        states, at = hidden[some].to(weight.dtype), targets[some, None]
+        chunk = slice(start, start + rows)
+        states, tokens = hidden[chunk].to(weight.dtype), targets[chunk, None]
         logits = F.linear(states, weight, None if bias is None else bias.to(weight.dtype)).float()
         logits -= logits.amax(1, keepdim=True)
-        found = logits.gather(1, at)
+        target_logits = logits.gather(1, tokens)
         sums = logits.exp_().sum(1, keepdim=True)
-        total += (sums.log() - found).sum()
-        # The gradient of the logits: probabilities, less one at the target.
+        total += (sums.log() - target_logits).sum()
+        # The gradient of the logits: their probabilities, minus one at the target.
         logits /= sums
-        logits.scatter_add_(1, at, torch.full_like(found, -1))
-        change = logits.to(weight.dtype)
-        if of_hidden is not None:
-            of_hidden[some] = change @ weight
-        if of_weight is not None:
-            _add_product(of_weight, change.T, states)
-        if of_bias is not None:
-            of_bias += logits.sum(0)
+        logits.scatter_add_(1, tokens, torch.full_like(target_logits, -1))
+        logits_grad = logits.to(weight.dtype)
+        if hidden_grad is not None:
+            hidden_grad[chunk] = logits_grad @ weight
+        if weight_grad is not None:
+            _add_product(weight_grad, logits_grad.T, states)
+        if bias_grad is not None:
+            bias_grad += logits.sum(0)
     return total
 
 
 def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-    """total += a @ b, whatever the precision of the product."""
+    """total += a @ b, also if the product has another dtype."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:

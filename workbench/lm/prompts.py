@@ -1,7 +1,7 @@
-"""Instruction templates -> token ids and labels; the only home of the ignore index.
+"""Prompts: instructions as text, token ids and labels.
 
-Two texts, never mixed: the *scoring* prompt of the paper's released scorer (section 3 of arXiv 2504.12687,
-its complexity score), and the *training* template that the model is tuned and later asked with.
+Two kinds, never mixed: the scoring prompt of the paper's released scorer (arXiv 2504.12687, section 3), and
+the training template, which the model is tuned with and later generates with.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..core.errors import UserError, one_of
 
-IGNORE_INDEX = -100  # a label that takes no part in the loss (PyTorch's default)
+IGNORE_INDEX = -100  # the label of positions without a loss (PyTorch's default)
 
 TEMPLATES = {
     "deepseek": "### Instruction:\n{instruction}\n### Response:\n",
@@ -18,14 +18,16 @@ TEMPLATES = {
 
 
 SCORING_PROMPTS = ("paper", "chat")
-Question = (
-    str | list[dict]
-)  # an instruction, or the turns ("role", "content") of a dialogue up to the response
+# An instruction, or the turns ({"role": ..., "content": ...}) of a dialogue up to the response.
+Question = str | list[dict]
 
 
 def scoring_prompts(tokenizer, questions: Sequence[Question], prompt: str = "paper") -> list[str]:
-    """The text before each response when IFD is measured: the paper's, or ("chat") the model's own template,
-    which holds its special tokens already."""
+    """The text before each response for the IFD score.
+
+    `prompt` is "paper", the released scorer's text, or "chat", the model's own chat template, whose output
+    contains its special tokens. Raises UserError for "chat" if the tokenizer has no chat template.
+    """
     if prompt == "paper":
         return [f"Question:\n{question}\n\nAnswer:\n" for question in questions]
     return _chat(tokenizer, questions)
@@ -43,10 +45,13 @@ def _chat(tokenizer, questions: Sequence[Question]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sequence for a causal model: `input_ids`, of which those from `first_target` on are predicted."""
+    """One sequence of a causal model. The tokens from index `first_target` on are targets.
+
+    `first_target` is at least 1, because no position predicts the first token.
+    """
 
     input_ids: tuple[int, ...]
-    first_target: int  # at least 1: nothing stands before the first token, so nothing predicts it
+    first_target: int
 
     @property
     def labels(self) -> list[int]:
@@ -58,7 +63,10 @@ class Sample:
 
 
 def resolve_template(tokenizer, template: str = "auto") -> str:
-    """ "auto" is the model's own chat template where its tokenizer has one, else DeepSeek's."""
+    """Resolve "auto" to "chat" if the tokenizer has a chat template, else to "deepseek".
+
+    Raises UserError unless `template` is "auto", "chat" or a key of `TEMPLATES`.
+    """
     one_of("template", template, {"auto", "chat", *TEMPLATES})
     if template == "auto":
         return "chat" if tokenizer.chat_template else "deepseek"
@@ -75,7 +83,7 @@ def _prompt_ids(tokenizer, instructions: Sequence[str], template: str) -> list[l
 
 
 def generation_prompts(tokenizer, instructions: Sequence[str], template: str = "auto") -> list[list[int]]:
-    """Token ids that stand before each response: what the model is asked with."""
+    """Token ids of the prompt before each response, under the training `template`."""
     return _prompt_ids(tokenizer, list(instructions), template)
 
 
@@ -86,11 +94,12 @@ def training_samples(
     template: str = "auto",
     max_length: int | None = None,
 ) -> list[Sample]:
-    """Prompt, response and closing end-of-sequence token of each pair; the loss falls on the last two
-    (arXiv 2504.12687, experimental setup).
+    """Samples of prompt, response and end-of-sequence token; the last two are targets.
 
-    Prompt and response are tokenized apart, so training sees the prompt exactly as generation does.
-    A sample of more than `max_length` tokens loses its end.
+    Follows the experimental setup of arXiv 2504.12687. Prompt and response are tokenized separately, so that
+    training and generation use the same prompt tokens. Samples are truncated to `max_length` tokens.
+
+    Raises UserError if the tokenizer has no end-of-sequence token, or no chat template for "chat".
     """
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
