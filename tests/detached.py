@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
+import pytest
 import torch
 
 from workbench.training import job, loop
 from workbench.training.folder import RunFolder
 
+UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["workbench.training", "transformers.models.llama.modeling_llama", "peft"])
 

@@ -1,19 +1,24 @@
-"""Time and memory of training, beside the authors' two collators.
+"""Measure time and memory of training, and compare with the two collators of the paper's authors.
 
     python tests/benchmarks/training.py [toy-oss toy-evol code stdlib] [--data FILE] [--steps N] [--rounds N]
 
-`toy-*`: a llama of 4 layers, hidden size 256, on lengths like those of OSS-Instruct and Evol-Instruct, 16
-samples a step; a vocabulary of 32,000 as the paper's models have, or --vocabulary, which weighs the head
-against the layers. `code`: SmolLM2-135M on instruction rows (--data, or the bundled ones), 8 samples a step.
-`stdlib`: the same on the documented functions of Python's standard library.
+Workloads:
 
-The peers are the authors' `dynamic pad` and `dynamic pack` as the paper describes them: rows padded to the
-longest, one attention mask, positions that run on, the model's own attention and loss over full logits. All
-four variants take the same samples in the same steps, float32, AdamW; the peers without checkpointing.
+    toy-oss, toy-evol   a llama of 4 layers and hidden size 256, on lengths like those of OSS-Instruct and
+                        Evol-Instruct, 16 samples per step. The vocabulary is 32,000, as in the paper's
+                        models; --vocabulary changes the weight of the head relative to the layers
+    code                SmolLM2-135M on instruction rows (--data, by default the bundled ones), 8 samples per
+                        step
+    stdlib              the same on the documented functions of Python's standard library
 
-Each variant runs in a process of its own, in alternation; medians are printed. Memory is the peak of what is
-resident (VmHWM, reset after a first step) above what is resident between two steps, with weights, gradients
-and optimizer state in place: what a step needs on top of them.
+The authors' `dynamic pad` and `dynamic pack` follow the paper's description: rows padded to the longest, one
+attention mask, positions that continue from sample to sample, the model's own attention, and a loss over full
+logits. All four variants take the same samples in the same steps, in float32 with AdamW; the authors'
+variants recompute nothing.
+
+The variants alternate, each in a process of its own, and medians are printed. Memory is what a step needs on
+top of weights, gradients and optimizer state: peak resident memory (VmHWM, reset after a first step) minus
+resident memory between two steps.
 """
 
 import argparse
@@ -38,7 +43,7 @@ MAX_LENGTH = 2048
 
 
 def toy(name: str, n: int, vocabulary: int):
-    """(model, samples, batch size): random tokens, the second half of each sample predicted."""
+    """Return model, samples and batch size: random tokens, the second half of each sample predicted."""
     from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
 
     from workbench.lm.prompts import Sample
@@ -59,6 +64,7 @@ def toy(name: str, n: int, vocabulary: int):
 
 
 def real(name: str, n: int, data: str):
+    """Return model, samples and batch size of SmolLM2-135M on real rows."""
     import workbench as wb
     from workbench.lm import prompts
 
@@ -71,12 +77,12 @@ def real(name: str, n: int, data: str):
 
 
 def resident() -> tuple[float, float]:
-    """MiB now, and at most since the last `forget_peak`."""
+    """Return resident memory in MiB: now, and the peak since the last `reset_peak`."""
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -115,7 +121,7 @@ def measure(name: str, options) -> dict:
         step([[batching.Sample(samples[0].input_ids[:16], 1)]])
         memory.release()
         before, _ = resident()
-        forget_peak()
+        reset_peak()
         start = time.perf_counter()
         for batch in plan.batches:
             step([[samples[i] for i in row] for row in batch])
@@ -128,10 +134,10 @@ def measure(name: str, options) -> dict:
     }
 
 
-def report(found: dict[str, list[dict]]) -> None:
+def report(results: dict[str, list[dict]]) -> None:
     medians = {
         variant: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        for variant, runs in found.items()
+        for variant, runs in results.items()
     }
     pad, dynamic = (medians[variant] for variant in list(VARIANTS)[:2])
     print(f"{'':24}{'padding':>9}{'s':>8}{'of pad':>8}{'of pack':>8}{'MiB':>8}{'of pad':>8}{'of pack':>8}")
@@ -142,8 +148,9 @@ def report(found: dict[str, list[dict]]) -> None:
             f"{variant:24}{run['padding']:9.1%}{run['seconds']:8.2f}{times[0]:8.2f}{times[1]:8.2f}"
             f"{run['mib']:8,.0f}{sizes[0]:8.2f}{sizes[1]:8.2f}"
         )
-    most = 1.1 * (1 - pad["padding"])
-    print(f"bars: time {most:.2f} of pad and 1.00 of pack, memory 0.50 of pad and 0.65 of pack", flush=True)
+    time_target = 1.1 * (1 - pad["padding"])
+    limits = f"time {time_target:.2f} of pad and 1.00 of pack, memory 0.50 of pad and 0.65 of pack"
+    print(f"targets: {limits}", flush=True)
 
 
 def main() -> None:
@@ -153,7 +160,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=2)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--vocabulary", type=int, default=32_000)
-    options.add_argument("--variant")  # of a child process
+    options.add_argument("--variant")  # set for the child processes
     options = options.parse_args()
     if options.variant:
         (name,) = options.workloads
@@ -161,15 +168,15 @@ def main() -> None:
         return
     for name in options.workloads:
         print(f"{name}: {options.steps} steps, {options.rounds} rounds")
-        found = {variant: [] for variant in VARIANTS}
+        results = {variant: [] for variant in VARIANTS}
         for _ in range(options.rounds):
-            for variant, runs in found.items():
+            for variant, runs in results.items():
                 command = [sys.executable, __file__, name, "--variant", variant, "--steps", options.steps]
                 command += ["--data", options.data, "--vocabulary", options.vocabulary]
                 done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
                 print(f"    {variant}: {runs[-1]}", flush=True)
-        report(found)
+        report(results)
 
 
 if __name__ == "__main__":

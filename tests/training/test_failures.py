@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,19 +20,12 @@ from workbench.lm import models
 from workbench.training import Run, attach, checkpoints, job, loop, processes
 from workbench.training.folder import RunFolder
 
-UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
-
 
 @pytest.fixture
 def tune(toy_model_dir, tmp_path, monkeypatch):
     """Return a function that starts a run; the process of a detached one is forked at once."""
     monkeypatch.setattr(job, "_spawn", detached.spawn)
     return starter(toy_model_dir("llama"), tmp_path / "run")
-
-
-@pytest.fixture(scope="module")
-def stopped(toy_model_dir, tmp_path_factory) -> Run:
-    return stopped_run(toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"))
 
 
 @pytest.fixture
@@ -72,7 +64,7 @@ def full(disk: Path):
         filler.join()
 
 
-@UNFORKABLE
+@detached.UNFORKABLE
 @pytest.mark.parametrize("is_detached", [False, True])
 def test_a_full_disk_is_reported_on_that_disk(tune, small_disk, is_detached):
     run = tune(small_disk / "run", detached=is_detached, epochs=10_000)
@@ -168,6 +160,11 @@ def test_an_ended_run_leaves_no_model_in_memory(tune, monkeypatch, fails):
         run.wait()
     assert run.status == ("failed" if fails else "stopped")
     assert [model() for model in models_loaded] == [None]
+
+
+@pytest.fixture(scope="module")
+def stopped(toy_model_dir, tmp_path_factory) -> Run:
+    return stopped_run(toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"))
 
 
 @pytest.mark.parametrize(

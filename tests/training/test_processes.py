@@ -15,8 +15,6 @@ from trainings import kill, starter, steps_of, until
 
 from workbench.training import attach, checkpoints, job, processes
 
-UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
-
 
 @pytest.fixture
 def tune(toy_model_dir, tmp_path, monkeypatch):
@@ -47,7 +45,7 @@ def test_a_process_on_another_machine_is_alive_while_it_sends_heartbeats(tmp_pat
     assert not processes.is_alive(remote, beat)
 
 
-@UNFORKABLE
+@detached.UNFORKABLE
 def test_runs_in_several_processes_take_turns(tune, tmp_path):
     first = tune(tmp_path / "first", detached=True, epochs=10_000)
     until(lambda: first.history)

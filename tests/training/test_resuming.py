@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,6 @@ from trainings import STEPS, hold_at, kill, reproducible, same_training, starter
 from workbench.core.errors import UserError
 from workbench.training import Run, TrainingSettings, attach, checkpoints, job, loop
 from workbench.training.folder import RunFolder
-
-UNFORKABLE = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds PyTorch")
 
 
 @pytest.fixture
@@ -31,12 +28,7 @@ def undisturbed(toy_model_dir, tmp_path_factory) -> Run:
     return starter(toy_model_dir("llama"), tmp_path_factory.mktemp("whole"))(save_steps=None).wait()
 
 
-@pytest.fixture(scope="module")
-def stopped(toy_model_dir, tmp_path_factory) -> Run:
-    return stopped_run(toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"))
-
-
-@UNFORKABLE
+@detached.UNFORKABLE
 def test_a_run_that_is_killed_ten_times_trains_as_if_undisturbed(tune, undisturbed):
     rng, run, resumed_from = random.Random(0), tune(detached=True, save_steps=3), []
     for _ in range(10):
@@ -60,7 +52,7 @@ def test_a_run_that_is_killed_ten_times_trains_as_if_undisturbed(tune, undisturb
     until(lambda: not (run.output_dir / "checkpoints").exists())  # removed right after the status is written
 
 
-@UNFORKABLE
+@detached.UNFORKABLE
 @pytest.mark.parametrize("function", ["_save_optimizer_and_scheduler", "_save_rng_state", "seal", "replace"])
 def test_a_kill_while_saving_leaves_the_checkpoint_before(tune, undisturbed, monkeypatch, function):
     monkeypatch.setattr(job, "_spawn", partial(detached.spawn, die_in=function))
@@ -75,7 +67,8 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(tune, undisturbed, mon
     assert reproducible(run) == reproducible(undisturbed)
 
 
-def test_a_checkpoint_that_lacks_a_byte_is_not_used(stopped, tmp_path):
+def test_a_checkpoint_that_lacks_a_byte_is_not_used(toy_model_dir, tmp_path):
+    stopped = stopped_run(toy_model_dir("llama"), tmp_path / "stopped")
     complete = checkpoints.newest(stopped.output_dir / "checkpoints")
     names = [str(path.relative_to(complete)) for path in complete.rglob("*") if path.is_file()]
     assert {"model.safetensors", "optimizer.pt", "trainer_state.json", "complete.json"} <= set(names)

@@ -172,7 +172,8 @@ class Run:
 def attach(output_dir: str | Path) -> Run:
     """Open the run in `output_dir`, whoever started it: this notebook, an earlier kernel or a script.
 
-    Raises UserError if the folder holds no run.
+    `wb.widgets.RunPanel(output_dir)` shows a run live in a notebook cell. Raises UserError if the folder
+    holds no run.
     """
     if not RunFolder(Path(output_dir)).state_file.exists():
         raise UserError(f"output_dir={str(output_dir)!r} holds no run; start one with wb.finetune.")
