@@ -1,4 +1,4 @@
-"""Tables -> plotly figures; computes nothing but bins."""
+"""Plotly figures of tables and reports. Nothing is computed here but histogram bins."""
 
 from .bars import (
     binned,

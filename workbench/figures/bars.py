@@ -1,4 +1,4 @@
-"""What a selection keeps: bars of complexity, clusters and padding."""
+"""Bars of a selection: complexity, clusters and padding."""
 
 import numpy as np
 import pandas as pd
@@ -7,58 +7,70 @@ import plotly.graph_objects as go
 from ..core.texts import for_hover
 from .look import ACCENT, KEPT, LEFT_OUT, style
 
-_FEWEST_BINS, _MOST_BINS = 20, 50
+_MIN_BINS, _MAX_BINS = 20, 50
 
 
 def ifd_bins(ifd: np.ndarray) -> np.ndarray:
-    """Edges of the histogram's bins, with one at 1.0: rows above it are not eligible."""
+    """Edges (float64, ascending) of 20 to 50 equal histogram bins.
+
+    One edge is at 1.0, from which rows are not eligible. `ifd` is float [n]; NaN is ignored.
+    """
     scored = ifd[np.isfinite(ifd)]
     if not len(scored):
         return np.array([0.0, 1.0])
-    # The few far above 1 would squeeze the rest into a corner; they share the last bin.
+    # A few scores far above 1 would squeeze the rest; they share the last bin.
     low, high = min(0.95, scored.min()), max(1.05, np.quantile(scored, 0.995))
-    width = (high - low) / np.clip(2 * np.sqrt(len(scored)), _FEWEST_BINS, _MOST_BINS)
+    width = (high - low) / np.clip(2 * np.sqrt(len(scored)), _MIN_BINS, _MAX_BINS)
     return 1.0 + width * np.arange(np.floor((low - 1.0) / width), np.ceil((high - 1.0) / width) + 1)
 
 
 def binned(ifd: np.ndarray, edges: np.ndarray) -> list[int]:
-    """Rows in each bin; scores beyond the last edge count into the last bin."""
+    """Number of rows in each bin. Scores beyond the edges count into the outer bins, NaN into none."""
     scored = ifd[np.isfinite(ifd)]
     return np.histogram(np.clip(scored, edges[0], edges[-1]), edges)[0].tolist()
 
 
 def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
-    """Bars of the kept rows and, on top of them, of the others. ifd [n], kept [n] bool."""
-    # Lists: a page reports bars of arrays back as changed, on which FigureWidget fails (plotly.py #4160).
+    """Bars of the kept rows and, stacked on them, of the others.
+
+    `ifd` is float [n] and may hold NaN; `kept` is bool [n].
+    """
+    # Lists: the page reports bars of arrays back as changed, on which FigureWidget fails (plotly.py #4160).
     edges = ifd_bins(ifd)
     middles, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
     shared = {"x": middles.tolist(), "width": width}
     return [
         go.Bar(
-            y=binned(ifd[some], edges),
+            y=binned(ifd[mask], edges),
             name=name,
             marker_color=color,
             hovertemplate=f"IFD %{{x:.3f}}: %{{y:,}} {name}<extra></extra>",
             **shared,
         )
-        for some, name, color in ((kept, "kept", KEPT), (~kept, "left out", LEFT_OUT))
+        for mask, name, color in ((kept, "kept", KEPT), (~kept, "left out", LEFT_OUT))
     ]
 
 
-def limit_line(figure: go.Figure, **where) -> None:
-    """Mark IFD 1, from which on the instruction makes the response less likely."""
+def limit_line(figure: go.Figure, **subplot) -> None:
+    """Mark IFD 1, from which the instruction does not make the response likelier.
+
+    `subplot` is `row` and `col`, if the figure has several.
+    """
     figure.add_vline(
         x=1.0,
         line_dash="dash",
         line_color=ACCENT,
         annotation={"text": "not eligible", "textangle": -90, "font_color": ACCENT},
         annotation_position="top right",
-        **where,
+        **subplot,
     )
 
 
 def cut_shape(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y domain") -> dict:
-    """The cut as a shape of the layout: a line, or the band from the lowest to the highest cluster's."""
+    """The cut as a shape of a layout: a line, or a band if the clusters have different cuts.
+
+    `cut` is the lowest and the highest IFD cut (see `selection.ifd_cut`); None gives an invisible shape.
+    """
     low, high = cut or (0.0, 0.0)
     line = {"color": KEPT, "width": 2}
     return {
@@ -69,7 +81,7 @@ def cut_shape(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y d
 
 
 def cut_note(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y domain") -> dict:
-    """What the shape says, as an annotation above it."""
+    """The label of `cut_shape` as an annotation above it; empty if `cut` is None."""
     low, high = cut or (0.0, 0.0)
     text = f"cut at {low:.3f}" if low == high else f"cuts of the clusters: {low:.3f} to {high:.3f}"
     return {
@@ -82,7 +94,14 @@ def cut_note(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y do
 def complexity_histogram(
     ifd: np.ndarray, kept: np.ndarray, cut: tuple[float, float] | None = None
 ) -> go.Figure:
-    """How complex the rows are, which of them are kept, and the `cut` between them (`selection.ifd_cut`)."""
+    """Histogram of IFD, kept rows and others stacked.
+
+    Parameters
+    ----------
+    ifd : float [n], may hold NaN (not scored).
+    kept : bool [n].
+    cut : lowest and highest IFD cut, from `selection.ifd_cut`; drawn unless None.
+    """
     figure = go.Figure(histogram_traces(ifd, kept))
     limit_line(figure)
     if cut:
@@ -100,12 +119,13 @@ def complexity_histogram(
 
 
 def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> list[go.Bar]:
-    """For each cluster its share (%) of all rows and of the kept ones, one above the other.
+    """Share (%) of each cluster of all rows and of the kept rows, as two bars above each other.
 
-    `names`, from `wb.cluster_names`, stand in place of the labels.
+    `clusters` has the columns `cluster` (int), `of_all` and `of_kept` (shares, 0 to 1), as in
+    `Selection.report`. `names` (`wb.cluster_names`) are added to the labels.
     """
     labels = cluster_labels(clusters["cluster"].tolist(), names)
-    # With a base they stay side by side also where other bars of the figure are stacked.
+    # With a base they stay side by side even if other bars of the figure are stacked.
     shared = {"y": labels, "orientation": "h", "base": 0, "width": 0.36}
     shares = (("of_all", "of all rows", LEFT_OUT, -0.38), ("of_kept", "of kept rows", KEPT, 0.02))
     return [
@@ -122,12 +142,18 @@ def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) ->
 
 
 def cluster_labels(labels: list[int], names: dict[int, str] | None) -> list[str]:
-    """What a legend or an axis calls the clusters: the label and, where there are names, the name."""
+    """Clusters as a legend or an axis shows them: the label and, if there are names, the name."""
     return [f"{label} · {for_hover(names[label], 60)}" if names else str(label) for label in labels]
 
 
 def cluster_coverage(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> go.Figure:
-    """Whether the selection keeps the clusters' proportions."""
+    """Whether the selection keeps the proportions of the clusters.
+
+    Parameters
+    ----------
+    clusters : `Selection.report.clusters`: `cluster` (int), `of_all` and `of_kept` (shares, 0 to 1).
+    names : cluster -> name, from `wb.cluster_names`.
+    """
     figure = go.Figure(share_traces(clusters, names))
     figure.update_layout(title="Consistency: share of each cluster", xaxis_title="% of rows")
     figure.update_yaxes(type="category", autorange="reversed", automargin=True)
@@ -135,7 +161,7 @@ def cluster_coverage(clusters: pd.DataFrame, names: dict[int, str] | None = None
 
 
 def padding_trace(rates: dict[str, float]) -> go.Bar:
-    """Padding (%) of each packing strategy."""
+    """Bars of `rates`, packing strategy -> share of padding (0 to 1)."""
     percent = [100 * rate for rate in rates.values()]
     return go.Bar(
         x=list(rates),
@@ -151,7 +177,12 @@ def padding_trace(rates: dict[str, float]) -> go.Bar:
 
 
 def padding_rates(rates: dict[str, float]) -> go.Figure:
-    """What each packing strategy wastes on padding."""
+    """Share of the computed tokens that is padding, for each packing strategy.
+
+    Parameters
+    ----------
+    rates : name -> `PackPlan.padding_rate` (0 to 1).
+    """
     figure = go.Figure(padding_trace(rates))
     figure.update_layout(title="Padding", xaxis_title="packing strategy", yaxis_title="% of computed tokens")
     figure.update_yaxes(range=[0, 100])

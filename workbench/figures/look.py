@@ -1,6 +1,7 @@
-"""The common look: colours that people with any colour vision tell apart (Okabe and Ito), on any page.
+"""The common look of all figures.
 
-Backgrounds are transparent and text is mid-grey, so that a figure reads on light and dark pages alike.
+The colours are those of Okabe and Ito, which people with any colour vision can distinguish.
+Backgrounds are transparent and text is mid-grey, so that figures are readable on light and dark pages.
 """
 
 import plotly.graph_objects as go
@@ -14,7 +15,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
 def style(figure: go.Figure, height: int = 360) -> go.Figure:
-    """The common look."""
+    """Apply the common look to `figure`, with `height` in pixels, and return it."""
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -1,4 +1,4 @@
-"""The map of the instructions."""
+"""The map of the instructions: rows as points, coloured by cluster."""
 
 import numpy as np
 import pandas as pd
@@ -8,14 +8,14 @@ from ..core.texts import for_hover
 from .bars import cluster_labels
 from .look import PALETTE, SYMBOLS, TEXT, style
 
-_MOST_NAMED = 20  # clusters that fit into a legend
-_SHOWN = 90  # characters of an instruction in a tooltip
-_BINS = 48  # of the density, a side
-SVG_POINTS = 2_000  # rows that a browser draws without WebGL
+_MAX_NAMED = 20  # clusters that fit into a legend
+_EXCERPT = 90  # characters of an instruction in a tooltip
+_BINS = 48  # of the density, per axis
+SVG_POINTS = 2_000  # points drawn without WebGL at most
 
 
 def _look(label: int) -> tuple[str, str]:
-    """Colour and symbol of a cluster; both repeat after eight, shifted so that 64 clusters look different."""
+    """Colour and symbol of a cluster; 64 clusters look different."""
     turn, at = divmod(label, len(PALETTE))
     return PALETTE[at], SYMBOLS[(at + turn) % len(SYMBOLS)]
 
@@ -23,10 +23,11 @@ def _look(label: int) -> tuple[str, str]:
 def map_traces(
     table: pd.DataFrame, kept: np.ndarray, names: dict[int, str] | None = None, webgl: bool = False
 ) -> list[go.Scatter | go.Scattergl]:
-    """All rows by cluster, small and faint, and the kept ones on top.
+    """All rows, small and faint, and the kept ones on top.
 
-    `table` has x, y, cluster and instruction; a point's `customdata` is the row in `table`'s index. Texts are
-    escaped: plotly takes them for markup.
+    `table` has the columns `x`, `y` (float), `cluster` (int) and `instruction` (str, may be missing); `kept`
+    is bool [n]. The `customdata` of a point is its index in `table`. Texts are escaped, because plotly
+    interprets markup.
     """
     faint = {"size": 6, "opacity": 0.4, "line": {"width": 0}}
     return [_points(table, names, webgl, "all rows", faint), points_kept(table[kept], names, webgl)]
@@ -35,7 +36,7 @@ def map_traces(
 def points_kept(
     table: pd.DataFrame, names: dict[int, str] | None = None, webgl: bool = False
 ) -> go.Scatter | go.Scattergl:
-    """The rows of `table` as `map_traces` draws kept ones."""
+    """The rows of `table` as `map_traces` draws kept rows."""
     on_top = {"size": 9, "opacity": 1.0, "line": {"width": 1, "color": TEXT}}
     return _points(table, names, webgl, "kept", on_top)
 
@@ -43,8 +44,8 @@ def points_kept(
 def _points(table: pd.DataFrame, names: dict[int, str] | None, webgl: bool, name: str, marker: dict):
     labels = table["cluster"].tolist()
     present = sorted(set(labels))
-    called = dict(zip(present, cluster_labels(present, names), strict=True))
-    texts = [for_hover(text, _SHOWN) for text in table["instruction"].fillna("")]
+    display = dict(zip(present, cluster_labels(present, names), strict=True))
+    texts = [for_hover(text, _EXCERPT) for text in table["instruction"].fillna("")]
     looks = [_look(label) for label in labels]
     return (go.Scattergl if webgl else go.Scatter)(
         x=table["x"].to_numpy(),
@@ -52,7 +53,7 @@ def _points(table: pd.DataFrame, names: dict[int, str] | None, webgl: bool, name
         mode="markers",
         name=name,
         marker={"color": [look[0] for look in looks], "symbol": [look[1] for look in looks], **marker},
-        text=[f"{called[label]}<br>{text}" for label, text in zip(labels, texts, strict=True)],
+        text=[f"{display[label]}<br>{text}" for label, text in zip(labels, texts, strict=True)],
         customdata=table.index.to_numpy(),
         hovertemplate="row %{customdata}, %{text}<extra></extra>",
         showlegend=False,
@@ -60,14 +61,17 @@ def _points(table: pd.DataFrame, names: dict[int, str] | None, webgl: bool, name
 
 
 def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:
-    """How many rows lie where, faint and behind the points; of the rows that are too many to draw."""
+    """Log10 of the number of rows in each of 48 x 48 bins, drawn faintly behind a sample of the points.
+
+    `x` and `y` are float [n]; an empty trace if n is 0.
+    """
     if not len(x):
         return go.Heatmap(name="density of all rows", showlegend=False, showscale=False)
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=_BINS)
     return go.Heatmap(
         x=(x_edges[:-1] + x_edges[1:]) / 2,
         y=(y_edges[:-1] + y_edges[1:]) / 2,
-        # null, not NaN: widgets speak JSON.
+        # None instead of NaN, because widgets send JSON.
         z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)), None).tolist(),
         colorscale=[[0, "rgba(136,136,136,0.10)"], [1, "rgba(136,136,136,0.65)"]],
         showscale=False,
@@ -78,15 +82,15 @@ def density(x: np.ndarray, y: np.ndarray) -> go.Heatmap:
 
 
 def legend_traces(labels: list[int], names: dict[int, str] | None) -> list[go.Scatter]:
-    """Empty traces: what each cluster looks like and is called."""
-    if len(labels) > _MOST_NAMED:
+    """Empty traces, which show colour, symbol and name of each cluster; none beyond 20 clusters."""
+    if len(labels) > _MAX_NAMED:
         return []
-    found = []
-    for label, called in zip(labels, cluster_labels(labels, names), strict=True):
+    traces = []
+    for label, name in zip(labels, cluster_labels(labels, names), strict=True):
         color, symbol = _look(label)
         marker = {"color": color, "symbol": symbol, "size": 10}
-        found.append(go.Scatter(x=[None], y=[None], mode="markers", name=called, marker=marker))
-    return found
+        traces.append(go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker))
+    return traces
 
 
 def coverage_map(
@@ -96,10 +100,16 @@ def coverage_map(
     names: dict[int, str] | None = None,
     webgl: bool | None = None,
 ) -> go.Figure:
-    """Where the kept rows lie among all. Distances on it are illustrative (UMAP).
+    """Map of the instructions with the kept rows on top. Its distances are illustrative (UMAP).
 
-    `made`, from `tables.noted(ds, "projection")`, tells whether the layout was fitted on fewer than all rows;
-    `names` are those of `wb.cluster_names`. Drawn with WebGL beyond 2,000 rows unless `webgl` says no.
+    Parameters
+    ----------
+    table : columns `x`, `y` (float), `cluster` (int) and `instruction` (str).
+    kept : bool [n].
+    made : how the projection was made, from `tables.noted(ds, "projection")`; the title then says if the
+        layout was fitted on a part of the rows.
+    names : cluster -> name, from `wb.cluster_names`.
+    webgl : whether to draw with WebGL; by default beyond 2,000 rows.
     """
     webgl = len(table) > SVG_POINTS if webgl is None else webgl
     figure = go.Figure(map_traces(table, kept, names, webgl))
@@ -119,7 +129,7 @@ def coverage_map(
 
 
 def map_title(made: dict | None = None, note: str = "") -> str:
-    """Title and, smaller, what to keep in mind."""
+    """The title and, smaller, a legend, a `note` and how many rows the layout was fitted on."""
     lines = ["large: kept, small: all rows · distances are illustrative (UMAP)", note]
     if made and made["fitted_rows"] < made["rows"]:
         lines.append(f"layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows")

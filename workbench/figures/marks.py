@@ -1,11 +1,11 @@
-"""Pieces of SVG: text, lines, rectangles and the symbols of points."""
+"""SVG elements: text, lines, rectangles and symbols. Positions are in pixels."""
 
 import re
 from html import escape, unescape
 
 from .look import KEPT
 
-_MARKS = {  # of a symbol with radius 1
+_PATHS = {  # of symbols with radius 1
     "square": "M-.8-.8H.8V.8H-.8Z",
     "diamond": "M0-1.2L1 0L0 1.2L-1 0Z",
     "cross": "M-.35-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z",
@@ -17,19 +17,21 @@ _MARKS = {  # of a symbol with radius 1
 
 
 def mark(x: float, y: float, radius: float, color: str | None, symbol: str | None) -> str:
+    """A symbol of plotly at (x, y); a circle if it is unknown."""
     color = color or KEPT
-    if symbol not in _MARKS:
+    if symbol not in _PATHS:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{color}"/>'
-    placed = f"translate({x:.1f},{y:.1f}) scale({radius:.1f})"
-    return f'<path d="{_MARKS[symbol]}" transform="{placed}" fill="{color}"/>'
+    transform = f"translate({x:.1f},{y:.1f}) scale({radius:.1f})"
+    return f'<path d="{_PATHS[symbol]}" transform="{transform}" fill="{color}"/>'
 
 
 def plain(markup: str) -> str:
+    """The text of plotly's markup in one line, without tags and entities."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", markup)).split())
 
 
 def text(x: float, y: float, markup: str, size: int, anchor: str, color: str | None = None) -> str:
-    """Lines of text; what plotly takes for markup is left out, all else escaped."""
+    """Lines of text, split at `<br>`, without plotly's markup and escaped."""
     fill = f' fill="{color}"' if color else ""
     lines = [
         f'<tspan x="{x:.1f}" dy="{1.25 * size if i else 0:.1f}">{escape(plain(line))}</tspan>'
@@ -40,14 +42,15 @@ def text(x: float, y: float, markup: str, size: int, anchor: str, color: str | N
 
 
 def line(x0, y0, x1, y1, color: str, width: float = 1, dashed: bool = False) -> str:
+    """A straight line."""
     dash = ' stroke-dasharray="5 4"' if dashed else ""
     at = f'x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"'
     return f'<line {at} stroke="{color}" stroke-width="{width}"{dash}/>'
 
 
-def rectangle(box: tuple[float, float, float, float], fill: str, told: str, opacity: float = 1) -> str:
-    """`box` is left, right, top, bottom."""
+def rectangle(box: tuple[float, float, float, float], fill: str, tooltip: str, opacity: float = 1) -> str:
+    """`box` is left, right, top, bottom; no tooltip if it is empty."""
     left, right, top, bottom = box
-    said = f"<title>{escape(told)}</title>" if told else ""
+    title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
     at = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
-    return f'<rect {at} fill="{fill}" opacity="{opacity}">{said}</rect>'
+    return f'<rect {at} fill="{fill}" opacity="{opacity}">{title}</rect>'

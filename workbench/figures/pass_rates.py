@@ -1,4 +1,4 @@
-"""What evaluations found: pass@1 beside the paper's, verdicts, and what differs between two reports."""
+"""Figures of evaluations: pass@1 beside the paper's, verdicts, and a comparison of two reports."""
 
 from html import escape
 
@@ -22,10 +22,15 @@ _HOVER = (
 
 
 def evaluation(reports=None, *, paper: bool = True) -> go.Figure:
-    """Pass@1 of reports and of the paper's models, a panel for each suite, with 95 % Wilson intervals.
+    """Pass@1 (%) of reports and of the paper's models, a panel per suite, with 95 % Wilson intervals.
 
-    `reports` is one report, or a dict from names to reports; `evaluation.board` is the table behind it. The
-    line below the title tells which tasks a suite has in the paper and here: MBPP's versions differ in them.
+    The line below the title says which tasks a suite has in the paper and in your reports: versions of MBPP
+    differ in them. The values are those of `evaluation.board`.
+
+    Parameters
+    ----------
+    reports : a report, name -> report, or None for the paper alone.
+    paper : whether to include the paper's models.
     """
     table = board(reports, paper=paper)
     table["name"] = table["name"].map(escape)
@@ -33,10 +38,10 @@ def evaluation(reports=None, *, paper: bool = True) -> go.Figure:
     names = list(dict.fromkeys(table["name"]))
     figure = make_subplots(1, max(1, len(suites)), shared_yaxes=True, horizontal_spacing=0.03)
     for column, suite in enumerate(suites, 1):
-        for theirs in (True, False):
-            rows = table[(table["suite"] == suite) & (table["published"] == theirs)]
+        for published in (True, False):
+            rows = table[(table["suite"] == suite) & (table["published"] == published)]
             if len(rows):
-                figure.add_trace(_dots(rows, theirs, legend=column == 1), row=1, col=column)
+                figure.add_trace(_dots(rows, published, legend=column == 1), row=1, col=column)
         figure.update_xaxes(title_text=f"{suite}, pass@1 %", row=1, col=column)
     style(figure, height=210 + 24 * len(names))
     figure.update_layout(title=f"pass@1 with 95 % intervals<br><sub>{_versions(table)}</sub>", margin_t=130)
@@ -44,25 +49,25 @@ def evaluation(reports=None, *, paper: bool = True) -> go.Figure:
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=names,
-        range=[len(names) - 0.5, -0.5],  # the first on top
+        range=[len(names) - 0.5, -0.5],  # the first name at the top
         automargin=True,
         showgrid=True,
     )
     return figure
 
 
-def _dots(rows, theirs: bool, legend: bool) -> go.Scatter:
+def _dots(rows, published: bool, legend: bool) -> go.Scatter:
     percent, low, high = (100 * rows[name] for name in ("pass@1", "low", "high"))
-    around = [f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True)]
-    color = TEXT if theirs else ACCENT
+    intervals = [f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True)]
+    color, symbol, size = (TEXT, "circle", 8) if published else (ACCENT, "diamond", 11)
     return go.Scatter(
         x=percent,
         y=rows["name"],
         mode="markers",
-        name="the paper" if theirs else "yours",
-        legendgroup="the paper" if theirs else "yours",
+        name="the paper" if published else "yours",
+        legendgroup="the paper" if published else "yours",
         showlegend=legend,
-        marker={"color": color, "symbol": "circle" if theirs else "diamond", "size": 8 if theirs else 11},
+        marker={"color": color, "symbol": symbol, "size": size},
         error_x={
             "array": high - percent,
             "arrayminus": percent - low,
@@ -70,39 +75,44 @@ def _dots(rows, theirs: bool, legend: bool) -> go.Scatter:
             "color": color,
             "thickness": 1.2,
         },
-        customdata=list(zip(rows["suite"], around, rows["version"], strict=True)),
+        customdata=list(zip(rows["suite"], intervals, rows["version"], strict=True)),
         hovertemplate=_HOVER,
     )
 
 
 def _versions(table) -> str:
-    """Which tasks the dots are of: "MBPP: the paper v0.1, 399 tasks; yours v0.2.0, 378 tasks"."""
-    told = []
+    """The tasks of each suite, e.g. "MBPP: the paper v0.1, 399 tasks; yours v0.2.0, 378 tasks"."""
+    versions = []
     for suite, rows in table.groupby(table["suite"].str.removesuffix("+"), sort=False):
         parts = [
-            f"{who} {' / '.join(dict.fromkeys(rows.loc[rows['published'] == theirs, 'version']))}"
-            for who, theirs in (("the paper", True), ("yours", False))
-            if (rows["published"] == theirs).any()
+            f"{who} {' / '.join(dict.fromkeys(rows.loc[rows['published'] == published, 'version']))}"
+            for who, published in (("the paper", True), ("yours", False))
+            if (rows["published"] == published).any()
         ]
-        told.append(f"{suite}: {'; '.join(parts)}")
-    return " · ".join(told)
+        versions.append(f"{suite}: {'; '.join(parts)}")
+    return " · ".join(versions)
 
 
 def verdicts(reports) -> go.Figure:
-    """How many samples got which verdict, a bar for each suite of each report."""
+    """Number of samples with each verdict, a bar for each suite of each report.
+
+    Parameters
+    ----------
+    reports : a report, or name -> report.
+    """
     figure, counts = go.Figure(), {}
     for name, report in named(reports).items():
         for suite in report.scores.index:
             counts[escape(f"{name} · {suite}")] = report.tasks[suite].value_counts()
     for verdict, (color, pattern) in VERDICTS.items():
-        if n := [int(found.get(verdict, 0)) for found in counts.values()]:
+        if n := [int(count.get(verdict, 0)) for count in counts.values()]:
             figure.add_bar(
                 x=n,
                 y=list(counts),
                 orientation="h",
                 name=verdict,
                 marker={"color": color, "pattern": {"shape": pattern, "solidity": 0.4}},
-                text=[each or "" for each in n],
+                text=[number or "" for number in n],
                 textangle=0,
                 insidetextanchor="middle",
                 hovertemplate=f"%{{y}}: %{{x}} {verdict}<extra></extra>",
@@ -113,7 +123,14 @@ def verdicts(reports) -> go.Figure:
 
 
 def flips(comparison: Comparison) -> go.Figure:
-    """Two reports on the same tasks: passed by both, by one alone, by neither, and what chance says of it."""
+    """Two reports on the same tasks: passed by both, by one alone or by neither.
+
+    The title gives p of the exact McNemar test on the tasks that differ.
+
+    Parameters
+    ----------
+    comparison : from `EvalReport.compare`.
+    """
     first, second = map(escape, comparison.names)
     neither = comparison.n_tasks - comparison.both - comparison.only_first - comparison.only_second
     parts = (

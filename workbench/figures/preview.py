@@ -1,4 +1,4 @@
-"""What packing does to a batch: each row as the samples in it, and the padding behind them."""
+"""The first batch of packing plans: samples and padding in each row."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,15 +10,19 @@ from plotly.subplots import make_subplots
 from ..packing import PackPlan
 from .look import KEPT, LEFT_OUT, style
 
-_MOST_ROWS = 16  # of a batch, drawn
-_SHADES = (KEPT, "#56B4E9")  # neighbours in a row differ
+_MAX_ROWS = 16  # drawn of a batch
+_SHADES = (KEPT, "#56B4E9")  # alternate within a row
 
 
 def packing_preview(plans: Sequence[PackPlan]) -> go.Figure:
-    """The first batch of each plan side by side: a bar for each row, its samples end to end, padding hatched.
+    """The first batch of each plan: a bar per row, its samples end to end, padding hatched.
 
-    Drawn to one scale, in tokens, but for rows that are longer than `max_length`, which have their own. Of a
-    batch of more than 16 rows the first 16 are drawn.
+    All plans share one scale in tokens, except plans with rows longer than `max_length`, which have their
+    own. Only the first 16 rows of a batch are drawn.
+
+    Parameters
+    ----------
+    plans : from `wb.pack`.
     """
     titles = [f"<b>{plan.strategy}</b> · {plan.padding_rate:.1%} padding" for plan in plans]
     columns = max(1, len(plans))
@@ -27,15 +31,15 @@ def packing_preview(plans: Sequence[PackPlan]) -> go.Figure:
     for column, plan in enumerate(plans, start=1):
         rows = first_batch(plan)
         width = plan.max_length if plan.to_max else max((sum(row) for row in rows), default=0)
-        own = width > plan.max_length
-        longest = longest if own else max(longest, width)
-        shown = rows[:_MOST_ROWS]
+        own_scale = width > plan.max_length
+        longest = longest if own_scale else max(longest, width)
+        shown = rows[:_MAX_ROWS]
         figure.add_traces([_samples(shown), _padding(shown, width)], rows=1, cols=column)
-        told = "tokens, another scale" if own else "tokens"
+        title = "tokens, another scale" if own_scale else "tokens"
         if len(shown) < len(rows):
-            told += f" · first {len(shown)} of {len(rows)} rows"
-        limits = [0, 1.02 * width] if own else None
-        figure.update_xaxes(title=told, range=limits, row=1, col=column)
+            title += f" · first {len(shown)} of {len(rows)} rows"
+        limits = [0, 1.02 * width] if own_scale else None
+        figure.update_xaxes(title=title, range=limits, row=1, col=column)
     style(figure, height=250)
     figure.update_traces(showlegend=False)
     figure.update_layout(barmode="overlay", bargap=0.25, margin={"t": 34, "b": 48, "l": 20}, showlegend=False)
@@ -47,7 +51,7 @@ def packing_preview(plans: Sequence[PackPlan]) -> go.Figure:
 
 
 def first_batch(plan: PackPlan) -> list[list[int]]:
-    """Tokens of each sample of each row of the plan's first batch."""
+    """Tokens of each sample in each row of the plan's first batch; empty for a plan without rows."""
     if not plan.n_rows:
         return []
     layout, size = plan.layout, plan.pieces.size

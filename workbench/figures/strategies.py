@@ -1,4 +1,4 @@
-"""Strategies side by side, and how many clusters."""
+"""Figures that compare selection strategies and numbers of clusters."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,9 +8,14 @@ from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, TEXT, style
 
 
 def comparison(metrics: pd.DataFrame) -> go.Figure:
-    """A panel for each number that differs: the strategies over the range that random draws give, shaded.
+    """Metrics of strategies at equal budget, a panel per metric, over the range of random draws (shaded).
 
-    `metrics` is that of `wb.compare`: a line for each number, columns for strategies and for the draws.
+    Metrics that are equal for all strategies are left out.
+
+    Parameters
+    ----------
+    metrics : `metrics` of `wb.compare`: a row per metric, a column per strategy, and the columns
+        `random 5 %` and `random 95 %`.
     """
     metrics = metrics[metrics.nunique(axis=1) > 1]
     names = [name for name in metrics.columns if not name.startswith("random ")]
@@ -20,7 +25,7 @@ def comparison(metrics: pd.DataFrame) -> go.Figure:
     figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for i, (_, line) in enumerate(metrics.iterrows()):
         low, high = line["random 5 %"], line["random 95 %"]
-        # Bars side by side: unlike a shape they are within the panel's range.
+        # Bars of full width: unlike a shape, they extend the range of the panel.
         chance = go.Bar(
             x=[high - low] * len(names),
             y=names,
@@ -52,7 +57,12 @@ def comparison(metrics: pd.DataFrame) -> go.Figure:
 
 
 def overlap(shares: pd.DataFrame) -> go.Figure:
-    """Rows that each two strategies share: the Jaccard index (0 to 1) or another share, as a square table."""
+    """Share of rows in common for each pair of strategies, e.g. the Jaccard index.
+
+    Parameters
+    ----------
+    shares : square table of shares (0 to 1) with the strategies as index and columns.
+    """
     figure = go.Figure(
         go.Heatmap(
             x=list(shares.columns),
@@ -71,7 +81,13 @@ def overlap(shares: pd.DataFrame) -> go.Figure:
 
 
 def cluster_counts(table: pd.DataFrame, suggested: int) -> go.Figure:
-    """Silhouette and stability over k, the suggested k marked; `table` is that of `suggest_k`."""
+    """Silhouette and stability (adjusted Rand index across seeds) over k, with the suggested k marked.
+
+    Parameters
+    ----------
+    table : `table` of `wb.suggest_k`: `k` (int), `silhouette` and `stability` (float).
+    suggested : the k to mark.
+    """
     figure = go.Figure()
     for column, color, symbol in (("silhouette", KEPT, "circle"), ("stability", ACCENT, "square")):
         figure.add_scatter(

@@ -1,4 +1,4 @@
-"""What the instruction gains on each token of a response."""
+"""The gain of the instruction on each token of a response."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .look import ACCENT, KEPT
 
 @dataclass(frozen=True)
 class Html:
-    """A piece of HTML that a notebook shows."""
+    """HTML that a notebook displays."""
 
     html: str
 
@@ -19,14 +19,19 @@ class Html:
         return self.html
 
 
-_MOST_GAIN = 3.0  # nats from which on a token's colour is full
+_MAX_GAIN = 3.0  # nats at which the colour of a token is strongest
 
 
 def token_gains(tokens: pd.DataFrame) -> Html:
-    """The text of a response, each token coloured by what the instruction gains on it.
+    """A response with each token coloured by the gain of the instruction.
 
-    `tokens` is that of `wb.explain`. Blue: the instruction makes the token likelier. Orange: less likely. The
-    number is in the tooltip. The text is escaped, and in a `pre`, where no notebook looks for mathematics.
+    The gain is the decrease of the token's negative log-likelihood in nats, shown in the tooltip. Blue: the
+    instruction makes the token likelier; orange: less likely. The text is escaped, in a `pre` element, in
+    which notebooks do not typeset mathematics.
+
+    Parameters
+    ----------
+    tokens : `tokens` of `wb.explain`: `token` (str) and `gain` (float, NaN if the token is not compared).
     """
     spans = [_token_span(*row) for row in tokens[["token", "gain"]].itertuples(index=False)]
     return Html(
@@ -41,7 +46,8 @@ def _token_span(token: str, gain: float) -> str:
     red, green, blue = (int(KEPT[i : i + 2], 16) for i in (1, 3, 5))
     if known and gain < 0:
         red, green, blue = (int(ACCENT[i : i + 2], 16) for i in (1, 3, 5))
-    strength = 0.65 * min(1.0, abs(gain) / _MOST_GAIN) if known else 0.0
-    told = f"{gain:+.2f} nats" if known else "not compared"
-    shown = escaped(token).replace("\n", "\u21b5\n")
-    return f'<span title="{told}" style="background:rgba({red},{green},{blue},{strength:.2f})">{shown}</span>'
+    strength = 0.65 * min(1.0, abs(gain) / _MAX_GAIN) if known else 0.0
+    tooltip = f"{gain:+.2f} nats" if known else "not compared"
+    text = escaped(token).replace("\n", "\u21b5\n")
+    color = f"rgba({red},{green},{blue},{strength:.2f})"
+    return f'<span title="{tooltip}" style="background:{color}">{text}</span>'

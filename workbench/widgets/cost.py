@@ -28,7 +28,7 @@ class CostPanel(w.HBox):
     plan : returns the packing plan to train on, or None.
     settings : returns `model` and settings of `wb.finetune`.
     errors : the panel that shows exceptions.
-    on_predict : called with the function that predicts the cost of a plan whenever it changes, or with None
+    tell : called with the function that predicts the cost of a plan whenever it changes, or with None
         if there is no calibration for the settings.
     """
 
@@ -37,9 +37,9 @@ class CostPanel(w.HBox):
         plan: Callable[[], PackPlan | None],
         settings: Callable[[], dict],
         errors: ErrorPanel,
-        on_predict: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
+        tell: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
     ):
-        self._plan, self._settings, self._errors, self._on_predict = plan, settings, errors, on_predict
+        self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
         self._calibrations: dict[str, Calibration | None] = {}  # by the settings that they are for
         self._current: tuple[Calibration, dict] | None = None
         self.button = w.Button(description=_LABEL, icon="clock-o", layout=w.Layout(width="auto"))
@@ -75,7 +75,7 @@ class CostPanel(w.HBox):
         current = calibration and (calibration, counts)
         if self._current != current:
             self._current = current
-            self._on_predict(partial(calibration.predict, **counts) if calibration else None)
+            self._tell(partial(calibration.predict, **counts) if calibration else None)
 
     def _say(self, text: str) -> None:
         self.line.value = f"<span>{escape(text)}</span>"

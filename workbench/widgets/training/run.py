@@ -98,7 +98,7 @@ class RunPanel(WithHtml, w.VBox):
         self.about.value = run_view.about(state, folder)
         self.status.value, self.meaning.value = run_view.badge(state), run_view.meaning(state)
         self.numbers.value = run_view.numbers(state)
-        if state.history != self._charted:  # drawing takes some 50 ms
+        if state.history != self._charted:  # drawing takes about 50 ms
             self._charted, self.chart.value = state.history, run_view.chart(state.history)
         self.outcome.value, self.lines.value = run_view.outcome(state, folder), run_view.log(state)
         if state.last:
