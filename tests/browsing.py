@@ -1,6 +1,6 @@
-"""A real JupyterLab with nobody's settings, and a real browser in it: what the browser tests share.
+"""A JupyterLab with default settings and a browser, which the browser tests share.
 
-Use: `with jupyter(tmp_path, ["00_quickstart"]) as lab, lab.opened("00_quickstart") as page: ...`
+Usage: `with jupyter(tmp_path, ["00_quickstart"]) as lab, lab.opened("00_quickstart") as page: ...`
 """
 
 import json
@@ -24,14 +24,14 @@ from huggingface_hub import constants
 
 from workbench.core import store
 
-PATIENCE = 300  # seconds that any one step may take on a slow machine
+PATIENCE = 300  # seconds per step, enough for a slow machine
 CHROMIUM = next(
     filter(
         None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
     ),
     None,
 )
-# For machines without a graphics card: WebGL in software, and pages composed by the CPU, not by that.
+# WebGL in software for machines without a GPU; the CPU composes the pages.
 WEBGL = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
@@ -53,7 +53,7 @@ RUN_TO_TAGGED = """(tag) => {
         .then(() => jupyterapp.commands.execute("notebook:run-cell"));
 }"""
 BADGE = {"content_type": "image/svg+xml", "body": '<svg xmlns="http://www.w3.org/2000/svg"/>'}
-# Warnings and the like, which notebooks show on red.
+# Warnings etc., which notebooks show in red.
 STDERR_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
     .filter((output) => output.name === "stderr")
@@ -65,7 +65,7 @@ ERRORS_OF_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter((output) => output.output_type === "error")
     .map((output) => output.ename + ": " + output.evalue)
 """
-# What widgets do wrong in the kernel is in no cell.
+# Exceptions in callbacks of widgets are in no cell.
 HEAR_KERNEL = """() => {
     const hear = (_, { direction, msg }) => {
         if (direction === "recv" && msg.header.msg_type === "error") {
@@ -76,38 +76,39 @@ HEAR_KERNEL = """() => {
 }"""
 
 
-def until(found):
-    """What `found` gives, once it is something."""
+def until(condition):
+    """Wait until `condition()` is true, and return its value."""
     deadline = time.monotonic() + PATIENCE
-    while not (result := found()):
-        assert time.monotonic() < deadline, f"still nothing after {PATIENCE} s"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still false after {PATIENCE} s"
         time.sleep(0.2)
-    return result
+    return value
 
 
 def no_error_in(page) -> bool:
+    """True; fails if a cell of the notebook shows an exception."""
     errors = page.evaluate(ERRORS_OF_CELLS)
     assert errors == []
     return True
 
 
 def keep(page, name: str) -> None:
-    """Keep a picture of `page` for people to look at, in the folder that WORKBENCH_SCREENSHOTS names."""
+    """Save a screenshot of `page` in the folder WORKBENCH_SCREENSHOTS, by default in the temporary folder."""
     folder = os.environ.get("WORKBENCH_SCREENSHOTS") or Path(tempfile.gettempdir(), "workbench-screenshots")
     page.screenshot(path=Path(folder, f"{name}.png"))
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab: its `address`, and the folder with its notebooks."""
+    """A running JupyterLab: its `address` and the `folder` with its notebooks."""
 
     address: str
     folder: Path
 
     def write(self, name: str, *cells: str) -> None:
-        """Make notebook `name` of code cells."""
+        """Write a notebook `name` with code cells."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-        # Without it a dialog asks for a kernel.
+        # Without a kernelspec, a dialog opens.
         notebook.metadata["kernelspec"] = {
             "name": "python3",
             "display_name": "Python 3",
@@ -117,7 +118,10 @@ class Lab:
 
     @contextmanager
     def opened(self, name: str, *, dark: bool = False, flags: tuple[str, ...] = WEBGL, size=(1400, 1500)):
-        """Notebook `name` in a browser, its kernel ready; `page.complaints` are those of both."""
+        """Notebook `name` in a browser with its kernel ready.
+
+        `page.complaints` collects errors of the page, of its console and of the kernel.
+        """
         playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
         with playwright.sync_playwright() as driver:
             browser = driver.chromium.launch(
@@ -127,10 +131,12 @@ class Lab:
             page.set_default_timeout(1000 * PATIENCE)
             page.complaints = []
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
-            # What notebooks show of the network: no test reaches it.
+            page.on(
+                "console", lambda message: message.type == "error" and page.complaints.append(message.text)
+            )
+            # The only remote image of the notebooks: tests do not use the network.
             page.route("**/colab-badge.svg", lambda route: route.fulfill(**BADGE))
-            page.expose_function("complain", lambda said: page.complaints.append(said))
+            page.expose_function("complain", lambda text: page.complaints.append(text))
             page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
             page.wait_for_selector("#jupyterlab-splash", state="detached")
             page.wait_for_selector(".jp-Notebook .jp-Cell")
@@ -145,7 +151,7 @@ class Lab:
 
 @contextmanager
 def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
-    """A JupyterLab with all its files in `folder`, which serves copies of the named notebooks."""
+    """A JupyterLab with all its files in `folder` and copies of the named notebooks."""
     if not CHROMIUM:
         pytest.skip("there is no Chromium or Chrome on this machine")
     work = folder / "notebooks"
@@ -153,7 +159,7 @@ def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
     for name in notebooks:
         shutil.copy(FOLDER / f"{name}.ipynb", work)
     environment = os.environ | _settings(folder)
-    # Models that are here already: elsewhere than in the scratch home.
+    # Models that are already on this machine, outside the temporary home.
     environment |= {"WORKBENCH_CACHE": str(store.cache_dir()), "HF_HOME": constants.HF_HOME}
     port = _free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
@@ -169,16 +175,16 @@ def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
         assert server.poll() is None, log.read_text()
         yield Lab(address, work)
     finally:
-        server.terminate()  # takes its kernels along
+        server.terminate()  # ends its kernels too
         server.wait(PATIENCE)
 
 
 def _settings(folder: Path) -> dict[str, str]:
-    """Environment in which Jupyter finds no settings but those in `folder`."""
+    """Environment variables that make Jupyter use only settings in `folder`."""
     kinds = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")
     folders = {f"JUPYTER_{kind}".replace("JUPYTER_LAB_", "JUPYTERLAB_"): folder / kind for kind in kinds}
     folders |= {"HOME": folder / "home", "IPYTHONDIR": folder / "ipython"}
-    # The news panel asks for consent, and then the network.
+    # The news panel asks for consent and uses the network.
     news = (
         folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     )

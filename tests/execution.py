@@ -1,5 +1,7 @@
-"""Execute notebooks. As a program, renew committed ones, all or those named (needs kaleido for their figures,
-and Chromium for those of dashboards):
+"""Execute notebooks.
+
+As a program it updates the outputs of committed notebooks, all or those named. It needs kaleido for figures
+and Chromium for pictures of dashboards:
 
 PLOTLY_RENDERER=plotly_mimetype+png python tests/execution.py [NAME ...]
 """
@@ -19,7 +21,7 @@ README_PICTURE = {"00_quickstart": FOLDER / "workbench.png"}
 
 
 def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook at `path`, executed in `folder`, with outputs but without the state of its widgets."""
+    """Execute the notebook at `path` in `folder`; returns it with outputs, without the state of widgets."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -28,24 +30,23 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,  # megabytes, most of them plotly.js
         record_timing=False,
-        coalesce_streams=True,  # of a progress bar the last state only
+        coalesce_streams=True,  # keep only the last state of a progress bar
     )
     client.execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if "text/html" in output.get("data", {}):
-                output.data.pop(WIDGET, None)  # where no kernel runs, what the widget showed stands for it
+                output.data.pop(WIDGET, None)  # without a kernel, the HTML replaces the widget
     return notebook
 
 
 def dashboards(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """The cells that show a dashboard."""
+    """The cells tagged as showing a dashboard."""
     return [cell for cell in notebook.cells if "dashboard" in cell.metadata.get("tags", ())]
 
 
 def with_picture(notebook: nbformat.NotebookNode, picture: bytes) -> nbformat.NotebookNode:
-    """`notebook` with a picture (PNG) in place of the dashboard and of its twin, whose SVG not every page
-    shows."""
+    """`notebook` with a PNG in place of the dashboard and its SVG picture, which some pages do not show."""
     for cell in dashboards(notebook):
         shown = cell.outputs[-1]
         shown.data.pop(WIDGET, None)
@@ -55,19 +56,19 @@ def with_picture(notebook: nbformat.NotebookNode, picture: bytes) -> nbformat.No
 
 
 def photographed(name: str, folder: Path) -> bytes:
-    """PNG of notebook `name`'s dashboard, run down to there in a real browser."""
+    """PNG of the dashboard of notebook `name`, executed in a browser up to its cell."""
     from browsing import RUN_TO_TAGGED, jupyter, no_error_in, until
 
     drawn = "() => document.querySelectorAll('.workbench-dashboard .js-plotly-plot .main-svg').length > 0"
     with jupyter(folder, [name]) as lab, lab.opened(name) as page:
         page.evaluate(RUN_TO_TAGGED, "dashboard")
         until(lambda: no_error_in(page) and page.evaluate(drawn))
-        page.wait_for_timeout(3000)  # the figures take their width from the page, then draw their points
+        page.wait_for_timeout(3000)  # until the figures have their final width and their points
         return page.locator(".workbench-dashboard").screenshot()
 
 
-def renew(path: Path) -> None:
-    """Execute the notebook at `path` and write it back."""
+def update(path: Path) -> None:
+    """Execute the notebook at `path` and overwrite it."""
     with tempfile.TemporaryDirectory() as folder:
         notebook = execute(path, Path(folder))
     if dashboards(notebook):
@@ -80,9 +81,9 @@ def renew(path: Path) -> None:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [path.stem for path in NOTEBOOKS]
-    for name in wanted:
-        renew(FOLDER / f"{name}.ipynb")
+    names = sys.argv[1:] or [path.stem for path in NOTEBOOKS]
+    for name in names:
+        update(FOLDER / f"{name}.ipynb")
         print(name)
 
 

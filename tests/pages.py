@@ -1,4 +1,4 @@
-"""HTML as tests read it, and a text that would do harm as HTML."""
+"""HTML parsed for assertions, and a text that would be harmful as HTML."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ HOSTILE = '<script>window.pwned=1</script><img src=x onerror="pwned=1"> $$x$$ &l
 
 
 class Page(HTMLParser):
-    """The tags of some HTML, and its text."""
+    """The `tags` and the `text` of an HTML string."""
 
     def __init__(self, html: str):
         super().__init__(convert_charrefs=True)
@@ -23,5 +23,5 @@ class Page(HTMLParser):
 
 
 def numbers_in(html: str) -> dict[str, str]:
-    """Name -> text of each number that `html` shows."""
+    """Name -> text of each number in the HTML of a panel."""
     return dict(re.findall(r'data-name="([^"]+)"><div[^>]*>[^<]*</div><div[^>]*>([^<]*)<', html))

@@ -1,13 +1,12 @@
-"""How fast the dashboard follows a slider, in a real JupyterLab and a real Chromium.
+"""How fast the dashboard follows its slider, in JupyterLab and Chromium.
 
     python tests/benchmarks/dashboard.py [--rows 75000] [--keys 20]
 
-Prints the time from key press to updated numbers and histogram (median and worst), the time from the last key
-of a 30-step drag to the state that it must end in, and the time from Run All to the first picture of the
-bundled data, with the packages imported. The peer is what a notebook does without this package's care, on the
-same rows in the same browser: each move selects anew, hands the histogram its raw values and recolours every
-point of the map. The synthetic table has embeddings of 384 dimensions, clusters, scores, lengths and
-coordinates.
+Prints three times: from a key press to the updated numbers and histogram (median and worst, ms), from the
+last key of a 30-step drag to the final state (s), and from Run All to the first picture of the bundled data
+with the packages imported (s). The peer is a plain notebook with the same rows and browser: each move selects
+again, passes raw values to the histogram and recolours every point of the map. The synthetic table has
+embeddings of 384 dimensions, clusters, scores, lengths and coordinates.
 """
 
 import argparse
@@ -61,19 +60,19 @@ WATCH = """() => {
     const numbers = document.querySelector(".workbench-numbers");
     const [bars, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");
     window.took = [];
-    window.last = 0;  // when anything was drawn
-    let pressed = null, told = false, drawn = false;
+    window.last = 0;  // time of the last drawing
+    let pressed = null, updated = false, drawn = false;
     const check = () => requestAnimationFrame(() => {
         window.last = performance.now();
-        if (pressed === null || !told || !drawn) return;
+        if (pressed === null || !updated || !drawn) return;
         window.took.push(performance.now() - pressed);
         pressed = null;
     });
     document.addEventListener("keydown", () => {
-        [pressed, told, drawn] = [performance.now(), false, false];
+        [pressed, updated, drawn] = [performance.now(), false, false];
         window.pressed = pressed;
     }, true);
-    const observer = new MutationObserver(() => { told = true; check(); });
+    const observer = new MutationObserver(() => { updated = true; check(); });
     observer.observe(numbers, { childList: true, subtree: true, characterData: true });
     for (const event of ["plotly_afterplot", "plotly_update", "plotly_restyle"]) {
         bars.on(event, () => { drawn = true; check(); });
@@ -83,7 +82,7 @@ WATCH = """() => {
 
 
 def at_rest(page) -> float:
-    """When (ms) anything was drawn last, once nothing has been for 1.5 s."""
+    """Time (ms) of the last drawing, once nothing has been drawn for 1.5 s."""
     before = None
     while (now := page.evaluate("window.last")) != before:
         before = now
@@ -92,13 +91,13 @@ def at_rest(page) -> float:
 
 
 def follow(page, keys: int) -> tuple[list[float], float]:
-    """Milliseconds of each single key, and seconds from the last of 30 quick ones until nothing moves."""
+    """Milliseconds per single key, and seconds from the last of 30 quick keys to the final state."""
     page.evaluate(WATCH)
     page.locator(".workbench-dashboard .noUi-handle").first.focus()
     for i in range(keys):
         page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
         until(lambda done=i + 1: page.evaluate("window.took.length") >= done)
-        at_rest(page)  # what settles is not counted
+        at_rest(page)  # updates at rest are not measured
     took = page.evaluate("window.took")
     for _ in range(30):
         page.keyboard.press("ArrowRight")
@@ -106,7 +105,7 @@ def follow(page, keys: int) -> tuple[list[float], float]:
 
 
 def first_picture(page) -> float:
-    """Seconds from Run All to the first picture, once the packages are imported by the first cell."""
+    """Seconds from Run All to the first picture; the first cell has imported the packages."""
     page.evaluate("""() => jupyterapp.commands.execute("notebook:run-cell")""")
     page.wait_for_function(KERNEL_IS_IDLE)
     start = time.monotonic()
@@ -140,7 +139,7 @@ def main() -> None:
                 f"(worst {max(took):.0f}), after a 30-step drag at rest in {drags[name]:.2f} s",
                 flush=True,
             )
-        ratios = [found["peer"] / found["ours"] for found in (medians, drags)]
+        ratios = [times["peer"] / times["ours"] for times in (medians, drags)]
         print("peer over ours: a key {:.1f}, a drag {:.1f}".format(*ratios))
 
 

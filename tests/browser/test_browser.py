@@ -1,4 +1,4 @@
-"""The dashboard in a real JupyterLab and a real browser: keys on the slider move everything."""
+"""The dashboard in JupyterLab and a browser: keys on the slider update every part."""
 
 import time
 
@@ -30,7 +30,7 @@ SHOWN = """() => {
         narrower: [bars, map].map((plot) => plot.parentElement.clientWidth - plot._fullLayout.width),
     };
 }"""
-# Points of all rows that lie in the box, by plotly's own account of it.
+# Number of points in the box, as plotly counts them.
 BOXED = """() => {
     const [, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");
     return map._fullData.find((trace) => trace.name === "all rows").selectedpoints?.length ?? 0;
@@ -44,7 +44,7 @@ wb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"""
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     with jupyter(tmp_path_factory.mktemp("lab"), []) as lab:
-        # One for each test: a kernel that has run before would have its old widgets restored meanwhile.
+        # One notebook per test: the page would restore widgets of a kernel that has run before.
         for name in ("keys", "drag", "box"):
             lab.write(name, BUNDLED)
         for name in ("many-on", "many-off"):
@@ -53,13 +53,13 @@ def lab(tmp_path_factory):
 
 
 def shown_in(page) -> dict:
-    """What is on the page once all of it is there."""
+    """The state of the page once every part is there."""
     page.evaluate(RUN_ALL)
     return until(lambda: no_error_in(page) and page.evaluate(SHOWN))
 
 
 def at_rest(page, before: dict) -> dict:
-    """What is on the page once bars and map have both left `before` and agree, and are told so."""
+    """The state of the page once bars, map and their labels agree and differ from `before`."""
 
     def settled():
         shown = page.evaluate(SHOWN)
@@ -71,19 +71,19 @@ def at_rest(page, before: dict) -> dict:
     return until(settled)
 
 
-def test_keys_on_the_slider_move_the_dashboard(lab):
+def test_keys_on_the_slider_update_the_dashboard(lab):
     with lab.opened("keys", size=(1280, 1500)) as page:
         before = shown_in(page)
         assert sum(before["histogram"]) == before["on_map"] > 0
         assert before["all_on_map"] == sum(before["histogram"]) + sum(before["left_out"])
-        # Pixels; plotly begins with figures of 700, and they shall be as wide as their places.
+        # Pixels. plotly starts with a width of 700; the figures must become as wide as their containers.
         until(lambda: max(map(abs, page.evaluate(SHOWN)["narrower"])) < 40)
         keep(page, "dashboard_light")
 
         page.locator(".workbench-dashboard .noUi-handle").focus()
         for key in ("PageUp", "ArrowRight", "ArrowRight"):
             page.keyboard.press(key)
-            time.sleep(0.3)  # a person's pace
+            time.sleep(0.3)  # as fast as a person types
         after = at_rest(page, before)
         assert after["numbers"] != before["numbers"]
         assert after["packing"] != before["packing"]
@@ -99,7 +99,7 @@ def test_keys_on_the_slider_move_the_dashboard(lab):
         assert page.complaints == []
 
 
-def test_a_drag_of_thirty_steps_ends_on_the_right_state(lab):
+def test_a_drag_of_thirty_steps_ends_in_the_right_state(lab):
     with lab.opened("drag", dark=True, size=(1400, 1500)) as page:
         before = shown_in(page)
         page.locator(".workbench-dashboard .noUi-handle").focus()

@@ -1,4 +1,4 @@
-"""The panel of an evaluation in a real JupyterLab: keys lead through the tasks, and texts stay text."""
+"""The evaluation panel in JupyterLab: keys move through the tasks, and texts are escaped."""
 
 import pytest
 from browsing import RUN_ALL, jupyter, keep, no_error_in, until
@@ -39,7 +39,7 @@ def page(tmp_path):
             yield page
 
 
-def test_keys_and_filters_lead_to_a_task_and_its_texts_stay_text(page):
+def test_keys_and_filters_open_tasks_and_texts_are_escaped(page):
     page.evaluate(RUN_ALL)
     tasks = page.locator(".workbench-tasks select")
     until(lambda: no_error_in(page) and tasks.count())

@@ -1,6 +1,6 @@
-"""Rows that attack whoever shows them, in a real JupyterLab: all of it stays text, in every panel and figure.
+"""Rows with hostile texts in JupyterLab: every panel and figure escapes them.
 
-A texts' script would set `window.pwned`, its image or link would be an element, its mathematics be typeset.
+Otherwise a script would set `window.pwned`, images and links would be elements, and mathematics be typeset.
 """
 
 import pytest
@@ -76,7 +76,7 @@ SHOWN = """() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => {
         typeset: area.querySelectorAll("mjx-container, .MathJax").length,
     };
 })"""
-# Where on the page the figure's first point lies.
+# Position on the page of the first point of a figure.
 POINT = """(plot) => {
     plot.scrollIntoView({block: "center"});
     const {xaxis, yaxis} = plot._fullLayout;
@@ -95,29 +95,29 @@ def lab(tmp_path):
 
 
 def all_shown(page) -> list[dict] | None:
-    """What each cell shows, once every cell does."""
+    """What each cell shows, or None until every cell shows something."""
     no_error_in(page)
-    found = page.evaluate(SHOWN)
-    ready = (cell and (MARKER in cell["text"] or cell["plots"]) for cell in found[1:])
-    return found if all(ready) else None
+    cells = page.evaluate(SHOWN)
+    ready = (cell and (MARKER in cell["text"] or cell["plots"]) for cell in cells[1:])
+    return cells if all(ready) else None
 
 
 def hover_text(page, plot) -> str | None:
-    """What is beside the mouse on the figure's first point."""
+    """The hover text of the first point of `plot`, or None."""
     page.mouse.move(*plot.evaluate(POINT))
     label = page.query_selector(".hoverlayer text")
     return label and label.text_content()
 
 
-def test_a_hostile_table_is_text_wherever_it_is_shown(lab):
-    with lab.opened("hostile", size=(1400, 9000)) as page:  # a notebook draws what is in view
+def test_a_hostile_table_is_escaped_everywhere(lab):
+    with lab.opened("hostile", size=(1400, 9000)) as page:  # a notebook draws only cells in view
         dialogs = []
         page.context.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.evaluate(RUN_ALL)
-        found = until(lambda: all_shown(page))
-        for name, cell in zip(CELLS, found[1:], strict=True):
+        cells = until(lambda: all_shown(page))
+        for name, cell in zip(CELLS, cells[1:], strict=True):
             assert {key: cell[key] for key in CLEAN} == CLEAN, name
-        inspector = found[1 + list(CELLS).index("inspector")]["text"]
+        inspector = cells[1 + list(CELLS).index("inspector")]["text"]
         for words in ("<script>window.pwned=1</script>", "$$x^2$$", "&lt;i&gt;", "␛[31mred", "⟨U+202E⟩txt"):
             assert words in inspector
         page.locator("button:visible", has_text="Show all of 1,000,").first.click()

@@ -1,4 +1,4 @@
-"""Each notebook in a real JupyterLab and a real browser: Run All, and nothing complains."""
+"""Each notebook in JupyterLab and a browser: Run All gives no error."""
 
 import nbformat
 import pytest
@@ -7,7 +7,7 @@ from execution import FOLDER, NOTEBOOKS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.timeout(1500)]
 
-MINUTES = 20  # that one notebook may take on a slow machine
+MINUTES = 20  # per notebook, enough for a slow machine
 RUN_ALL = """() => {
     window.ran = false;
     jupyterapp.commands.execute("notebook:run-all-cells").finally(() => { window.ran = true; });
@@ -16,7 +16,7 @@ CODE_CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter((cell) => cell.model.type === "code")
     .map((cell) => cell.model.toJSON())
 """
-# The notebook as wide as the page, and as high as its cells.
+# Makes the notebook as wide as the page; returns the height of its cells.
 SPREAD_OUT = """() => {
     jupyterapp.shell.collapseLeft();
     const cells = jupyterapp.shell.currentWidget.content;
@@ -30,7 +30,7 @@ TO_TOP = """() => {
 
 
 def kinds(cells: list[dict]) -> list[set[str]]:
-    """What each code cell shows, beside the text that it prints."""
+    """Types of the outputs of each code cell, except printed text."""
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     return [{output["output_type"] for output in cell["outputs"]} - {"stream"} for cell in code]
 
@@ -45,7 +45,7 @@ def test_notebook_runs_in_a_browser(name, tmp_path):
         page.set_viewport_size({"width": 1280, "height": min(height + 120, 16_000)})
         until(lambda: page.locator(".js-plotly-plot .main-svg").count() or errors)
         page.evaluate(TO_TOP)
-        page.wait_for_timeout(3000)  # cells that were out of sight are drawn, figures take the new width
+        page.wait_for_timeout(3000)  # until cells outside the view are drawn and figures have their new width
         keep(page, name)
         assert errors == []
         cells = page.evaluate(CODE_CELLS)

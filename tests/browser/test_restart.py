@@ -1,4 +1,4 @@
-"""A run that outlives its kernel, in a real JupyterLab: started, stopped, resumed and followed by clicks."""
+"""A run that survives its kernel, in JupyterLab: started, stopped, resumed and followed."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, keep, no_error_in, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.timeout(900)]
 
-STEPS = 60  # of a toy: several times as long as the kernel needs to come back
+STEPS = 60  # of a toy model; takes several times as long as a restart of the kernel
 CELL = """import workbench as wb
 
 panel = wb.widgets.TrainingPanel(
@@ -47,7 +47,7 @@ def page(tmp_path, toy_model_dir):
             page.run_folder = lab.folder / "runs" / "mine"
             yield page
         with suppress(FileNotFoundError):
-            (page.run_folder / "stop").touch()  # nothing goes on where the test failed
+            (page.run_folder / "stop").touch()  # end the run if the test has failed
 
 
 def click(page, name: str) -> None:
@@ -55,7 +55,7 @@ def click(page, name: str) -> None:
 
 
 def shown(page, status: str, step: int = 0) -> dict | None:
-    """What the panel shows, once it shows this status and at least so many steps."""
+    """The state of the panel, or None until it has this `status` and at least `step` steps."""
     now = page.evaluate(SHOWN)
     assert now["errors"] == ""
     return now if now["status"].startswith(status) and now["step"] >= step else None
@@ -74,7 +74,7 @@ def process_of(page) -> int:
     return json.loads((page.run_folder / "run.json").read_text())["process"]["pid"]
 
 
-def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
+def test_a_detached_run_survives_a_restart_of_the_kernel(page):
     page.evaluate(RUN_ALL)
     page.locator(".workbench-training").wait_for()
     click(page, "Fine-tune")
@@ -91,9 +91,9 @@ def test_a_detached_run_goes_on_through_a_restart_of_the_kernel(page):
     page.evaluate(RUN_ALL)
     page.locator(".workbench-training").wait_for()
     again = until(lambda: no_error_in(page) and shown(page, "running"))
-    assert before["step"] < again["step"] < STEPS  # it went on meanwhile, and goes on
+    assert before["step"] < again["step"] < STEPS  # it continued during the restart
     assert process_of(page) == process
-    # The parts of the panel arrive one after the other, the outcome last.
+    # The parts of the panel are updated one after the other, the outcome last.
     done = until(lambda: (now := shown(page, "done", STEPS)) and now["outcome"] and now)
     keep(page, "training_done")
     assert done["step"] == STEPS

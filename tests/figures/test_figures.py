@@ -1,4 +1,4 @@
-"""Figures: as many traces as there are things to show, and only finite values in them."""
+"""Figures have the expected traces, with finite values only."""
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,12 @@ def selection(ds):
 
 
 def assert_drawn(figure, *points: int) -> None:
-    """`figure` has a trace of each of these numbers of points, all finite."""
+    """`figure` has one trace per number of `points`, with finite values and the common look."""
     assert [len(trace.y) for trace in figure.data] == list(points)
     for trace in figure.data:
         assert np.isfinite(np.asarray(trace.y, float)).all()
     assert figure.layout.title.text
-    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"  # reads on light and dark pages
+    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"  # readable on light and dark pages
 
 
 def test_histogram_counts_every_row(ds, selection):
@@ -64,7 +64,7 @@ def test_map_draws_kept_rows_on_top(ds, selection):
     assert len(looks) == 10  # although there are eight colours and eight symbols
 
 
-def test_a_clusters_look_on_the_map_is_that_of_the_legend():
+def test_clusters_look_the_same_on_the_map_and_in_the_legend():
     table = pd.DataFrame({"x": [0.0, 1], "y": [0.0, 1], "cluster": [9, 3], "instruction": ["a<b", "c\nd"]})
     figure = figures.coverage_map(table, np.array([True, False]))
     legend = {int(trace.name): trace.marker for trace in figure.data[2:]}
@@ -81,7 +81,7 @@ def test_loss_curves_have_a_line_for_each_run():
     assert [trace.name for trace in figure.data] == ["a", "b"]
 
 
-def test_loss_curves_show_what_was_measured_on_the_way():
+def test_loss_curves_show_measurements():
     history = [{"step": 0, "heldout_loss": 2.0}, {"step": 1, "loss": 1.5}]
     history.append({"step": 2, "loss": 1.25, "heldout_loss": 1.75, "pass_at_1": 0.5})
     figure = figures.loss_curves({"a": history})

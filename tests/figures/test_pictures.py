@@ -1,4 +1,4 @@
-"""Figures as SVG, the packing preview, and the dashboard without widgets of plotly."""
+"""Figures as SVG, the packing preview, and the dashboard without plotly widgets."""
 
 import re
 from xml.etree import ElementTree
@@ -16,17 +16,16 @@ from workbench.figures.preview import first_batch
 
 
 def drawn(figure: go.Figure, width: int = 600) -> ElementTree.Element:
-    """The SVG, which must be well-formed."""
+    """`figure` as SVG, parsed, which fails unless it is well-formed."""
     return ElementTree.fromstring(figures.to_svg(figure, width))
 
 
 def boxes(svg: ElementTree.Element) -> list[dict[str, float]]:
     names = ("x", "y", "width", "height")
-    found = [r for r in svg.iter("rect") if r.get("opacity")]
-    return [{name: float(rect.get(name)) for name in names} for rect in found]
+    return [{name: float(r.get(name)) for name in names} for r in svg.iter("rect") if r.get("opacity")]
 
 
-def test_bars_are_as_high_as_their_numbers():
+def test_bar_heights_are_proportional():
     figure = figures.style(go.Figure(go.Bar(x=["a", "b"], y=[10, 5])))
     tall, short = boxes(drawn(figure))
     assert tall["height"] == pytest.approx(2 * short["height"], abs=0.2)
@@ -34,11 +33,11 @@ def test_bars_are_as_high_as_their_numbers():
     assert tall["x"] + tall["width"] < short["x"]
 
 
-def test_two_pictures_on_a_page_hatch_by_patterns_of_their_own():
-    """A page takes the first pattern of a name, also one inside a picture that it does not show."""
+def test_each_picture_has_its_own_hatch_pattern():
+    """A page uses the first pattern of an id, even one in a hidden SVG."""
     figure = figures.packing_preview([wb.pack([4, 3, 5], max_length=6, strategy="pad", batch_size=3)])
-    found = [re.findall(r'id="(hatch\d+)"|url\(#(hatch\d+)\)', figures.to_svg(figure)) for _ in range(2)]
-    names = [{name for pair in each for name in pair if name} for each in found]
+    matches = [re.findall(r'id="(hatch\d+)"|url\(#(hatch\d+)\)', figures.to_svg(figure)) for _ in range(2)]
+    names = [{name for pair in each for name in pair if name} for each in matches]
     assert [len(each) for each in names] == [1, 1]
     assert names[0] != names[1]
     assert "hatch" not in figures.to_svg(figures.style(go.Figure(go.Bar(x=["a"], y=[1]))))
@@ -57,7 +56,7 @@ def test_bars_beside_each_other_do_not_overlap():
     assert left["x"] + left["width"] <= right["x"] + 0.2
 
 
-def test_text_is_escaped_and_keeps_no_markup():
+def test_text_is_escaped_and_markup_removed():
     figure = figures.style(go.Figure(go.Bar(x=["&lt;script&gt;"], y=[1], name='"x" <y>')))
     figure.update_layout(title="<b>a</b> &lt;i&gt;<br>c")
     svg = figures.to_svg(figure)
@@ -123,7 +122,7 @@ class TestLiveCurve:
         assert "held-out" not in svg
         assert "pass@1" not in svg
 
-    def test_measurements_have_a_mark_each_and_pass_at_1_an_axis_of_its_own(self):
+    def test_each_measurement_has_a_mark_and_pass_at_1_its_own_axis(self):
         history = [{"step": 0, "heldout_loss": 2.0}]
         history += [{"step": i, "loss": 2.0 - i / 4} for i in (1, 2, 3)] + [{"step": 3, "pass_at_1": 0.5}]
         history.append({"step": 4, "loss": 1.0, "heldout_loss": None, "pass_at_1": 1.0})
@@ -168,11 +167,11 @@ def test_preview_shows_the_first_batch_with_its_padding():
     assert sum(figures.packing_preview(plans).data[3].x) == 6 * 10 - sum(lengths)
 
 
-def test_preview_of_nothing_is_empty():
+def test_preview_without_rows_is_empty():
     assert len(figures.packing_preview([wb.pack([], 10)]).data[0].x) == 0
 
 
-def test_hostile_instructions_are_text_on_the_map():
+def test_hostile_instructions_are_escaped_on_the_map():
     texts = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$$x$$ \x1b[31m", None]
     table = pd.DataFrame({"x": range(4), "y": range(4), "cluster": [0, 0, 1, 1], "instruction": texts})
     figure = figures.coverage_map(table, np.array([True, False, True, False]), names={0: "<b>", 1: "x"})
@@ -182,7 +181,7 @@ def test_hostile_instructions_are_text_on_the_map():
     assert "<b>" not in shown
 
 
-def test_core_mode_draws_pictures_that_follow():
+def test_core_mode_draws_pictures_that_are_updated():
     ds = wb.first_look()
     dashboard = wb.Workbench(ds, interactive="core", max_length=512)
     assert not {type(widget).__name__ for widget in _all(dashboard)} & {"FigureWidget", "Browser"}
@@ -201,7 +200,7 @@ def _all(widget):
         yield from _all(child)
 
 
-def test_the_twin_is_light_and_hidden_by_the_live_dashboard():
+def test_the_picture_is_small_and_hidden_by_the_live_dashboard():
     dashboard = wb.Workbench(wb.first_look())
     html = dashboard.twin()._repr_html_()
     assert len(html) < 150_000
@@ -211,7 +210,7 @@ def test_the_twin_is_light_and_hidden_by_the_live_dashboard():
     assert f"{len(dashboard.selection.indices)}" in html
 
 
-def test_a_table_without_scores_is_offered_to_be_scored(monkeypatch):
+def test_a_table_without_scores_can_be_scored(monkeypatch):
     ds = wb.first_look()
     bare = wb.Workbench(ds.remove_columns(["ifd", "n_tokens", "cluster", "x", "y"]))
     assert bare.state is None
@@ -224,6 +223,6 @@ def test_a_table_without_scores_is_offered_to_be_scored(monkeypatch):
     assert bare.controls in bare.children
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_a_table_that_cannot_be_scored_raises():
     with pytest.raises(UserError, match="column 'response' is missing"):
         wb.Workbench(wb.first_look().select_columns(["instruction"]))

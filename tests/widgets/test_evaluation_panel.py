@@ -1,4 +1,4 @@
-"""The panel of an evaluation without a browser: what it lists, shows and escapes."""
+"""The evaluation panel without a browser: what it lists, shows and escapes."""
 
 import pandas as pd
 import pytest
@@ -11,7 +11,7 @@ ATTACK = "<img src=x onerror=alert(1)>"
 
 
 def report(model="first", benchmark="HumanEval", **verdicts: str) -> EvalReport:
-    """`a="pf"`: task a passes base and fails plus."""
+    """A report with a task per keyword, e.g. `a="pf"`: task a passes base and fails plus."""
     words = {name[0]: name for name in wb.figures.VERDICTS}
     rows = [
         {
@@ -45,16 +45,16 @@ def texts_of(panel) -> str:
 
 @pytest.fixture
 def panel():
-    found = wb.widgets.EvaluationPanel(FIRST)
-    yield found
-    assert found.errors.last is None
+    panel = wb.widgets.EvaluationPanel(FIRST)
+    yield panel
+    assert panel.errors.last is None
 
 
 @pytest.fixture
 def pair():
-    found = wb.widgets.EvaluationPanel(FIRST, SECOND)
-    yield found
-    assert found.errors.last is None
+    panel = wb.widgets.EvaluationPanel(FIRST, SECOND)
+    yield panel
+    assert panel.errors.last is None
 
 
 def test_lists_every_task_and_shows_the_first(panel):
@@ -91,7 +91,7 @@ def test_filter_by_verdict(panel, suite, verdict, tasks):
     assert f">{tasks[0]}</h4>" in panel.detail.value
 
 
-def test_counts_of_the_filter_are_those_of_the_suite(panel):
+def test_the_filter_counts_verdicts_of_the_chosen_suite(panel):
     assert [label for label, _ in panel.verdict.options] == ["all (4)", "pass (2)", "fail (1)", "timeout (1)"]
     panel.verdict.value = "fail"
     panel.suite.value = "plus"
@@ -102,7 +102,7 @@ def test_counts_of_the_filter_are_those_of_the_suite(panel):
     assert panel.verdict.value == "all"
 
 
-def test_find_and_find_nothing(panel):
+def test_tasks_are_searched_by_name(panel):
     panel.search.value = " B "
     assert listed(panel) == ["b"]
     panel.search.value = "nowhere"
@@ -121,7 +121,7 @@ def test_the_chosen_task_stays_chosen_while_it_is_listed(panel):
     assert ">a</h4>" in panel.detail.value
 
 
-def test_the_number_leads_through_the_list(panel):
+def test_the_number_field_moves_through_the_list(panel):
     panel.number.value = 3
     assert ">c</h4>" in panel.detail.value
     panel.number.value += 1
@@ -155,12 +155,12 @@ def test_two_reports_side_by_side(pair):
     assert listed(pair) == ["a", "c"]
 
 
-def test_a_task_that_the_second_lacks(pair):
+def test_a_task_missing_in_the_second_report(pair):
     pair.tasks.value = 3
     assert "no sample of this task" in pair.detail.value
 
 
-def test_texts_of_models_are_no_markup(pair):
+def test_texts_of_models_are_escaped(pair):
     for at in range(4):
         pair.tasks.value = at
         assert "<img" not in texts_of(pair)
@@ -168,22 +168,22 @@ def test_texts_of_models_are_no_markup(pair):
     assert "&lt;img" in pair.summary.value
 
 
-def test_an_endless_program_is_cut():
-    found = report(a="pp")
-    found.tasks.loc[0, "solution"] = "x" * 10**6
-    panel = wb.widgets.EvaluationPanel(found)
+def test_a_very_long_program_is_cut():
+    long_report = report(a="pp")
+    long_report.tasks.loc[0, "solution"] = "x" * 10**6
+    panel = wb.widgets.EvaluationPanel(long_report)
     assert len(panel.detail.value) < 30_000
     assert "980,000 more characters" in panel.detail.value
 
 
-def test_prompts_can_be_given():
-    found = report(a="pp", benchmark="own tasks")
-    found = EvalReport("m", "own tasks", found.tasks.drop(columns=["prompt", "base_detail", "plus_detail"]))
-    assert "pass prompts=" in wb.widgets.EvaluationPanel(found).detail.value
-    assert "what to do" in wb.widgets.EvaluationPanel(found, prompts={"a": "what to do"}).detail.value
+def test_prompts_can_be_passed():
+    bare = report(a="pp", benchmark="own tasks")
+    bare = EvalReport("m", "own tasks", bare.tasks.drop(columns=["prompt", "base_detail", "plus_detail"]))
+    assert "pass prompts=" in wb.widgets.EvaluationPanel(bare).detail.value
+    assert "what to do" in wb.widgets.EvaluationPanel(bare, prompts={"a": "what to do"}).detail.value
 
 
-def test_prompts_of_the_bundled_tasks_are_found():
+def test_prompts_of_the_bundled_tasks_are_shown():
     row = wb.load("bundled")[0]
     tasks = pd.DataFrame({"task_id": [row["id"]], "base": ["fail"], "plus": None})
     tasks = tasks.assign(detail="AssertionError: 1 != 2", completion="pass")
@@ -193,15 +193,15 @@ def test_prompts_of_the_bundled_tasks_are_found():
     assert list(panel.suite.options) == ["base"]
 
 
-def test_several_samples_of_a_task():
+def test_several_samples_per_task():
     twice = pd.concat([report(a="pp").tasks, report(a="pf").tasks.assign(sample=1)], ignore_index=True)
-    found = EvalReport("m", "HumanEval", twice)
-    panel = wb.widgets.EvaluationPanel(found)
+    sampled_twice = EvalReport("m", "HumanEval", twice)
+    panel = wb.widgets.EvaluationPanel(sampled_twice)
     assert [line.split("\u00a0")[:2] for line, _ in panel.tasks.options] == [["a", ""], ["a", "#1"]]
     panel.tasks.value = 1
     assert "plus of a" in panel.detail.value
     with pytest.raises(UserError, match="several samples per task"):
-        wb.widgets.EvaluationPanel(found, SECOND)
+        wb.widgets.EvaluationPanel(sampled_twice, SECOND)
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_several_samples_of_a_task():
         ((EvalReport("m", "x", FIRST.tasks[:0]),), "the report has no tasks"),
     ],
 )
-def test_what_cannot_be_shown(reports, message):
+def test_unusable_reports_raise(reports, message):
     with pytest.raises(UserError, match=message):
         wb.widgets.EvaluationPanel(*reports)
 
 
-def test_where_no_kernel_runs_a_page_shows_what_it_showed(panel):
+def test_a_page_without_a_kernel_shows_the_last_state(panel):
     bundle = panel._repr_mimebundle_()
     assert "first writes" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle

@@ -1,4 +1,4 @@
-"""The same rows on the screen, in the code that it gives away, and without a screen from its recipe."""
+"""The export panel: its code, recipe and command keep the same rows as the dashboard."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def write_rows(path: Path, n: int = 40) -> Path:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, toy_model_dir, toy_embedder_dir) -> datasets.Dataset:
-    """Rows from a file, through all stages with toys, in a folder of its own."""
+    """Rows from a file, through all stages with toy models, in a temporary working directory."""
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "rows.jsonl")
     ds = wb.score(wb.load("rows.jsonl"), str(toy_model_dir("llama")), max_length=256)
@@ -59,8 +59,8 @@ def panel_of(selection, **settings) -> ExportPanel:
     return ExportPanel(lambda: selection, lambda: {"pack": PACK} | settings, ErrorPanel(), "out")
 
 
-def elsewhere(program: str, *arguments: str) -> list:
-    """What `program`, run in a new process, prints last: JSON."""
+def run_in_new_process(program: str, *arguments: str) -> list:
+    """The last line, as JSON, that `program` prints in a new process."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -72,29 +72,29 @@ def elsewhere(program: str, *arguments: str) -> list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Each snippet in a namespace of its own: [ids, rows of the plan].
+# Runs each snippet in its own namespace: [ids, rows of the plan].
 RUN_CODE = """
 import json, sys
-found = []
+results = []
 for text in json.loads(open(sys.argv[1]).read()):
     names = {}
     exec(text, names)
-    found.append([names["sel"].dataset["id"][:], names["plan"].rows])
-print(json.dumps(found))
+    results.append([names["sel"].dataset["id"][:], names["plan"].rows])
+print(json.dumps(results))
 """
 RUN_RECIPES = """
 import json, sys
 from workbench import cli
-found = []
+ids = []
 for i in range(int(sys.argv[1])):
     cli.main(["select", "--recipe", f"{i}.yaml", "--output", f"{i}.jsonl"])
-    found.append([json.loads(line)["id"] for line in open(f"{i}.jsonl")])
-print(json.dumps(found))
+    ids.append([json.loads(line)["id"] for line in open(f"{i}.jsonl")])
+print(json.dumps(ids))
 """
 
 
 @pytest.mark.parametrize("start", ["origin", "table"])
-def test_code_and_recipe_keep_the_rows_of_the_screen(study, start, tmp_path):
+def test_code_and_recipe_keep_the_same_rows_as_the_dashboard(study, start, tmp_path):
     on_screen, snippets = [], []
     for i, cut in enumerate(CUTS):
         selection = wb.select(study, **cut)
@@ -110,11 +110,11 @@ def test_code_and_recipe_keep_the_rows_of_the_screen(study, start, tmp_path):
         on_screen.append([selection.dataset["id"][:], plan.rows])
     assert len({tuple(ids) for ids, _ in on_screen}) == len(CUTS)  # seven different selections
     (tmp_path / "snippets.json").write_text(json.dumps(snippets))
-    assert elsewhere(RUN_CODE, "snippets.json") == on_screen
-    assert elsewhere(RUN_RECIPES, str(len(CUTS))) == [ids for ids, _ in on_screen]
+    assert run_in_new_process(RUN_CODE, "snippets.json") == on_screen
+    assert run_in_new_process(RUN_RECIPES, str(len(CUTS))) == [ids for ids, _ in on_screen]
 
 
-def test_the_recipe_holds_all_that_is_needed(study, toy_model_dir, toy_embedder_dir):
+def test_the_recipe_has_every_setting(study, toy_model_dir, toy_embedder_dir):
     selection = wb.select(study, tokens=600, strategy="random-tokens", max_ifd=0.9, seed=4)
     recipe = code.as_recipe(selection, PACK)
     assert (recipe.data, recipe.scorer) == ("rows.jsonl", str(toy_model_dir("llama")))
@@ -126,7 +126,7 @@ def test_the_recipe_holds_all_that_is_needed(study, toy_model_dir, toy_embedder_
     assert {name: getattr(training, name) for name in PACK} == PACK
 
 
-def test_code_calls_each_stage_as_it_was_called(study, toy_model_dir, toy_embedder_dir):
+def test_code_repeats_the_call_of_each_stage(study, toy_model_dir, toy_embedder_dir):
     text = code.as_code(wb.select(study, rows=7), PACK)
     for line in (
         "ds = wb.load('rows.jsonl')",
@@ -155,22 +155,22 @@ class TestOrigin:
         assert not code.replayable(loaded)  # a recipe has no limit
 
     @pytest.mark.parametrize("rows", [[1, 0, *range(2, 30)], range(29)], ids=["moved", "left out"])
-    def test_not_of_other_rows(self, loaded, rows):
+    def test_other_rows_have_no_origin(self, loaded, rows):
         assert code.origin_of(loaded.select(rows)) is None
 
-    def test_not_of_scores_from_nowhere(self, loaded):
+    def test_scores_without_a_note_have_no_origin(self, loaded):
         assert code.origin_of(loaded.add_column("ifd", [0.5] * 30)) is None
         assert code.origin_of(loaded.add_column("my_column", [0.5] * 30)) is not None
 
-    def test_not_of_rows_from_memory(self, loaded):
+    def test_rows_from_memory_have_no_origin(self, loaded):
         assert code.origin_of(wb.load(loaded.to_pandas())) is None
 
-    def test_not_of_clusters_of_other_vectors(self, loaded, toy_embedder_dir):
+    def test_clusters_of_other_vectors_have_no_origin(self, loaded, toy_embedder_dir):
         ds = wb.cluster(wb.embed(loaded, str(toy_embedder_dir)), 3)
         assert list(code.origin_of(ds).stages) == ["embed", "cluster"]
         assert code.origin_of(wb.embed(ds, str(toy_embedder_dir), max_length=4)) is None
 
-    def test_a_table_from_a_file_needs_its_later_stages_alone(self, loaded, toy_embedder_dir):
+    def test_a_saved_table_repeats_only_later_stages(self, loaded, toy_embedder_dir):
         ds = wb.cluster(wb.embed(loaded, str(toy_embedder_dir)), 3)
         tables.write_parquet(ds, Path("table.parquet"))
         again = wb.load("table.parquet")
@@ -181,7 +181,7 @@ class TestOrigin:
         origin = code.origin_of(wb.first_look())
         assert origin == code.Origin(None, {})
 
-    def test_a_note_of_a_stranger_is_never_code(self, loaded):
+    def test_hostile_notes_never_become_code(self, loaded):
         hostile = "'); import os; os.system('x') #"
         ds = tables.note(loaded, "embed", {"model": hostile, "dtype": ["list"], "x=1); evil(": 1})
         text = code.as_code(
@@ -204,7 +204,7 @@ def test_rows_of_unknown_origin_start_from_a_saved_table(study):
     assert wb.load("out/table.parquet")["id"][:] == ds["id"][:]
 
 
-def test_a_table_saved_before_it_changed_is_not_started_from(study):
+def test_an_outdated_saved_table_is_not_used(study):
     selections = [wb.select(study, 0.5)]
     panel = ExportPanel(lambda: selections[-1], lambda: {"pack": PACK}, ErrorPanel(), "out")
     panel.start.value = _TABLE
@@ -216,7 +216,7 @@ def test_a_table_saved_before_it_changed_is_not_started_from(study):
     assert panel.code.text == panel.recipe.text == ""
 
 
-def test_clusters_of_the_settings_are_told(study):
+def test_a_new_clustering_is_part_of_code_and_recipe(study):
     panel = panel_of(wb.select(study, 0.5), cluster={"k": 5, "seed": 1})
     panel.show.click()
     assert "ds = wb.cluster(ds, k=5, seed=1)" in panel.code.text
@@ -233,7 +233,7 @@ def test_kept_rows_are_written_in_every_format(study, format):
     assert (Path("out") / format / "README.md").is_file()
 
 
-def test_a_folder_with_files_is_refused_in_the_panel(study):
+def test_a_folder_with_files_is_an_error_in_the_panel(study):
     errors = ErrorPanel()
     selection = wb.select(study, 0.5)
     panel = ExportPanel(lambda: selection, dict, errors, "out")
@@ -243,7 +243,7 @@ def test_a_folder_with_files_is_refused_in_the_panel(study):
     assert "is not empty; nothing is overwritten" in errors.value
 
 
-def test_the_saved_recipe_is_the_one_that_is_shown(study):
+def test_the_saved_recipe_is_the_one_shown(study):
     panel = panel_of(wb.select(study, 0.5))
     panel.show.click()
     panel.save_recipe.click()
@@ -252,21 +252,21 @@ def test_the_saved_recipe_is_the_one_that_is_shown(study):
 
 
 class TestPrepare:
-    def test_other_clusters_are_made_again_and_the_same_are_kept(self, study):
+    def test_other_clusters_are_computed_and_equal_ones_kept(self, study):
         recipe = Recipe(k=3, cluster_seed=7)
         assert recipe.prepare(study) is study
         again = Recipe(k=4, cluster_seed=7).prepare(study)
         assert len(np.unique(again["cluster"][:])) == 4
 
-    def test_clusters_of_unknown_making_are_taken_as_they_are(self, study):
+    def test_clusters_without_a_note_are_kept(self, study):
         study.info.description = ""
         assert Recipe(k=4).prepare(study) is study
 
-    def test_what_no_strategy_needs_is_not_made(self, tmp_path):
+    def test_stages_that_the_strategy_does_not_need_are_skipped(self, tmp_path):
         ds = wb.load(write_rows(tmp_path / "rows.jsonl"))
         assert Recipe(strategy="random").prepare(ds) is ds
 
 
-def test_two_budgets_in_a_recipe_are_refused():
+def test_two_budgets_in_a_recipe_raise():
     with pytest.raises(UserError, match="keep_rows=5 and keep_tokens=9 are two budgets; give one"):
         Recipe(keep_rows=5, keep_tokens=9)

@@ -1,4 +1,4 @@
-"""The inspector without a browser: what it shows of a row is what the method's functions say."""
+"""The inspector without a browser: it shows of a row what the functions of `workbench` return."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ def text_of(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def ds() -> datasets.Dataset:
-    """Clusters of rows 0 to 3 and 4 to 6; row 3 is hurt by its instruction, row 6 is not scored."""
+    """Clusters of rows 0 to 3 and 4 to 6; the IFD of row 3 is above 1, row 6 is not scored."""
     angles = np.radians([0, 10, 20, 30, 90, 100, 110])
     return datasets.Dataset.from_dict(
         {
@@ -46,9 +46,9 @@ def ds() -> datasets.Dataset:
 @pytest.fixture
 def chosen(ds) -> selection.Selection:
     """Rows 1 and 4: half of the eligible rows of each cluster, rounded down."""
-    found = wb.select(ds, 0.5)
-    assert found.indices.tolist() == [1, 4]
-    return found
+    selected = wb.select(ds, 0.5)
+    assert selected.indices.tolist() == [1, 4]
+    return selected
 
 
 @pytest.fixture
@@ -69,18 +69,23 @@ class TestRowDetails:
         ],
     )
     def test_worked_by_hand(self, chosen, row, reason, cluster, rank, ranked):
-        found = selection.row_details(chosen, row)
-        assert (found.reason, found.cluster, found.rank, found.ranked) == (reason, cluster, rank, ranked)
+        details = selection.row_details(chosen, row)
+        assert (details.reason, details.cluster, details.rank, details.ranked) == (
+            reason,
+            cluster,
+            rank,
+            ranked,
+        )
 
-    def test_the_nearest_are_kept_rows_and_not_itself(self, chosen):
+    def test_nearest_rows_are_kept_rows_without_the_row_itself(self, chosen):
         assert [row for row, _ in selection.row_details(chosen, 0).nearest] == [1, 4]
         assert selection.row_details(chosen, 0).nearest[0][1] == pytest.approx(np.cos(np.radians(10)))
         assert [row for row, _ in selection.row_details(chosen, 4).nearest] == [1]
         assert [row for row, _ in selection.row_details(chosen, 6, n_nearest=1).nearest] == [4]
 
     def test_without_clusters_and_embeddings(self, ds):
-        found = selection.row_details(wb.select(ds.select_columns(["ifd"]), 0.5, "ifd-top"), 2)
-        assert (found.cluster, found.rank, found.ranked, found.nearest) == (None, 2, 5, [])
+        details = selection.row_details(wb.select(ds.select_columns(["ifd"]), 0.5, "ifd-top"), 2)
+        assert (details.cluster, details.rank, details.ranked, details.nearest) == (None, 2, 5, [])
 
 
 class TestOneRow:
@@ -89,12 +94,12 @@ class TestOneRow:
         assert text_of(inspector.instruction.body.value) == "Write 5 in Python."
         assert text_of(inspector.response.body.value) == "x = 5  # a number"
         assert '<span class="workbench-c1"># a number</span>' in inspector.response.body.value
-        told = text_of(inspector.scores.value)
+        text = text_of(inspector.scores.value)
         for words in ("id r5", "status ok", "IFD 0.6000", "tokens in training 60"):
-            assert words in told
-        told = text_of(inspector.verdict.value)
-        assert told.startswith("Dropped: IFD 0.6000 is below the cut of cluster 1")
-        assert told.endswith("rank 2 of 2 eligible rows in cluster 1, by IFD")
+            assert words in text
+        text = text_of(inspector.verdict.value)
+        assert text.startswith("Dropped: IFD 0.6000 is below the cut of cluster 1")
+        assert text.endswith("rank 2 of 2 eligible rows in cluster 1, by IFD")
         assert [button.description[:4] for button in inspector.near.children] == ["0.98", "0.00"]
 
     def test_a_kept_row(self, inspector, chosen):
@@ -120,14 +125,14 @@ class TestOneRow:
         inspector.near.children[0].click()
         assert inspector.row == inspector.number.value == 1
 
-    def test_texts_alone_suffice(self):
+    def test_texts_are_the_only_required_columns(self):
         inspector = Inspector(datasets.Dataset.from_dict({"instruction": ["a"], "response": [None]}))
         assert text_of(inspector.response.body.value) == ""
         assert inspector.scores.value == inspector.verdict.value == ""
         assert inspector.previous.disabled
         assert inspector.next.disabled
 
-    def test_walks_and_stops_at_the_ends(self, inspector):
+    def test_buttons_move_and_stop_at_the_ends(self, inspector):
         assert inspector.previous.disabled
         inspector.next.click()
         assert inspector.row == 1
@@ -139,13 +144,13 @@ class TestOneRow:
         assert repr(inspector) == "<Inspector at row 5 of 7>"
 
     @pytest.mark.parametrize("row", [-1, 7])
-    def test_no_such_row(self, inspector, row):
+    def test_a_missing_row_raises(self, inspector, row):
         with pytest.raises(
             UserError, match=rf"row={row} is not a row of the dataset; give a number from 0 to 6"
         ):
             inspector.show(row)
 
-    def test_nothing_to_look_at(self, ds):
+    def test_an_empty_table_or_a_missing_column_raises(self, ds):
         with pytest.raises(UserError, match="no rows to look at"):
             Inspector(ds.select([]))
         with pytest.raises(UserError, match=r"'response' is missing .* make it with wb\.load first"):
@@ -161,7 +166,7 @@ class TestManyRows:
         assert [label.split()[:2] for label in labels] == [["1", "kept"], ["5", "dropped"], ["6", "dropped"]]
         assert "not scored" in labels[2]
 
-    def test_a_line_opens_its_row_and_walking_moves_the_line(self, inspector, chosen):
+    def test_a_line_opens_its_row_and_buttons_move_the_line(self, inspector, chosen):
         inspector.show_many([1, 5, 6], chosen)
         inspector.list.choice.value = 6
         assert inspector.row == 6
@@ -169,7 +174,7 @@ class TestManyRows:
         inspector.previous.click()
         assert inspector.row == inspector.list.choice.value == 5
 
-    def test_a_row_off_the_list_leaves_no_line_marked(self, inspector, chosen):
+    def test_a_row_outside_the_list_marks_no_line(self, inspector, chosen):
         inspector.show_many([1, 5, 6], chosen)
         inspector.show(2)
         assert inspector.list.choice.value is None
@@ -183,14 +188,14 @@ class TestManyRows:
         inspector.next.click()
         assert inspector.row == 2
 
-    def test_of_very_many_the_first_are_listed(self):
+    def test_a_long_list_shows_its_first_rows(self):
         ds = datasets.Dataset.from_dict({"instruction": ["a"] * 2000, "response": ["b"] * 2000})
         inspector = Inspector(ds)
         inspector.show_many(range(10, 1900))
         assert len(inspector.list.choice.options) == row_view.MAX_LISTED
         assert "1,890 rows · the first 500 listed" in inspector.list.summary.value
 
-    def test_rows_beyond_the_table(self, inspector):
+    def test_rows_outside_the_table_raise(self, inspector):
         with pytest.raises(UserError, match="rows=5 to 7 are not all rows"):
             inspector.show_many([5, 7])
 
@@ -200,12 +205,12 @@ class TestTexts:
     @pytest.mark.parametrize(
         "text", [HOSTILE, "\n\n  indented\n", "```python\nx = 1\n```", "", "\x00\x1b[0m"]
     )
-    def test_every_character_is_there_and_only_colours_are_markup(self, text, language):
+    def test_no_character_is_lost_and_only_colours_are_markup(self, text, language):
         page = Page(row_view.coloured(text, language))
         assert page.text == visible(text)
         assert set(page.tags) <= {"span"}
 
-    def test_a_long_text_is_cut_until_all_of_it_is_asked_for(self):
+    def test_a_long_text_is_cut_until_all_of_it_is_requested(self):
         view, text = row_view.TextView("Response"), "x = '<b>'\n" * 100_000
         view.show(text, "python")
         assert text_of(view.body.value) == text[: row_view.MAX_SHOWN]
@@ -218,7 +223,7 @@ class TestTexts:
         view.show("short", "python")
         assert view.more.layout.display == "none"
 
-    def test_hostile_rows_are_text_in_every_part(self, ds):
+    def test_hostile_rows_are_escaped_in_every_part(self, ds):
         columns = {name: [HOSTILE] * 7 for name in ("id", "instruction", "response", "score_reason")}
         hostile = ds.remove_columns(list(columns))
         for name, values in columns.items():
@@ -240,7 +245,7 @@ class TestTexts:
 class TestGains:
     @pytest.fixture
     def explained(self, monkeypatch):
-        """Calls of `wb.explain`, which finds one token."""
+        """Arguments of the calls of `wb.explain`, which returns one token."""
         calls = []
 
         def explain(ds, row, model, **settings):
@@ -251,7 +256,7 @@ class TestGains:
         monkeypatch.setattr(inspector_module.complexity, "explain", explain)
         return calls
 
-    def test_on_demand_alone(self, inspector, explained, chosen):
+    def test_runs_on_request_only(self, inspector, explained, chosen):
         inspector.show(2)
         assert explained == []
         assert "loads smollm2-135m" in inspector.gains.button.description
@@ -264,13 +269,13 @@ class TestGains:
         inspector.show(3)
         assert inspector.gains.tokens.value == ""
 
-    def test_as_the_scores_were_made(self, ds, explained):
+    def test_uses_the_settings_of_the_scores(self, ds, explained):
         made = {"model": "m", "convention": "same-tokens", "prompt": "chat", "dtype": "float32"}
         noted = tables.note(ds, "score", made | {"max_length": 99})
         Inspector(noted).gains.button.click()
         assert explained[0][2] == {"convention": "same-tokens", "prompt": "chat", "max_length": 99}
 
-    def test_the_kernel_stays_free_and_another_rows_answer_is_not_shown(self, inspector, explained):
+    def test_runs_in_the_background_and_drops_the_result_of_another_row(self, inspector, explained):
         async def click_and_go_on():
             inspector.gains.button.click()
             assert inspector.gains.button.disabled

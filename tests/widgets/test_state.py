@@ -1,4 +1,4 @@
-"""The dashboard's state and controls: every way to set something leads to the same numbers."""
+"""State and controls of the dashboard: each way to change a setting gives the same numbers."""
 
 import asyncio
 from types import SimpleNamespace
@@ -23,8 +23,8 @@ def state(ds):
     return State(ds, max_length=512, batch_size=8)
 
 
-def again(state):
-    """What the calls that the state names give."""
+def reproduced(state):
+    """Selection and plan of the calls in `state.settings()`."""
     calls = state.settings()
     ds = wb.cluster(state.given, **calls["cluster"]) if calls["cluster"] else state.given
     selection = wb.select(ds, **calls["select"])
@@ -45,10 +45,10 @@ def again(state):
     ],
     ids=str,
 )
-def test_its_settings_give_the_same_rows_and_plan_elsewhere(state, changes):
+def test_its_settings_reproduce_rows_and_plan(state, changes):
     state.set(**changes)
     assert state.errors.last is None
-    selection, plan = again(state)
+    selection, plan = reproduced(state)
     np.testing.assert_array_equal(state.selection.indices, selection.indices)
     assert state.plan.rows == plan.rows
 
@@ -72,7 +72,7 @@ def test_budgets_by_slider_and_field(state):
     assert state.errors.last is None
 
 
-def test_other_clusters_leave_the_map_and_can_be_undone(state, ds):
+def test_new_clusters_keep_the_map_and_can_be_undone(state, ds):
     controls = Controls(state)
     assert controls.k.value == 10
     controls.k.value = 6
@@ -103,16 +103,16 @@ def test_wrong_settings_change_nothing(state, wrong, text):
     assert state.now == before
 
 
-def test_a_field_with_nothing_in_it_says_so(state):
+def test_a_budget_of_zero_is_an_error(state):
     controls = Controls(state)
     controls.ratio_field.value = 0
     assert "ratio=0.0 must be above 0" in state.errors.value
 
 
-def test_a_burst_is_told_at_each_step_and_settles_once(state):
-    heard = {"change": 0, "settle": 0}
-    state.on_change(lambda: heard.update(change=heard["change"] + 1))
-    state.on_settle(lambda: heard.update(settle=heard["settle"] + 1))
+def test_each_step_of_a_drag_changes_and_the_end_settles_once(state):
+    calls = {"change": 0, "settle": 0}
+    state.on_change(lambda: calls.update(change=calls["change"] + 1))
+    state.on_settle(lambda: calls.update(settle=calls["settle"] + 1))
 
     async def drag():
         for percent in range(30, 60):
@@ -120,13 +120,13 @@ def test_a_burst_is_told_at_each_step_and_settles_once(state):
         await asyncio.sleep(0.6)
 
     asyncio.run(drag())
-    assert heard == {"change": 30, "settle": 1}
+    assert calls == {"change": 30, "settle": 1}
     np.testing.assert_array_equal(state.selection.indices, wb.select(state.ds, 0.59).indices)
     assert len(state.before.indices) == len(wb.select(state.ds, 0.4).indices)
 
 
 @pytest.mark.parametrize("strategy", ["ifd-cluster", "ifd-top", "random"])
-def test_the_cut_is_where_the_kept_begin(ds, strategy):
+def test_the_cut_is_the_lowest_kept_ifd(ds, strategy):
     selection = wb.select(ds, 0.3, strategy)
     ifd, cut = tables.array(ds, "ifd"), ifd_cut(selection)
     lowest = ifd[selection.indices].min()
@@ -159,7 +159,7 @@ def test_an_async_callback_shows_its_exception():
     assert "Change a setting to continue" in errors.value
 
 
-def test_a_price_fills_its_place_and_follows(state):
+def test_a_predicted_cost_is_shown_and_follows_the_plan(state):
     numbers = Numbers(state)
     assert "min</span>" not in numbers.value
     state.touch()

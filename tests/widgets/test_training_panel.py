@@ -28,7 +28,7 @@ RECORD |= {"peak_memory_mib": 1536}
 
 
 class Chosen:
-    """What a panel needs of a selection."""
+    """The part of a selection that a panel needs."""
 
     dataset = DS
 
@@ -40,7 +40,7 @@ def _often(monkeypatch):
 
 @pytest.fixture
 def make(toy_model_dir, tmp_path):
-    """A panel for the toy llama and a folder of this test, whose runs are threads."""
+    """A panel for the toy llama with runs in threads, in a folder of this test."""
 
     def panel(folder: str = "run", selected=Chosen, **settings) -> TrainingPanel:
         made = TrainingPanel(
@@ -58,11 +58,11 @@ def done(toy_model_dir, tmp_path_factory) -> Run:
     return finetune(DS, toy_model_dir("llama"), folder, **SMALL).wait()
 
 
-async def until(found, seconds: float = 30):
-    """What `found` gives, once it is something; the kernel answers meanwhile."""
+async def until(condition, seconds: float = 30):
+    """Wait without blocking the event loop until `condition()` is true, and return its value."""
     end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end, "still nothing"
+    while not (value := condition()):
+        assert time.monotonic() < end, f"still false after {seconds} s"
         await asyncio.sleep(0.01)
     return value
 
@@ -71,6 +71,11 @@ def status_of(panel: TrainingPanel | RunPanel) -> str:
     """The status and its meaning as text."""
     shown = panel if isinstance(panel, RunPanel) else panel.run_panel
     return f"{text_of(shown.status.value)[2:]} {shown.meaning.value}" if shown else ""
+
+
+async def until_ended(panel: TrainingPanel, status: str) -> None:
+    """Wait until the panel shows `status` and the run's thread has ended, a moment later."""
+    await until(lambda: panel.run_panel and status in status_of(panel) and not panel.run_panel.active)
 
 
 def text_of(html: str) -> str:
@@ -84,7 +89,7 @@ def visible(widget) -> bool:
 # From the click to the end.
 
 
-def test_the_button_trains_on_what_is_selected_at_the_click(make):
+def test_the_button_trains_on_the_selection_at_the_click(make):
     panel, seen = make(), []
 
     async def click():
@@ -92,7 +97,7 @@ def test_the_button_trains_on_what_is_selected_at_the_click(make):
         assert panel.start.disabled
         await until(lambda: panel.run_panel)
         panel.run_panel.observe(lambda change: seen.append(change["new"]), "active")
-        await until(lambda: "done" in status_of(panel))
+        await until_ended(panel, "done")
 
     asyncio.run(click())
     assert panel.errors.value == ""
@@ -117,8 +122,8 @@ def test_without_an_event_loop_refresh_shows_the_progress(make):
     assert "done" in status_of(panel)
 
 
-def test_the_kernel_answers_while_rows_are_made_ready(make, monkeypatch, done):
-    """Turning rows into tokens takes long for many: here until the kernel has done something else."""
+def test_the_kernel_stays_responsive_while_rows_are_tokenized(make, monkeypatch, done):
+    """Tokenizing many rows is slow: here it lasts until the kernel has run something else."""
     answered, refused = threading.Event(), threading.Event()
 
     def slow(*args, **settings):
@@ -142,7 +147,7 @@ def test_the_kernel_answers_while_rows_are_made_ready(make, monkeypatch, done):
     assert not panel.form.output_dir.disabled
 
 
-def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
+def test_stop_writes_a_checkpoint_and_resume_continues(make, monkeypatch, done):
     there = hold_at(2, monkeypatch)
     panel = make(method="full")
 
@@ -153,26 +158,26 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on(make, monkeypatch, done):
         assert status_of(panel).startswith("running")
         assert panel.start.disabled
         panel.run_panel.stop.click()
-        await until(lambda: "stopped" in status_of(panel))
+        await until_ended(panel, "stopped")
         assert status_of(panel) == f"stopped after step 3 of {STEPS}; Resume continues from there"
         assert (panel.run.output_dir / "checkpoints" / "checkpoint-3").exists()
         assert visible(panel.run_panel.resume)
         monkeypatch.undo()
         panel.run_panel.resume.click()
-        await until(lambda: "done" in status_of(panel))
+        await until_ended(panel, "done")
 
     asyncio.run(clicks())
     assert [record["step"] for record in panel.run.history] == [1, 2, 3, 4]
     assert panel.run.summary["steps"] == STEPS
 
 
-def test_a_failure_is_shown_with_its_cause_its_log_and_a_way_on(make, monkeypatch):
+def test_a_failure_is_shown_with_its_cause_its_log_and_resume(make, monkeypatch):
     fail_at(2, monkeypatch)
     panel = make()
 
     async def click():
         panel.start.click()
-        await until(lambda: "failed" in status_of(panel))
+        await until_ended(panel, "failed")
 
     asyncio.run(click())
     shown = panel.run_panel.outcome.value
@@ -183,7 +188,7 @@ def test_a_failure_is_shown_with_its_cause_its_log_and_a_way_on(make, monkeypatc
     assert not panel.start.disabled
 
 
-def test_a_run_that_waits_for_another_says_so(make):
+def test_a_queued_run_says_that_it_waits(make):
     panel = make()
 
     async def click():
@@ -191,12 +196,12 @@ def test_a_run_that_waits_for_another_says_so(make):
             panel.start.click()
             await until(lambda: "queued" in status_of(panel))
             assert "waits for another run to release the device" in status_of(panel)
-        await until(lambda: "done" in status_of(panel))
+        await until_ended(panel, "done")
 
     asyncio.run(click())
 
 
-def test_a_refused_setting_is_shown(make):
+def test_a_wrong_setting_is_shown(make):
     panel = make()
     panel.form.rate.value = -1.0
     panel.start.click()
@@ -205,7 +210,7 @@ def test_a_refused_setting_is_shown(make):
     assert panel.run is None
 
 
-def test_rows_without_a_response_are_refused(make):
+def test_a_selection_without_rows_is_an_error(make):
     class Empty:
         dataset = table([], [])
 
@@ -214,7 +219,7 @@ def test_rows_without_a_response_are_refused(make):
     assert isinstance(panel.errors.last, UserError)
 
 
-def test_a_folder_without_a_name_is_refused(make):
+def test_an_empty_folder_name_is_an_error(make):
     panel = make()
     panel.form.output_dir.value = "  "
     assert "type one, such as runs/mine" in panel.errors.value
@@ -233,7 +238,7 @@ def test_a_new_panel_shows_the_run_in_its_folder(done, toy_model_dir):
     assert not panel.start.disabled
 
 
-def test_a_new_panel_follows_a_run_that_goes_on(make, monkeypatch):
+def test_a_new_panel_follows_a_run_in_progress(make, monkeypatch):
     there = hold_at(2, monkeypatch)
     first = make()
 
@@ -249,7 +254,7 @@ def test_a_new_panel_follows_a_run_that_goes_on(make, monkeypatch):
     asyncio.run(clicks())
 
 
-def test_a_run_that_went_down_with_its_kernel_can_be_resumed(make, done, tmp_path):
+def test_a_run_that_ended_with_its_kernel_can_be_resumed(make, done, tmp_path):
     shutil.copytree(done.output_dir, tmp_path / "run")
     gone = {"host": wb.training.processes.identity()["host"], "pid": 2**22 + 1, "birth": 0.0}
     RunFolder(tmp_path / "run").update(status="running", process=gone, detached=False)
@@ -269,7 +274,7 @@ def test_another_folder_shows_another_run(make, done):
     assert panel.run is None
 
 
-def test_a_folder_that_cannot_be_read_is_told_and_breaks_nothing(make, tmp_path):
+def test_a_damaged_run_folder_is_shown_as_an_error(make, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("[]")
     panel = make()
@@ -277,7 +282,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_breaks_nothing(make, tmp_path)
     assert panel.run is None
 
 
-def test_a_run_whose_folder_goes_is_told(make, monkeypatch):
+def test_a_folder_that_disappears_is_shown_as_an_error(make, monkeypatch):
     there = hold_at(2, monkeypatch)
     panel = make()
 
@@ -295,7 +300,7 @@ def test_a_run_whose_folder_goes_is_told(make, monkeypatch):
     assert not panel.start.disabled
 
 
-# A run is never lost without a question.
+# A run is never replaced without a question.
 
 
 def test_a_run_is_replaced_only_after_a_question(make, done, tmp_path):
@@ -318,7 +323,7 @@ def test_a_run_is_replaced_only_after_a_question(make, done, tmp_path):
     assert attach(tmp_path / "run").log(100) != before
 
 
-def test_the_question_offers_a_free_folder(make, done, tmp_path):
+def test_the_question_offers_an_unused_folder(make, done, tmp_path):
     shutil.copytree(done.output_dir, tmp_path / "run")
     (tmp_path / "run-2").mkdir()
     panel = make()
@@ -330,7 +335,7 @@ def test_the_question_offers_a_free_folder(make, done, tmp_path):
     assert attach(tmp_path / "run").status == "done"
 
 
-def test_a_run_that_another_notebook_started_meanwhile_is_shown_and_kept(make, done, tmp_path):
+def test_a_run_started_by_another_notebook_is_kept(make, done, tmp_path):
     panel = make()
     shutil.copytree(done.output_dir, tmp_path / "run")
     panel.start.click()
@@ -349,7 +354,7 @@ def test_a_run_panel_takes_a_folder_or_a_run(done):
         RunPanel(done.output_dir / "none")
 
 
-def test_the_panels_say_what_they_are_where_no_widgets_are(make, done):
+def test_pages_without_widgets_show_text_and_html(make, done):
     panel = make()
     assert repr(panel) == "<TrainingPanel of no run yet>"
     assert panel._repr_mimebundle_()["text/html"] == "&lt;TrainingPanel of no run yet&gt;"
@@ -361,7 +366,7 @@ def test_the_panels_say_what_they_are_where_no_widgets_are(make, done):
         assert f"{STEPS} of {STEPS}" in html
 
 
-def test_a_selection_itself_can_be_given(done):
+def test_a_selection_can_be_passed_directly(done):
     selection = wb.select(wb.first_look(), rows=3)
     panel = wb.widgets.TrainingPanel(selection, output_dir=done.output_dir.with_name("none"))
     assert panel._selected() is selection
@@ -374,8 +379,8 @@ def test_a_selection_itself_can_be_given(done):
 def test_the_form_has_the_settings_that_finetune_takes():
     form = TrainingForm("m", "runs/x", {"max_length": 512, "strategy": "balanced", "dtype": "float32"})
     form.epochs.value, form.checkpointing.value = 3, True
-    found = TrainingSettings(**form.settings())
-    assert found == TrainingSettings(
+    settings = TrainingSettings(**form.settings())
+    assert settings == TrainingSettings(
         method="lora",
         learning_rate=5e-4,
         batch_size=4,
@@ -388,12 +393,12 @@ def test_the_form_has_the_settings_that_finetune_takes():
     assert form.detached.value
 
 
-def test_on_colab_a_run_lives_in_the_kernel(monkeypatch):
+def test_on_colab_a_run_is_in_the_kernel_by_default(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "google.colab", object())
     assert not TrainingForm("m", "runs/x", {}).detached.value
 
 
-def test_a_learning_rate_that_nobody_chose_follows_the_method():
+def test_the_default_learning_rate_follows_the_method():
     form = TrainingForm("m", "runs/x", {})
     form.method.value = "full"
     assert form.rate.value == 5e-5
@@ -402,7 +407,7 @@ def test_a_learning_rate_that_nobody_chose_follows_the_method():
     assert form.rate.value == 1e-4
 
 
-def test_a_setting_that_is_none_is_refused():
+def test_an_unknown_setting_raises():
     with pytest.raises(UserError, match="setting='epoch' is not known"):
         TrainingPanel(Chosen, epoch=2)
     with pytest.raises(UserError, match="strategy='magic' is not known"):
@@ -432,7 +437,7 @@ def at(status: str, history: list[dict] = (RECORD,), **more) -> RunState:
         (at("done"), "done step 3 of 10"),
     ],
 )
-def test_the_status_is_said_in_words(now, words):
+def test_the_status_in_words(now, words):
     assert f"{text_of(run_view.badge(now))[2:]} {run_view.meaning(now)}" == words
 
 
@@ -460,7 +465,7 @@ def test_the_numbers_are_those_of_the_last_step():
     assert run_view.numbers(at("queued", [])) == ""
 
 
-def test_texts_of_a_run_are_not_markup():
+def test_texts_of_a_run_are_escaped():
     evil = "<script>alert(1)</script>"
     now = at("failed", model=evil, error=f"{evil}\n{evil}", log=evil)
     for shown in (run_view.about(now, evil), run_view.outcome(now, evil), run_view.log(now)):
@@ -496,8 +501,8 @@ def test_a_chart_is_drawn_again_only_for_new_records(done, monkeypatch):
     assert drawn == [len(done.history)]
 
 
-def test_a_follower_shows_what_goes_wrong(done, monkeypatch):
-    """An exception beside the kernel's work has no callback to come back to."""
+def test_an_exception_while_following_is_shown(done, monkeypatch):
+    """No callback catches the exception of a background task."""
     errors = ErrorPanel()
 
     async def follow():

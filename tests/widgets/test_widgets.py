@@ -1,4 +1,4 @@
-"""The dashboard without a browser: its controls show what the method's functions say."""
+"""The dashboard without a browser: it shows what the functions of `workbench` return."""
 
 import asyncio
 import json
@@ -39,18 +39,18 @@ def dashboard(ds):
 
 
 def numbers_of(dashboard) -> dict[str, str]:
-    """Name -> text of each number shown."""
+    """Name -> text of each number."""
     return numbers_in(dashboard.numbers.value)
 
 
 def changes_of(dashboard) -> dict[str, str]:
-    """Name -> text of the change that is shown below each number."""
+    """Name -> text of the change below each number."""
     cell = r'data-name="([^"]+)">.*?</span></div><div[^>]*>([^<]*)</div>'
     return dict(re.findall(cell, dashboard.numbers.value))
 
 
 def assert_shows(dashboard, ratio: float, strategy: str = "ifd-cluster") -> None:
-    """Every part of `dashboard` agrees with the method's functions called directly."""
+    """Every part of `dashboard` agrees with direct calls of the functions."""
     ds = dashboard.ds
     expected = wb.select(ds, ratio, strategy)
     np.testing.assert_array_equal(dashboard.selection.indices, expected.indices)
@@ -84,7 +84,7 @@ def test_shows_the_selection_it_was_built_with(dashboard, ds):
     assert repr(dashboard) == f"<Workbench of {len(ds)} rows, {len(dashboard.selection.indices)} kept>"
 
 
-def test_numbers_tell_what_they_mean_and_what_has_changed(dashboard):
+def test_numbers_show_their_meaning_and_their_change(dashboard):
     assert 'title="clusters without a kept row"' in dashboard.numbers.value
     assert "the clusters&#x27; shares" in dashboard.numbers.value  # quotes are escaped
     before = len(dashboard.selection.indices)
@@ -102,7 +102,7 @@ def test_the_slider_moves_everything(dashboard, percent):
     assert_shows(dashboard, percent / 100)
 
 
-def test_slider_and_number_field_are_one(dashboard):
+def test_slider_and_number_field_agree(dashboard):
     dashboard.controls.ratio_field.value = 15
     assert dashboard.ratio.value == 15
     assert_shows(dashboard, 0.15)
@@ -116,13 +116,13 @@ def test_another_strategy_moves_everything(dashboard, strategy):
     assert_shows(dashboard, 0.4, strategy)
 
 
-def test_says_what_the_ratio_is_of(dashboard):
+def test_the_unit_says_which_rows_the_ratio_refers_to(dashboard):
     assert dashboard.controls.unit.label == "% of the eligible rows"
     dashboard.strategy.value = "random"
     assert dashboard.controls.unit.label == "% of all rows"
 
 
-def test_a_ratio_that_keeps_nothing_is_shown_as_such(ds):
+def test_a_ratio_that_keeps_no_row_is_shown(ds):
     dashboard = wb.Workbench(ds.select(range(30)), ratio=0.4)
     dashboard.ratio.value = 1
     assert dashboard.errors.last is None
@@ -136,16 +136,16 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert_shows(dashboard, 0.3, strategy)
     dashboard.ratio.value = 35
     assert_shows(dashboard, 0.35, strategy)
-    shown, found = numbers_of(dashboard), dashboard.selection.coverage
-    assert shown["MMD"] == f"{found.mmd:.4f}"
-    assert shown["coverage radius"] == f"{found.radius:.3f}"
-    assert shown["near-duplicates"] == f"{found.near_duplicates:.1%}"
+    shown, coverage = numbers_of(dashboard), dashboard.selection.coverage
+    assert shown["MMD"] == f"{coverage.mmd:.4f}"
+    assert shown["coverage radius"] == f"{coverage.radius:.3f}"
+    assert shown["near-duplicates"] == f"{coverage.near_duplicates:.1%}"
     of_all = selection.STRATEGIES[strategy].ratio_pool == "all"
     assert dashboard.controls.unit.label == ("% of all rows" if of_all else "% of the eligible rows")
     assert dashboard.errors.last is None
 
 
-def test_the_menu_has_what_the_columns_allow(ds):
+def test_the_menu_has_the_strategies_whose_columns_exist(ds):
     dashboard = wb.Workbench(ds.remove_columns("embedding"))
     assert {"ifd-cluster", "ifd-quota", "random"} <= set(dashboard.strategy.options)
     assert {"k-center", "deita", "parametric"} & set(dashboard.strategy.options) == set()
@@ -154,7 +154,7 @@ def test_the_menu_has_what_the_columns_allow(ds):
         wb.Workbench(ds.remove_columns("embedding"), strategy="k-center")
 
 
-def test_a_strategy_of_the_user_is_in_the_menu(ds, monkeypatch):
+def test_a_user_defined_strategy_is_in_the_menu(ds, monkeypatch):
     monkeypatch.setitem(selection.STRATEGIES, "shortest", None)
 
     @wb.strategy("shortest", needs=("n_tokens",))
@@ -179,20 +179,20 @@ def test_an_exception_is_shown_until_something_succeeds(dashboard, monkeypatch):
     assert_shows(dashboard, 0.55)
 
 
-def test_an_exception_of_the_slower_part_is_shown_too(dashboard, monkeypatch):
+def test_an_exception_after_settling_is_shown(dashboard, monkeypatch):
     monkeypatch.setattr(packing, "pack", lambda *_, **__: 1 / 0)
     dashboard.ratio.value = 50
     assert isinstance(dashboard.errors.last, ZeroDivisionError)
 
 
 async def _drag(dashboard, *percents: int) -> None:
-    """Values in the time in which no slider settles, and then a rest."""
+    """Set the slider faster than it comes to rest, then wait."""
     for percent in percents:
         dashboard.ratio.value = percent
     await asyncio.sleep(1)
 
 
-def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, monkeypatch):
+def test_with_an_event_loop_slow_parts_wait_until_the_slider_rests(dashboard, monkeypatch):
     packed, pack = [], packing.pack
     monkeypatch.setattr(packing, "pack", lambda *args, **more: packed.append(args) or pack(*args, **more))
     asyncio.run(_drag(dashboard, 50, 60, 70))
@@ -202,7 +202,7 @@ def test_where_an_event_loop_runs_the_slower_part_waits_for_a_rest(dashboard, mo
     assert_shows(dashboard, 0.7)
 
 
-def test_what_settles_late_does_not_hide_a_newer_exception(dashboard, monkeypatch):
+def test_a_late_update_does_not_hide_a_newer_exception(dashboard, monkeypatch):
     state, select = dashboard.state, dashboard.state._select
     amount = lambda: state.now.amount  # noqa: E731
     monkeypatch.setattr(state, "_select", lambda: 1 / 0 if amount() == 0.6 else select())
@@ -210,17 +210,17 @@ def test_what_settles_late_does_not_hide_a_newer_exception(dashboard, monkeypatc
     assert isinstance(dashboard.errors.last, ZeroDivisionError)
 
 
-def test_text_of_an_exception_is_not_markup(dashboard):
+def test_the_text_of_an_exception_is_escaped(dashboard):
     dashboard.errors.show(ValueError("<script>alert(1)</script>"))
     assert "<script>" not in dashboard.errors.value
 
 
-def test_a_wrong_ratio_is_refused(ds):
+def test_a_wrong_ratio_raises(ds):
     with pytest.raises(UserError, match="ratio=0 must be above 0"):
         wb.Workbench(ds, ratio=0)
 
 
-def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
+def test_many_rows_are_sampled_on_the_map_but_counted_in_full(ds):
     few = ds.select_columns(["ifd", "cluster", "x", "y", "n_tokens", "instruction", "response"])
     many = few.select(np.arange(MAP_MAX_ROWS + 2_000) % len(few))
     dashboard = wb.Workbench(many)
@@ -237,7 +237,7 @@ def test_many_rows_are_sampled_on_the_map_and_counted_in_full(ds):
 
 
 def pick(dashboard, rows: list[int]) -> None:
-    """What the page sends when points are clicked or boxed."""
+    """Send the message of a page on which points are clicked or selected."""
     (browser,) = dashboard.browser
     browser._handle_custom_msg({"rows": rows}, [])
 
@@ -260,14 +260,14 @@ def test_a_picked_point_opens_its_row(dashboard):
     assert kept == dashboard.inspector.verdict.value.startswith("<b>Kept")
 
 
-def test_what_is_previewed_is_what_is_trained(dashboard):
+def test_training_uses_the_packing_shown(dashboard):
     form = dashboard.training.form
     dashboard.controls.packing.value, form.batch_size.value = "balanced", 3
     assert form.strategy.value == dashboard.state.now.packing == dashboard.state.plan.strategy == "balanced"
     assert dashboard.state.now.batch_size == 3
 
 
-def test_a_prediction_stands_among_the_numbers(dashboard, monkeypatch):
+def test_a_prediction_is_among_the_numbers(dashboard, monkeypatch):
     known = Calibration(0.0, 0.0, 1e-2, 0.0, 2.0**30, 0.0, 0.0)
     monkeypatch.setattr(cost, "calibrate", lambda *args, **settings: known)
     monkeypatch.setattr(cost, "stored", lambda *args, **settings: None)
