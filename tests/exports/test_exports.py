@@ -1,4 +1,4 @@
-"""What is exported says what was selected and tuned, and others' tools load it."""
+"""Exported rows and models load in other tools, and their cards say where they are from."""
 
 import datasets
 import pandas as pd
@@ -31,7 +31,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def awkward() -> datasets.Dataset:
-    ds = table([asked for asked, _ in AWKWARD], [answered for _, answered in AWKWARD])
+    ds = table(*map(list, zip(*AWKWARD, strict=True)))
     return ds.add_column("id", [f"row {i}" for i in range(len(ds))])
 
 
@@ -76,58 +76,61 @@ def scored() -> datasets.Dataset:
 
 class TestRows:
     @pytest.mark.parametrize("format", rows.FILES)
-    def test_awkward_texts_come_back_as_they_were(self, format, tmp_path):
+    def test_awkward_texts_are_read_back_unchanged(self, format, tmp_path):
         ds = awkward()
-        found = reloaded(wb.export(ds, tmp_path / "out", format), format)
+        loaded = reloaded(wb.export(ds, tmp_path / "out", format), format)
         for name in ("id", "instruction", "response"):
-            assert found[name][:] == ds[name][:]
-        assert tables.rows_sha256(found) == tables.rows_sha256(ds)
+            assert loaded[name][:] == ds[name][:]
+        assert tables.rows_sha256(loaded) == tables.rows_sha256(ds)
 
     @pytest.mark.parametrize("format", ["messages", "sharegpt", "parquet", "dataset"])
     def test_dialogues_keep_their_turns(self, format, tmp_path):
         ds = dialogues()
-        found = reloaded(wb.export(ds, tmp_path / "out", format), format)
+        loaded = reloaded(wb.export(ds, tmp_path / "out", format), format)
         for name in ("id", "instruction", "response", "dialogue"):
-            assert found[name][:] == ds[name][:]
+            assert loaded[name][:] == ds[name][:]
         assert len(ds["dialogue"][1]) == 3
 
-    def test_alpaca_refuses_a_dialogue_and_leaves_nothing(self, tmp_path):
+    def test_alpaca_rejects_a_dialogue_and_leaves_no_folder(self, tmp_path):
         with pytest.raises(UserError, match=r"row 1 \(two\) is a dialogue of 4 turns; use format='messages'"):
             wb.export(dialogues(), tmp_path / "out", "alpaca")
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("format", ["messages", "alpaca", "sharegpt"])
-    def test_the_files_are_what_trainers_load(self, format, tmp_path):
+    def test_trainers_load_the_files(self, format, tmp_path):
         folder = wb.export(awkward(), tmp_path / "out", format)
-        found = datasets.load_dataset(
+        loaded = datasets.load_dataset(
             "json", data_files=str(folder / rows.FILES[format]), split="train", cache_dir=str(tmp_path / "hf")
         )
-        asked, answered = AWKWARD[0]
+        instruction, response = AWKWARD[0]
         expected = {
             "messages": {
-                "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+                "messages": [
+                    {"role": "user", "content": instruction},
+                    {"role": "assistant", "content": response},
+                ]
             },
-            "alpaca": {"instruction": asked, "input": "", "output": answered},
+            "alpaca": {"instruction": instruction, "input": "", "output": response},
             "sharegpt": {
-                "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
+                "conversations": [{"from": "human", "value": instruction}, {"from": "gpt", "value": response}]
             },
         }
-        assert found[0] == {"id": "row 0"} | expected[format]
-        assert len(found) == len(AWKWARD)
+        assert loaded[0] == {"id": "row 0"} | expected[format]
+        assert len(loaded) == len(AWKWARD)
 
     @pytest.mark.parametrize("format", ["parquet", "dataset"])
     def test_tables_keep_every_other_column(self, scored, format, tmp_path):
-        found = reloaded(wb.export(scored, tmp_path / "out", format), format)
-        assert set(found.column_names) == set(scored.column_names)
+        loaded = reloaded(wb.export(scored, tmp_path / "out", format), format)
+        assert set(loaded.column_names) == set(scored.column_names)
         for name in ("ifd", "n_tokens", "cluster", "score_status"):
-            assert found[name][:] == scored[name][:]
+            assert loaded[name][:] == scored[name][:]
 
-    def test_rows_without_ids_get_those_of_their_lines(self, tmp_path):
+    def test_rows_without_ids_are_exported_and_reloaded(self, tmp_path):
         for format in rows.FILES:
-            found = reloaded(wb.export(table(["Add."], ["a + b"]), tmp_path / format, format), format)
-            assert found["instruction"][:] == ["Add."]
+            loaded = reloaded(wb.export(table(["Add."], ["a + b"]), tmp_path / format, format), format)
+            assert loaded["instruction"][:] == ["Add."]
 
-    def test_lone_surrogates_never_get_this_far(self, tmp_path):
+    def test_loading_rejects_lone_surrogates(self, tmp_path):
         (tmp_path / "rows.jsonl").write_text(
             '{"prompt": "\\ud800", "response": "a"}\n{"prompt": "b", "response": "c"}\n'
         )
@@ -140,13 +143,13 @@ class TestRows:
     )
     def test_any_text_survives_json(self, tmp_path_factory, pairs):
         pairs = [pair for pair in pairs if all(text.strip() for text in pair)] or [("a", "b")]
-        ds = table([asked for asked, _ in pairs], [answered for _, answered in pairs])
+        ds = table(*map(list, zip(*pairs, strict=True)))
         folder = tmp_path_factory.mktemp("any")
         for format in ("messages", "alpaca", "sharegpt"):
             rows.write(ds, folder, format)
             assert tables.rows_sha256(wb.load(folder / rows.FILES[format])) == tables.rows_sha256(ds)
 
-    def test_the_hash_is_of_texts_and_their_order(self):
+    def test_the_hash_covers_texts_and_their_order(self):
         ds = awkward()
         assert tables.rows_sha256(table(["a"], ["b"])).startswith("3e0529f99913")
         assert tables.rows_sha256(ds.remove_columns("id")) == tables.rows_sha256(ds)
@@ -154,10 +157,10 @@ class TestRows:
         assert tables.rows_sha256(table(["ab"], ["c"])) != tables.rows_sha256(table(["a"], ["bc"]))
 
 
-class TestRefusals:
-    def test_a_folder_with_something_in_it(self, tmp_path):
+class TestErrors:
+    def test_a_folder_that_is_not_empty(self, tmp_path):
         (tmp_path / "out").mkdir()
-        wb.export(awkward(), tmp_path / "out")  # an empty one is fine
+        wb.export(awkward(), tmp_path / "out")  # an empty folder is allowed
         before = (tmp_path / "out/data.jsonl").read_bytes()
         with pytest.raises(UserError, match=r"path='.*out' is not empty; nothing is overwritten: give a new"):
             wb.export(dialogues(), tmp_path / "out")
@@ -171,17 +174,17 @@ class TestRefusals:
                 {"format": "csv"},
                 "format='csv' is not known; choose one of alpaca, dataset, messages",
             ),
-            (awkward().select([]), {}, "what holds no rows"),
+            (awkward().select([]), {}, "what has no rows"),
             (awkward().remove_columns("response"), {}, "column 'response' is missing"),
             (table(["a", None], ["b", "c"]), {}, "instruction of row 1 is None, not text"),
-            ([1, 2], {}, "what is of type list; give a selection, a datasets.Dataset, a run or its folder"),
+            ([1, 2], {}, "what is a list; give a selection, a datasets.Dataset, a run or its folder"),
             (
                 awkward(),
                 {"recipe": "papr"},
                 "recipe='papr' is neither a file nor a preset; the presets are quickstart",
             ),
             (awkward(), {"recipe": "quickstart"}, "column 'n_tokens' is missing .* make it with wb.score"),
-            (awkward(), {"recipe": "quickstart", "format": "alpaca"}, "these read 'messages'; choose that"),
+            (awkward(), {"recipe": "quickstart", "format": "alpaca"}, "which read 'messages'; use that"),
         ],
     )
     def test_what_cannot_be_exported(self, what, options, message, tmp_path):
@@ -194,8 +197,8 @@ class TestRefusals:
         with pytest.raises(UserError, match="is a file; nothing is overwritten"):
             wb.export(awkward(), tmp_path / "out")
 
-    def test_a_folder_that_is_no_run(self, tmp_path):
-        with pytest.raises(MissingFileError, match=r"holds no run\.json; give a run"):
+    def test_a_folder_that_is_not_a_run(self, tmp_path):
+        with pytest.raises(MissingFileError, match=r"has no run\.json; give a run"):
             wb.export(tmp_path, tmp_path / "out")
 
 
@@ -206,7 +209,7 @@ def front_matter(folder) -> tuple[dict, str]:
 
 
 class TestDatasetCard:
-    def test_it_tells_how_the_rows_were_chosen(self, scored, tmp_path):
+    def test_it_shows_how_the_rows_were_selected(self, scored, tmp_path):
         sel = wb.select(scored, 0.4)
         head, body = front_matter(wb.export(sel, tmp_path / "out"))
         assert head["size_categories"] == ["n<1K"]
@@ -217,10 +220,10 @@ class TestDatasetCard:
         assert "| IFD is below the cut of cluster | 6 |" in body
         assert "| IFD is not below max_ifd 1 | 1 |" in body
         assert "| not scored: no_target | 1 |" in body
-        # Kept are 0.7, 0.8, 0.9 and 0.95.
+        # The kept scores are 0.7, 0.8, 0.9 and 0.95.
         assert "| ifd | 4 | 0.8375 | 0.7 | 0.73 | 0.85 | 0.935 | 0.95 |" in body
 
-    def test_a_table_without_scores_has_neither_section(self, tmp_path):
+    def test_a_table_without_scores_has_no_such_sections(self, tmp_path):
         _, body = front_matter(wb.export(awkward(), tmp_path / "out", "dataset"))
         assert "## S" not in body
         assert "datasets.load_from_disk" in body
@@ -234,7 +237,7 @@ class TestDatasetCard:
             ("longer than the kept ones", "longer than the kept ones"),
         ],
     )
-    def test_reasons_lose_their_rows_own_numbers(self, reason, kind):
+    def test_reasons_are_counted_without_their_numbers(self, reason, kind):
         assert cards.kind_of_reason(reason) == kind
 
 
@@ -243,19 +246,19 @@ RUNS = {"dtype": "float32", "device": "cpu", "max_length": 256, "learning_rate":
 
 @pytest.fixture(scope="module")
 def runs(toy_model_dir, tmp_path_factory) -> dict:
-    """A finished run by method, and the logits of each tuned model."""
-    found = {}
+    """A finished run for each method."""
+    finished = {}
     for method in ("full", "lora"):
         folder = tmp_path_factory.mktemp(method)
-        found[method] = finetune(awkward(), toy_model_dir("llama"), folder, **RUNS, method=method).wait()
-    return found
+        finished[method] = finetune(awkward(), toy_model_dir("llama"), folder, **RUNS, method=method).wait()
+    return finished
 
 
 IDS = torch.tensor([[5, 80, 200, 13, 7]])
 
 
 def tuned_logits(run) -> torch.Tensor:
-    """What the run's own folder gives, adapter and all, without merging."""
+    """Logits of the model in the run's folder, with its adapter but without merging."""
     if run.settings.method == "full":
         return AutoModelForCausalLM.from_pretrained(run.model_dir)(IDS).logits
     base = AutoModelForCausalLM.from_pretrained(run.model)
@@ -283,32 +286,32 @@ class TestModels:
         folder = wb.export(runs["full"], tmp_path / "out", dtype="bfloat16")
         assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
 
-    def test_a_run_without_an_adapter_is_told(self, runs, tmp_path):
-        with pytest.raises(UserError, match="format='adapter': the run tuned all weights"):
+    def test_a_run_without_an_adapter_is_an_error(self, runs, tmp_path):
+        with pytest.raises(UserError, match="format='adapter': the run trained all weights"):
             wb.export(runs["full"], tmp_path / "out", "adapter")
         with pytest.raises(UserError, match="format='alpaca' is not known; choose one of adapter, merged"):
             wb.export(runs["full"], tmp_path / "out", "alpaca")
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_run_that_failed_is_told(self, tmp_path):
+    def test_a_failed_run_is_an_error(self, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run/run.json").write_text('{"status": "failed"}')
-        with pytest.raises(UserError, match="is failed; only a done or stopped one has a model"):
+        with pytest.raises(UserError, match="is failed; only one that is done or stopped has a model"):
             wb.export(tmp_path / "run", tmp_path / "out")
 
-    def test_the_card_tells_base_data_settings_and_scores(self, runs, tmp_path):
+    def test_the_card_shows_data_settings_and_scores(self, runs, tmp_path):
         verdicts = pd.DataFrame(
             {"base": ["pass", "fail", "pass", "pass"], "plus": ["pass", "fail", "fail", None]}
         )
         report = EvalReport("toy", "humaneval", verdicts)
         head, body = front_matter(wb.export(runs["lora"], tmp_path / "out", "adapter", reports=[report]))
         assert (head["library_name"], head["pipeline_tag"]) == ("peft", "text-generation")
-        assert f"Tuned on the rows `{tables.rows_sha256(awkward())}`" in body
+        assert f"Trained on the rows `{tables.rows_sha256(awkward())}`" in body
         assert "learning_rate: 0.01" in body
         assert "| humaneval | 4 | 75.0% | 33.3% |" in body
         assert f"| 2 | {runs['lora'].history[-1]['loss']:.4f} |" in body
 
-    def test_no_card_tells_where_the_base_lies_here(self, runs, toy_model_dir, tmp_path):
+    def test_the_export_does_not_reveal_local_paths(self, runs, toy_model_dir, tmp_path):
         folder = wb.export(runs["full"], tmp_path / "out")
         head, _ = front_matter(folder)
         assert "base_model" not in head

@@ -1,4 +1,4 @@
-"""Configs for other trainers say the same training, in keys that these trainers have."""
+"""Configs for other trainers express the same training in keys that those trainers have."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ PAIRS = [
     (" leading and trailing ", "\n\n  spaces  \n"),
 ]
 
-# Keys as of trl 1.16, LLaMA-Factory 0.9.5 and Axolotl 0.19; with a new one, look it up in their source.
+# Keys of trl 1.16, LLaMA-Factory 0.9.5 and Axolotl 0.19; check new ones against their source.
 SHARED = {
     *("bf16", "fp16", "gradient_accumulation_steps", "learning_rate", "logging_steps"),
     *("output_dir", "seed", "warmup_steps", "weight_decay"),
@@ -52,19 +52,19 @@ def rows() -> datasets.Dataset:
 
 
 def trl_arguments(script: str, call: str) -> dict:
-    """Keyword arguments of the call of `call` in `script`, where they are plain values."""
-    (found,) = [
+    """Keyword arguments of the call to `call` in `script`, as source."""
+    (node,) = [
         node
         for node in ast.walk(ast.parse(script))
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == call
     ]
-    return {word.arg: ast.unparse(word.value) for word in found.keywords}
+    return {word.arg: ast.unparse(word.value) for word in node.keywords}
 
 
 class TestTrainers:
     @pytest.fixture
     def configs(self, rows, tmp_path):
-        """Export with a recipe's training changed; gives the three configs and the list of datasets."""
+        """Export with changed training settings; returns the three configs and dataset_info.json."""
 
         def write(**training):
             paper = preset("paper-deepseek-oss")
@@ -81,7 +81,7 @@ class TestTrainers:
 
         return write
 
-    def test_the_papers_training_in_three_languages(self, configs):
+    def test_the_papers_training_in_all_three(self, configs):
         script, factory, axolotl, listed = configs()
         trl = trl_arguments(script, "SFTConfig")
         assert (set(trl), set(factory), set(axolotl)) == (TRL, LLAMA_FACTORY, AXOLOTL)
@@ -121,14 +121,14 @@ class TestTrainers:
         assert (factory["quantization_bit"], factory["double_quantization"]) == (4, True)
         assert (axolotl["adapter"], axolotl["load_in_4bit"]) == ("qlora", True)
 
-    def test_the_models_own_template_is_left_to_it(self, configs):
+    def test_the_tokenizers_own_template_is_not_written(self, configs):
         script, factory, axolotl, _ = configs(template="chat")
         assert "chat_template" not in script
         assert "template" not in factory
         assert axolotl["chat_template"] == "tokenizer_default"
 
     @pytest.mark.parametrize("template", sorted(prompts.TEMPLATES))
-    def test_the_chat_template_is_what_we_train_on(self, template, toy_tokenizer, rows):
+    def test_the_chat_template_gives_our_training_text(self, template, toy_tokenizer, rows):
         paper = preset("paper-deepseek-oss")
         recipe = replace(paper, training=replace(paper.training, template=template))
         job = translate.job_of(rows, recipe, "data.jsonl")

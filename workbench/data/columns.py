@@ -33,13 +33,8 @@ KNOWN = (
     Columns("conversations", None),
 )
 _TURN_KEYS = (("role", "content"), ("from", "value"))
-_SPEAKERS = {
-    "user": "User",
-    "human": "User",
-    "assistant": "Assistant",
-    "gpt": "Assistant",
-    "system": "System",
-}
+SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}  # role -> its name in ShareGPT
+_SPEAKERS = {name: role.capitalize() for role, alias in SHAREGPT_ROLES.items() for name in (role, alias)}
 
 
 class Unusable(Exception):

@@ -1,4 +1,4 @@
-"""What other tools take up: the selection as a dataset with a card, the tuned model, configs for trainers."""
+"""Export for other tools: rows and models with a card, and configs for other trainers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -27,17 +27,31 @@ def export(
     reports: list[EvalReport] | tuple[EvalReport, ...] = (),
     dtype: str = "float32",
 ) -> Path:
-    """Write `what` into the new folder `path`, with a card (README.md); returns the folder.
+    """Write rows or a fine-tuned model to a new folder, with a card, for other tools to load.
 
-    A selection or a table of rows: `format` is "messages" (JSON Lines, the default), "alpaca" or "sharegpt"
-    (JSON), "parquet", or "dataset" (`datasets.save_to_disk`). `wb.load` reads each back with the same ids and
-    texts. With `recipe` (a `Recipe`, its file, or the name of a preset) there are also configs for TRL,
-    LLaMA-Factory and Axolotl that train as it does.
+    The card (README.md) holds settings, score statistics, the reasons for dropped rows and a SHA-256 of the
+    rows. A model's card repeats the hash of the rows that it was trained on.
 
-    A run, or the folder of one: `format` is "merged" (the default), one model of `dtype` that
-    `AutoModelForCausalLM` loads, or "adapter", for `PeftModel`. Its card shows the scores of `reports`.
+    Args:
+        what: a selection or a table of rows; or a run, or a run's folder.
+        path: the folder to create; may exist if it is empty.
+        format: for rows, "messages" (JSON Lines, the default), "alpaca" or "sharegpt" (JSON), "parquet", or
+            "dataset" (`datasets.save_to_disk`). `wb.load` reads each back with the same ids and texts.
+            For a run, "merged" (the default), one model that `AutoModelForCausalLM` loads, or "adapter", for
+            `PeftModel`.
+        recipe: a `Recipe`, its file, or the name of a preset. Adds configs for TRL, LLaMA-Factory and Axolotl
+            that train the recipe's model on the rows as it does; for format="messages".
+        reports: evaluations to list on a model's card.
+        dtype: of a merged model's weights, e.g. "bfloat16".
 
-    A folder that is not empty is refused, and nothing is left of an export that failed.
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder is not empty, a parameter is unknown, there are no rows, or the run has no
+            finished model. Nothing is left of an export that fails.
+
+    Not covered: licences. The rows keep that of their source.
     """
     if isinstance(what, (Selection, datasets.Dataset)):
         return _export_rows(what, Path(path), format or "messages", recipe)
@@ -45,7 +59,7 @@ def export(
         folder = what.output_dir if isinstance(what, Run) else Path(what)
         return _export_model(folder, Path(path), format or "merged", reports, dtype)
     raise UserError(
-        f"what is of type {type(what).__name__}; give a selection, a datasets.Dataset, a run or its folder."
+        f"what is a {type(what).__name__}; give a selection, a datasets.Dataset, a run or its folder."
     )
 
 
@@ -54,7 +68,7 @@ def _export_rows(what, path: Path, format: str, recipe) -> Path:
     selection = what if isinstance(what, Selection) else None
     ds = selection.dataset if selection else what
     if not len(ds):
-        raise UserError("what holds no rows; nothing would be written.")
+        raise UserError("what has no rows; give a selection or table with at least one.")
     recipe = None if recipe is None else recipe_of(recipe)
     file = rows.FILES[format]
     with new_folder(path) as folder:

@@ -1,4 +1,4 @@
-"""README.md of what is exported: front matter as the hub reads it, and what one needs to trust the files."""
+"""Cards (README.md) of exported rows and models: front matter for the hub, provenance and statistics."""
 
 import re
 from collections import Counter
@@ -17,13 +17,13 @@ from ..selection import Selection
 
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _TAGS = ["code", "instruction-tuning", "codetune-workbench"]
-_HASH_OF = "sha256 over each row's JSON list `[instruction, response]`, one a line, UTF-8"
+_HASH_OF = "SHA-256 over the JSON list `[instruction, response]` of each row, one per line, UTF-8"
 
 
 def dataset_card(
     ds: datasets.Dataset, selection: Selection | None, format: str, file: str | None, recipe: dict | None
 ) -> str:
-    """The card of rows `ds`, as `selection` chose them, in `file` (None: a `save_to_disk` folder)."""
+    """The card of rows `ds` in `file`, None for a `save_to_disk` folder; `selection` if they are from one."""
     data = DatasetCardData(
         task_categories=["text-generation"],
         tags=_TAGS,
@@ -35,18 +35,18 @@ def dataset_card(
         f"{len(ds):,} rows, written by codetune-workbench as {format!r}."
         + ("" if file else " Open the folder with `datasets.load_from_disk`."),
         f"Rows: `{tables.rows_sha256(ds)}` ({_HASH_OF}).",
-        "The licence is that of the data that the rows are from.",
+        "The rows keep the licence of their source.",
     ]
     if selection is not None:
-        parts += _chosen(selection)
+        parts += _selection(selection)
     parts += _scores(ds) + _recipe(recipe)
     return _page(data, parts)
 
 
-def _chosen(selection: Selection) -> list[str]:
-    """How the rows were chosen, and what was not."""
+def _selection(selection: Selection) -> list[str]:
+    """How the rows were selected, and why the others were dropped."""
     report = selection.report
-    found = [
+    parts = [
         "## Selection",
         _yaml({name: value for name, value in selection.settings.items() if value is not None}),
         f"{report.n_kept:,} of {report.n_rows:,} rows kept: {report.share_of_all:.1%} of all, "
@@ -54,18 +54,19 @@ def _chosen(selection: Selection) -> list[str]:
     ]
     if selection.dropped:
         counts = Counter(map(kind_of_reason, selection.dropped.values()))
-        found.append(
+        parts.append(
             _table(("dropped because", "rows"), [(why, f"{n:,}") for why, n in counts.most_common()])
         )
-    return found
+    return parts
 
 
 def kind_of_reason(reason: str) -> str:
-    """A row's reason without that row's own numbers: "IFD 0.4 is below the cut of cluster 3" for any."""
+    """A reason without the numbers of its row, so equal reasons can be counted."""
     return re.sub(r"\b(IFD|cluster) -?\d+(\.\d+)?", r"\1", reason)
 
 
 def _scores(ds: datasets.Dataset) -> list[str]:
+    """Statistics of the score columns that `ds` has."""
     lines = []
     for name in ("ifd", "ppl_response", "ppl_conditioned", "n_tokens"):
         if name not in ds.column_names:
@@ -80,9 +81,9 @@ def _scores(ds: datasets.Dataset) -> list[str]:
 
 
 def model_card(state: dict, base: str, history: Sequence[dict], merged: bool, reports: Iterable[EvalReport]):
-    """The card of a tuned model: `state` is the run's run.json, `base` the public name of what it tuned."""
+    """The card of a fine-tuned model; `state` is the run's run.json, `base` the base model's public name."""
     adapter, public = state["settings"]["method"] != "full", "/" in base and not Path(base).is_absolute()
-    base = base if public else Path(base).name  # a path is nobody else's
+    base = base if public else Path(base).name  # a local path means nothing elsewhere
     data = ModelCardData(
         base_model=base if public else None,
         base_model_relation=("finetune" if merged else "adapter") if public else None,
@@ -90,15 +91,15 @@ def model_card(state: dict, base: str, history: Sequence[dict], merged: bool, re
         pipeline_tag="text-generation",
         tags=_TAGS,
     )
-    how = "the adapter is merged into the weights" if merged and adapter else "a LoRA adapter"
+    kind = "the adapter is merged into the weights" if merged and adapter else "a LoRA adapter"
     parts = [
         f"# {base.rpartition('/')[2]}, fine-tuned",
-        f"`{base}` tuned with codetune-workbench" + (f"; {how}." if adapter else ", all weights."),
+        f"`{base}` fine-tuned with codetune-workbench" + (f"; {kind}." if adapter else ", all weights."),
         f"Run: {state['status']}"
         + (f", step {history[-1]['step']} of {history[-1]['of']}." if history else "."),
     ]
     if rows := state["summary"].get("rows_sha256"):
-        parts.append(f"Tuned on the rows `{rows}` ({_HASH_OF}).")
+        parts.append(f"Trained on the rows `{rows}` ({_HASH_OF}).")
     parts += ["## Settings", _yaml(state["settings"]), "## Run", _yaml(state["summary"])]
     if history:
         ends = [(entry["step"], f"{entry['loss']:.4f}") for entry in (history[0], history[-1])]

@@ -1,88 +1,98 @@
-"""A selection as code, as a recipe and as a command: what makes the same rows again, elsewhere.
+"""Code, recipe and commands that repeat a selection elsewhere.
 
-It starts from where the rows were loaded, as long as the table still holds just those rows, and repeats the
-stages as they were noted; or else from the table itself, in a file.
+They start from where the rows were loaded, if the table still has exactly those rows, and repeat the stages
+recorded in it; otherwise from the table itself, saved to a file.
 """
 
+import inspect
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 
-from ..complexity import FEATURES
+from ..complexity import FEATURES, derive, score
 from ..core import tables
 from ..core.errors import UserError
+from ..data import load
 from ..selection import Selection
-from ..study.recipe import Recipe
+from ..space.clustering import cluster
+from ..space.embedding import embed
+from ..study.recipe import STAGE_FIELDS, Recipe
 from ..training import TrainingSettings
 
-_LOAD = ("source", "instruction", "response", "input", "split", "limit")
-# Of each noted stage the settings that are repeated. A note may come from a stranger's file: nothing else of
-# it gets into the code.
-_STAGES = {
-    "score": ("model", "convention", "prompt", "dtype", "max_length", "template"),
-    "derive": ("variant", "min_tokens", "shrinkage"),
-    "embed": ("model", "dtype", "max_length"),
-    "cluster": ("k", "seed"),
-}
-_MAKES = {
+
+def _parameters(stage: Callable) -> tuple[str, ...]:
+    return tuple(inspect.signature(stage).parameters)
+
+
+# The settings of each stage that code repeats: its parameters after the table. A record may come from an
+# untrusted file, so nothing else of it goes into code.
+_SETTINGS = {stage.__name__: _parameters(stage)[1:] for stage in (score, derive, embed, cluster)}
+# The columns that each stage adds.
+_COLUMNS = {
     "score": (*FEATURES, "n_tokens"),
     "derive": ("ifd",),
     "embed": ("embedding",),
     "cluster": ("cluster",),
 }
-_AFTER = (("score", "derive"), ("embed", "cluster"))
-# A stage's setting -> its name in a recipe.
-_IN_RECIPE = {
-    "score": {"model": "scorer", "dtype": "score_dtype", "max_length": "score_max_length"}
-    | {name: name for name in ("convention", "prompt")},
-    "derive": {name: name for name in _STAGES["derive"]},
-    "embed": {"model": "embedder"},
-    "cluster": {"k": "k", "seed": "cluster_seed"},
-}
+_REQUIRED_ORDER = (("score", "derive"), ("embed", "cluster"))
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a table's rows are from: `arguments` of `wb.load`, null for `wb.first_look`; and `stages`, noted
-    name -> settings, that were done to them since."""
+    """How to load and compute a table again.
+
+    `arguments` are those of `wb.load`, None for `wb.first_look`. `stages` maps the name of each later stage
+    to its settings.
+    """
 
     arguments: dict | None
     stages: dict[str, dict]
 
 
 def origin_of(ds: datasets.Dataset) -> Origin | None:
-    """Null where it is not known, rows were left out, added or moved since, or stages came in an order that
-    does not give these columns."""
+    """The origin of `ds`, or None if it cannot be repeated.
+
+    That is so if the source is unknown, if rows were removed, added or moved since, or if the recorded stages
+    do not explain the columns of `ds`.
+    """
     notes = tables.notes(ds)
-    load = notes.get("load", {})
-    if load.get("ids") != tables.ids_digest(ds) or not ("source" in load or "first_look" in load):
+    loaded = notes.get("load", {})
+    if loaded.get("ids") != tables.ids_digest(ds) or not ("source" in loaded or "first_look" in loaded):
         return None
     order = list(notes)
-    since = [stage for stage in order[order.index("load") + 1 :] if stage in _STAGES]
-    if any({first, then} <= set(since) and since.index(then) < since.index(first) for first, then in _AFTER):
+    later = [stage for stage in order[order.index("load") + 1 :] if stage in _SETTINGS]
+    for first, second in _REQUIRED_ORDER:
+        if {first, second} <= set(later) and later.index(second) < later.index(first):
+            return None
+    explained = {*loaded.get("columns", ()), *(column for stage in later for column in _COLUMNS[stage])}
+    computed = {column for columns in _COLUMNS.values() for column in columns}
+    if not computed & set(ds.column_names) <= explained:
         return None
-    explained = {*load.get("columns", ()), *(column for stage in since for column in _MAKES[stage])}
-    if not {column for made in _MAKES.values() for column in made} & set(ds.column_names) <= explained:
-        return None
-    stages = {stage: _only(_STAGES[stage], notes[stage]) for stage in since}
-    return Origin(_only(_LOAD, load) if "source" in load else None, stages)
+    stages = {stage: _plain(_SETTINGS[stage], notes[stage]) for stage in later}
+    return Origin(_plain(_parameters(load), loaded) if "source" in loaded else None, stages)
 
 
 def as_code(selection: Selection, pack: dict | None = None, table: str | Path | None = None) -> str:
-    """Python that makes `selection` again, packs it with `pack`, and stops where the rows are others.
+    """Python code that repeats `selection` and raises if the rows differ.
 
-    It starts from `table`, a file with all rows (`tables.write_parquet`), where one is given; else from the
-    rows' origin. UserError where that is not known.
+    `pack` are settings of `wb.pack` for a last line. The code starts from `table`, a file with all rows
+    written by `tables.write_parquet`, or else from the rows' origin; raises UserError if that is unknown.
     """
-    kept = {name: value for name, value in selection.settings.items() if value is not None}
+    settings = {name: value for name, value in selection.settings.items() if value is not None}
     report = selection.report
-    lines = ["import workbench as wb", "from workbench.core import tables", ""]
-    lines.append(f"# keeps {report.n_kept:,} of {report.n_rows:,} rows")
-    lines += [_call("ds", "load", {"source": str(table)})] if table else _from_origin(selection.source)
-    lines += [_call("sel", "select", kept, "ds"), f"rows = {tables.rows_sha256(selection.dataset)!r}"]
-    lines += ['assert tables.rows_sha256(sel.dataset) == rows, "these are other rows"']
+    lines = [
+        "import workbench as wb",
+        "from workbench.core import tables",
+        "",
+        f"# keeps {report.n_kept:,} of {report.n_rows:,} rows",
+        *([_call("ds", "load", {"source": str(table)})] if table else _from_origin(selection.source)),
+        _call("sel", "select", settings, "ds"),
+        f"rows = {tables.rows_sha256(selection.dataset)!r}",
+        'assert tables.rows_sha256(sel.dataset) == rows, "the selected rows differ"',
+    ]
     if pack:
         lines.append(_call("plan", "pack", pack, "sel.dataset"))
     return "\n".join(lines) + "\n"
@@ -91,63 +101,70 @@ def as_code(selection: Selection, pack: dict | None = None, table: str | Path | 
 def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path | None = None) -> Recipe:
     """The recipe with which `workbench select` keeps the rows of `selection`, and `finetune` packs them.
 
-    Its data are `table`, or else the rows' origin where `replayable`.
+    Its data are `table`, or else the rows' origin; raises UserError unless that is `replayable`.
     """
-    kept, notes = selection.settings, tables.notes(selection.source)
+    settings, notes = selection.settings, tables.notes(selection.source)
     if table is None and not replayable(selection.source):
-        raise UserError("a recipe cannot say where these rows are from; save the table and give its file.")
-    found = {"data": str(table or notes["load"]["source"]), "strategy": kept["strategy"]}
-    found |= {"keep_rows": kept["rows"], "keep_tokens": kept["tokens"], "seed": kept["seed"]}
-    found |= {"max_ifd": float(kept["max_ifd"])} | ({"ratio": kept["ratio"]} if kept["ratio"] else {})
-    for stage, names in _IN_RECIPE.items():
-        made = _only(tuple(names), notes.get(stage, {}))
-        found |= {names[name]: value for name, value in made.items()}
+        raise UserError(
+            "a recipe cannot load these rows from their origin; save the table and pass its file."
+        )
+    values = {
+        "data": str(table or notes["load"]["source"]),
+        "strategy": settings["strategy"],
+        "keep_rows": settings["rows"],
+        "keep_tokens": settings["tokens"],
+        "max_ifd": float(settings["max_ifd"]),
+        "seed": settings["seed"],
+    }
+    if settings["ratio"]:
+        values["ratio"] = settings["ratio"]
+    for stage, names in STAGE_FIELDS.items():
+        recorded = _plain(tuple(names), notes.get(stage, {}))
+        values |= {names[parameter]: value for parameter, value in recorded.items()}
     training = {name: value for name, value in (pack or {}).items() if value is not None}
-    training |= _only(("template",), notes.get("score", {}))
-    return Recipe(**found, training=TrainingSettings(**training))
+    training |= _plain(("template",), notes.get("score", {}))
+    return Recipe(**values, training=TrainingSettings(**training))
 
 
 def replayable(ds: datasets.Dataset) -> bool:
-    """Whether a recipe alone, without a file of the table, says all that made `ds`."""
+    """Whether a recipe alone can compute `ds` again, without a file of the table."""
     origin = origin_of(ds)
     if origin is None or origin.arguments is None or origin.arguments.keys() != {"source"}:
         return False
-    embed = origin.stages.get("embed", {})
-    return embed.get("dtype", "float32") == "float32" and embed.get("max_length") is None
+    embedded = origin.stages.get("embed", {})
+    return embedded.get("dtype", "float32") == "float32" and embedded.get("max_length") is None
 
 
 def as_command(recipe: str | Path, output: str | Path) -> str:
-    """The same without a screen: select, and train on what is kept."""
+    """The commands that select with `recipe` and train on the kept rows."""
+    recipe, output = (shlex.quote(str(path)) for path in (recipe, output))
     return (
-        f"workbench select --recipe {_quoted(recipe)} --output {_quoted(output)}\n"
-        f"workbench finetune --recipe {_quoted(recipe)} --data {_quoted(output)} --output runs/tuned\n"
+        f"workbench select --recipe {recipe} --output {output}\n"
+        f"workbench finetune --recipe {recipe} --data {output} --output runs/tuned\n"
     )
 
 
 def _from_origin(ds: datasets.Dataset) -> list[str]:
+    """Lines of code that compute `ds` again."""
     origin = origin_of(ds)
     if origin is None:
         raise UserError(
-            "the rows' origin is not known, or they were changed since; save the table and give its file."
+            "the origin of these rows is unknown or they have changed; save the table and pass its file."
         )
     first = "ds = wb.first_look()" if origin.arguments is None else _call("ds", "load", origin.arguments)
-    return [first, *(_call("ds", name, made, "ds") for name, made in origin.stages.items())]
+    return [first, *(_call("ds", stage, settings, "ds") for stage, settings in origin.stages.items())]
 
 
-def _call(name: str, function: str, settings: dict, *first: str) -> str:
-    """`name = wb.function(first, setting=value)`; a value is what it prints as, never code."""
+def _call(variable: str, function: str, settings: dict, *first: str) -> str:
+    """`variable = wb.function(first, name=value)`; values are written with repr, never as code."""
     settings = dict(settings)
     if "source" in settings:
         first = (repr(settings.pop("source")),)
-    given = [*first, *(f"{key}={value!r}" for key, value in settings.items() if value is not None)]
-    return f"{name} = wb.{function}({', '.join(given)})"
+    arguments = [*first, *(f"{name}={value!r}" for name, value in settings.items() if value is not None)]
+    return f"{variable} = wb.{function}({', '.join(arguments)})"
 
 
-def _only(names: tuple[str, ...], settings: dict) -> dict:
-    """Of `settings` those of `names`, as far as they are plain values."""
+def _plain(names: tuple[str, ...], settings: dict) -> dict:
+    """The settings in `names` whose values are strings, numbers or booleans."""
     plain = (str, int, float, bool)
     return {name: settings[name] for name in names if isinstance(settings.get(name), plain)}
-
-
-def _quoted(path: str | Path) -> str:
-    return shlex.quote(str(path))

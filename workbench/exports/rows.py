@@ -1,4 +1,4 @@
-"""Rows -> the files that trainers read. Texts are written as they are, character for character."""
+"""Write rows in the formats that trainers read. Texts are written character for character."""
 
 import json
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ import datasets
 
 from ..core import tables
 from ..core.errors import UserError
+from ..data.columns import SHAREGPT_ROLES
 
-# Format -> its file; None: the folder itself, as `save_to_disk` fills it.
+# Format -> its file; None for a folder that `save_to_disk` fills.
 FILES = {
     "alpaca": "data.json",
     "sharegpt": "data.json",
@@ -17,23 +18,22 @@ FILES = {
     "parquet": "data.parquet",
     "dataset": None,
 }
-_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 _MESSAGES = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
 _TEXTS = ("instruction", "response", "dialogue")
 
 
 def conversations(ds: datasets.Dataset) -> Iterator[list[dict]]:
-    """The turns ("role", "content") of each row: its question, or its `dialogue`, and the response."""
+    """The turns of each row as {"role", "content"}: its instruction or `dialogue`, and the response."""
     dialogues = ds["dialogue"] if "dialogue" in ds.column_names else [None] * len(ds)
     for (instruction, response), dialogue in zip(tables.texts(ds), dialogues, strict=True):
-        asked = dialogue or [{"role": "user", "content": instruction}]
-        yield [*asked, {"role": "assistant", "content": response}]
+        prompt = dialogue or [{"role": "user", "content": instruction}]
+        yield [*prompt, {"role": "assistant", "content": response}]
 
 
 def write(ds: datasets.Dataset, folder: Path, format: str) -> None:
-    """Write `ds` into `folder` in one of `FILES`.
+    """Write `ds` to `folder` in a format of `FILES`.
 
-    The JSON formats hold `id` and the turns; "parquet" and "dataset" hold all other columns too.
+    The JSON formats have `id` and the turns; "parquet" and "dataset" have all other columns too.
     """
     if format in ("parquet", "dataset"):
         table = _as_messages(ds)
@@ -49,44 +49,46 @@ def write(ds: datasets.Dataset, folder: Path, format: str) -> None:
             file.writelines(row + "\n" for row in rows)
         else:
             file.write("[")
-            file.writelines(("," if at else "") + "\n" + row for at, row in enumerate(rows))
+            file.writelines(("," if i else "") + "\n" + row for i, row in enumerate(rows))
             file.write("\n]\n")
 
 
 def _ids(ds: datasets.Dataset) -> Iterator[dict]:
-    """What identifies each row, where something does."""
+    """{"id": ...} for each row; empty without a column `id`."""
     if "id" not in ds.column_names:
         return iter([{}] * len(ds))
-    return ({"id": found} for found in ds["id"])
+    return ({"id": row_id} for row_id in ds["id"])
 
 
 def _alpaca(ds: datasets.Dataset) -> Iterator[dict]:
-    for row, (name, turns) in enumerate(zip(_ids(ds), conversations(ds), strict=True)):
+    for row, (row_id, turns) in enumerate(zip(_ids(ds), conversations(ds), strict=True)):
         if len(turns) > 2:
             raise UserError(
-                f"format='alpaca' holds one question and its answer; row {row} ({name.get('id', '?')}) is "
+                f"format='alpaca' takes one question and its answer; row {row} ({row_id.get('id', '?')}) is "
                 f"a dialogue of {len(turns)} turns; use format='messages' or 'sharegpt'."
             )
-        yield name | {"instruction": turns[0]["content"], "input": "", "output": turns[1]["content"]}
+        yield row_id | {"instruction": turns[0]["content"], "input": "", "output": turns[1]["content"]}
 
 
 def _sharegpt(ds: datasets.Dataset) -> Iterator[dict]:
-    for name, turns in zip(_ids(ds), conversations(ds), strict=True):
-        yield name | {
-            "conversations": [{"from": _SHAREGPT[turn["role"]], "value": turn["content"]} for turn in turns]
+    for row_id, turns in zip(_ids(ds), conversations(ds), strict=True):
+        yield row_id | {
+            "conversations": [
+                {"from": SHAREGPT_ROLES[turn["role"]], "value": turn["content"]} for turn in turns
+            ]
         }
 
 
 def _messages(ds: datasets.Dataset) -> Iterator[dict]:
-    for name, turns in zip(_ids(ds), conversations(ds), strict=True):
-        yield name | {"messages": turns}
+    for row_id, turns in zip(_ids(ds), conversations(ds), strict=True):
+        yield row_id | {"messages": turns}
 
 
 _ROWS = {"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _messages}
 
 
 def _as_messages(ds: datasets.Dataset) -> datasets.Dataset:
-    """`ds` with the column `messages` in place of its texts."""
+    """`ds` with a column `messages` in place of its texts."""
     table = tables.with_columns(ds, {"messages": list(conversations(ds))}, {"messages": _MESSAGES})
     others = [name for name in table.column_names if name not in ("id", "messages", *_TEXTS)]
     return table.select_columns([*(["id"] if "id" in table.column_names else []), "messages", *others])

@@ -1,4 +1,4 @@
-"""The same training with other trainers: configs that point at the exported messages."""
+"""Configs with which other trainers repeat a recipe's training on the exported messages."""
 
 from pathlib import Path
 
@@ -9,15 +9,18 @@ from ...study.recipe import Recipe
 from . import axolotl, llama_factory, trl
 from .translate import job_of
 
-FORMAT = "messages"  # the one format that all of them read
+FORMAT = "messages"  # the format that all of them read
 
 
 def write(ds: datasets.Dataset, folder: Path, format: str, file: str, recipe: Recipe) -> None:
-    """Write a config of each trainer for `recipe`'s model and training on `file`, to be run in `folder`."""
+    """Write a config for each trainer: `recipe`'s model and training on `file`, to run in `folder`.
+
+    Raises UserError unless `format` is "messages".
+    """
     if format != FORMAT:
         raise UserError(
-            f"format={format!r}: recipe= also writes configs for other trainers, and these read {FORMAT!r}; "
-            f"choose that, or leave recipe out."
+            f"format={format!r}: recipe= also writes configs for other trainers, which read {FORMAT!r}; "
+            f"use that format, or omit recipe."
         )
     job = job_of(ds, recipe, file)
     for trainer in (trl, llama_factory, axolotl):

@@ -1,14 +1,14 @@
-"""Axolotl: a YAML for `axolotl train`. Keys are those of 0.19's schema."""
+"""Axolotl: a YAML file for `axolotl train`, with the keys of version 0.19."""
 
 from ...training.settings import OPTIMIZERS
 from .translate import Job, as_yaml
 
 
 def files(job: Job) -> dict[str, str]:
-    """File name -> its text."""
+    """Text of each file, by name."""
     comments = [
         "Axolotl; run it in this folder: axolotl train axolotl.yaml",
-        "In a dialogue of several answers it learns all of them, where we learn the last.",
+        "In a dialogue, Axolotl trains on every answer; the workbench trains on the last one.",
         *job.notes,
     ]
     return {"axolotl.yaml": as_yaml(comments, _values(job))}

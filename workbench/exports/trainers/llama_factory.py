@@ -1,22 +1,22 @@
-"""LLaMA-Factory: its list of datasets and a YAML for `llamafactory-cli train`. Keys are those of 0.9.5."""
+"""LLaMA-Factory: dataset_info.json and a YAML file for `llamafactory-cli train`, for version 0.9.5."""
 
 import json
 
 from .translate import Job, as_yaml
 
 _NAME = "selection"
-# Its templates nearest to ours, and how they differ.
+# Our template -> the closest of LLaMA-Factory's, and how it differs.
 _TEMPLATES = {
     "deepseek": (
         "deepseekcoder",
-        "closes a response with a line feed and <|EOT|>, where we close it by EOS",
+        "ends a response with a line feed and <|EOT|>; the workbench ends it with EOS",
     ),
-    "codellama": ("llama2", "is the same text for single questions"),
+    "codellama": ("llama2", "gives the same text for single questions"),
 }
 
 
 def files(job: Job) -> dict[str, str]:
-    """File name -> its text."""
+    """Text of each file, by name."""
     listed = {
         "file_name": job.file,
         "formatting": "sharegpt",
@@ -30,9 +30,9 @@ def files(job: Job) -> dict[str, str]:
         },
     }
     comments = ["LLaMA-Factory; run it in this folder: llamafactory-cli train llama_factory.yaml"]
-    template, differs = _TEMPLATES.get(job.settings.template, (None, ""))
+    template, difference = _TEMPLATES.get(job.settings.template, (None, ""))
     comments.append(
-        f"Its template {template!r} {differs}." if template else "The template is the tokenizer's own."
+        f"Its template {template!r} {difference}." if template else "The template is the tokenizer's own."
     )
     comments += job.notes
     return {
@@ -51,11 +51,11 @@ def _values(job: Job, template: str | None) -> dict:
         "dataset": _NAME,
         "dataset_dir": ".",
         "template": template,
-        "default_system": "" if template else None,  # some templates bring a system message of their own
-        "mask_history": True,  # the loss falls on the last turn alone
+        "default_system": "" if template else None,  # some templates have a default system message
+        "mask_history": True,  # loss on the last turn only
         "cutoff_len": settings.max_length,
         "packing": job.packed,
-        "neat_packing": job.packed,  # packed samples do not see each other
+        "neat_packing": job.packed,  # packed samples do not attend to each other
         "flash_attn": "fa2" if job.packed else "auto",
         "disable_gradient_checkpointing": not settings.gradient_checkpointing,
         **job.trainer_arguments,

@@ -1,4 +1,4 @@
-"""What all trainers' configs say, worked out once."""
+"""The settings that all trainers' configs share."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ assert set(_UNPACKED) < set(PACKERS)
 
 @dataclass(frozen=True)
 class Job:
-    """One training on `file`, of messages. `batch_size` counts samples, or rows where `packed`."""
+    """One training run on `file`, in messages format. `batch_size` counts samples, or rows if `packed`."""
 
     model: str
     file: str
@@ -33,12 +33,12 @@ class Job:
 
     @property
     def bf16(self) -> bool:
-        """Such trainers run on GPUs, where "auto" is bfloat16."""
+        """Whether to train in bfloat16; these trainers run on GPUs, where "auto" is bfloat16."""
         return self.settings.dtype in ("auto", "bfloat16")
 
     @property
     def trainer_arguments(self) -> dict:
-        """What transformers' `TrainingArguments` hold, in its names, for trainers that take them."""
+        """Settings by their names in transformers' `TrainingArguments`, for the trainers that take those."""
         settings = self.settings
         values = {
             "learning_rate": settings.learning_rate,
@@ -59,11 +59,11 @@ class Job:
 
     @property
     def notes(self) -> list[str]:
-        """What a config that is for one machine cannot say."""
+        """Comments on what a config for one machine cannot express."""
         if self.gpus == 1:
             return []
         sharded = "" if self.settings.method != "full" else ", with its weights sharded (FSDP or DeepSpeed)"
-        return [f"The batch is meant for {self.gpus} GPUs{sharded}."]
+        return [f"The batch size is meant for {self.gpus} GPUs{sharded}."]
 
     @property
     def lora_targets(self) -> list[str]:
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def chat_template(self) -> str | None:
-        """The training template in Jinja; None where it is the tokenizer's own."""
+        """The training template in Jinja; None if it is the tokenizer's own."""
         template = TEMPLATES.get(self.settings.template)
         if template is None:
             return None
@@ -84,9 +84,10 @@ class Job:
 
 
 def job_of(ds: datasets.Dataset, recipe: Recipe, file: str) -> Job:
-    """`recipe`'s training of rows `ds` in the terms of trainers that pack whole rows of `max_length`.
+    """`recipe`'s training on rows `ds`, for trainers that pack rows of `max_length` tokens.
 
-    They count rows where we count samples: a batch gets as many full rows as its samples would fill.
+    Their batch size counts packed rows, ours counts samples: a batch gets as many full rows as its samples
+    would fill on average. Raises UserError if packing needs a column `n_tokens` that `ds` lacks.
     """
     settings = recipe.training
     packed = settings.strategy not in _UNPACKED
@@ -99,7 +100,7 @@ def job_of(ds: datasets.Dataset, recipe: Recipe, file: str) -> Job:
 
 
 def as_yaml(comments: list[str], values: dict) -> str:
-    """A YAML file that opens with `comments`; null values are left to the trainer's defaults."""
-    told = {name: value for name, value in values.items() if value is not None}
+    """A YAML file that starts with `comments`; values that are None keep the trainer's defaults."""
+    settings = {name: value for name, value in values.items() if value is not None}
     head = "".join(f"# {line}\n" for line in comments)
-    return head + yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=1000)
+    return head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=1000)

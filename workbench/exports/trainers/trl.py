@@ -1,4 +1,4 @@
-"""TRL: a script with SFTTrainer. Keys are those of trl 1.16's SFTConfig and of transformers 5."""
+"""TRL: a script with SFTTrainer, for trl 1.16 and transformers 5."""
 
 import json
 
@@ -15,7 +15,7 @@ tokenizer = AutoTokenizer.from_pretrained({model})
 {template}
 
 def split_off_response(row):
-    # The loss falls on the last turn alone.
+    # Loss on the last turn only.
     return {{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}}
 
 
@@ -35,7 +35,7 @@ _SHARDED = "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASE
 
 
 def files(job: Job) -> dict[str, str]:
-    """File name -> its text."""
+    """Text of each file, by name."""
     adapted, four_bit = job.settings.method != "full", job.settings.method == "qlora"
     command = "python trl_sft.py"
     if job.gpus > 1:
@@ -64,7 +64,7 @@ def files(job: Job) -> dict[str, str]:
 
 
 def _arguments(job: Job) -> dict[str, str]:
-    """Arguments of SFTConfig, as Python."""
+    """Arguments of SFTConfig, as Python source."""
     values = {
         "output_dir": "trl",
         "max_length": job.settings.max_length,
@@ -77,17 +77,17 @@ def _arguments(job: Job) -> dict[str, str]:
 
 
 def _loading(job: Job) -> str:
-    """Arguments of `from_pretrained`. Packed samples are kept apart by flash attention only."""
+    """Arguments of `from_pretrained`, as Python source. Packing needs flash attention to isolate samples."""
     dtype = {"auto": "bfloat16"}.get(job.settings.dtype, job.settings.dtype)
-    told = [f'"dtype": "{"float32" if job.settings.method == "full" else dtype}"']
+    arguments = [f'"dtype": "{"float32" if job.settings.method == "full" else dtype}"']
     if job.packed:
-        told.append('"attn_implementation": "flash_attention_2"')
+        arguments.append('"attn_implementation": "flash_attention_2"')
     if job.settings.method == "qlora":
-        told.append(
+        arguments.append(
             '"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
             f"bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.{dtype})"
         )
-    return "{" + ", ".join(told) + "}"
+    return "{" + ", ".join(arguments) + "}"
 
 
 def _lora(job: Job) -> str:
@@ -103,5 +103,5 @@ def _lora(job: Job) -> str:
 
 
 def _text(value) -> str:
-    """`value` as Python, its texts in double quotes."""
+    """`value` as Python source, strings in double quotes."""
     return json.dumps(value) if isinstance(value, (str, list)) else repr(value)
