@@ -2,12 +2,13 @@
 
 Three kernels compute the same result:
 
-- with gradients: PyTorch's attention on one sample at a time;
-- without gradients: samples of similar length side by side, padded to the longest. They need no mask beyond
-  the causal one, because a token never attends to what follows it;
-- on GPUs that have it, with or without gradients: PyTorch's flash kernel for sequences of unequal length.
+- on GPUs that have it: PyTorch's flash kernel for sequences of unequal length;
+- on CPUs, and on other GPUs without gradients: samples of similar length side by side, padded to the longest.
+  They need no mask beyond the causal one, because a token never attends to what follows it;
+- on other GPUs with gradients, and with attention dropout: PyTorch's attention on one sample at a time.
 """
 
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 from .batching import Layout
+from .blocks import block_attention
 
 _NAME = "workbench_packed"
 
@@ -71,11 +73,12 @@ def _attention(
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = (states.to(dtype) for states in (query, key, value))
-    if torch.is_grad_enabled() and (dropout or not _has_varlen(query)):
+    use_varlen = _has_varlen(query) and not dropout and (not _cuts(window, layout) or _accepts("window_size"))
+    if torch.is_grad_enabled() and not use_varlen and (dropout or query.is_cuda):
         return _each(query, key, value, layout, scale, window, dropout), None
     rows, _, width, _ = query.shape
     flat = [states.transpose(1, 2).flatten(0, 1) for states in (query, key, value)]  # [tokens, heads, d]
-    attend = _varlen if _has_varlen(query) else _grouped
+    attend = _varlen if use_varlen else _grouped
     return attend(*flat, layout, scale, window).unflatten(0, (rows, width)), None
 
 
@@ -104,56 +107,29 @@ def _grouped(query, key, value, layout: Layout, scale, window) -> torch.Tensor:
     # One row per key head, in which the query heads that share it lie side by side.
     query, key, value = (states.reshape(len(states) * heads, -1) for states in (query, key, value))
     head = torch.arange(heads, device=query.device)
-    outputs = query.new_empty(heads * sum(tokens.numel() for tokens, _ in layout["groups"]), query.shape[1])
-    start = 0
+    outputs = []
     for tokens, lengths in layout["groups"]:
         states_read = tokens[:, None] * heads + head[:, None]  # [n, heads, longest]
-        stop = start + states_read.numel()
-        q, k, v = (states.index_select(0, states_read.flatten()) for states in (query, key, value))
         shape = (len(tokens) * heads, -1, size)  # [n * heads, longest x shared queries or longest, d]
-        blocks = [part.view(shape) for part in (q, k, v, outputs[start:stop])]
+        q, k, v = (
+            states.index_select(0, states_read.flatten()).view(shape) for states in (query, key, value)
+        )
         if q.is_cuda:
-            _shared_sdpa(*blocks, scale, window)
+            attended = _shared_sdpa(q, k, v, scale, window)
         else:
-            _blocked(*blocks, lengths, scale, window)
-        start = stop
+            attended = block_attention(q, k, v, lengths, scale, window or 0)
+        outputs.append(attended.flatten(0, 1).view(states_read.numel(), -1))
+    outputs = torch.cat(outputs)
     first, longest, step = layout["slots"]
     back = (first * heads + step)[:, None] + longest[:, None] * head
     return outputs.index_select(0, back.flatten()).view(len(query) // heads, -1, size)
 
 
-def _blocked(query, key, value, output, lengths: list[int], scale: float, window: int | None = None) -> None:
-    """Causal attention as matrix products over blocks of queries, each with the keys it may see.
-
-    For CPUs, which have fast matrix products and no fast kernel for this (tests/benchmarks/scoring.py).
-    key and value [n, longest, d]; query and output [n, longest x shared, d], with `shared` queries per key.
-    `lengths` of the samples, longest first; n is a multiple of their number. A block skips the samples that
-    end before it.
-    """
-    length, shared = key.shape[1], query.shape[1] // key.shape[1]
-    size = min(length, 64 if length <= 256 else 128)
-    ahead = torch.full((size, size), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
-    ahead = ahead.repeat_interleave(shared, 0)
-    for start in range(0, length, size):
-        stop = min(start + size, length)
-        live = len(query) // len(lengths) * sum(length > start for length in lengths)
-        rows = (slice(live), slice(start * shared, stop * shared))
-        first = max(0, start - window + 1) if window else 0
-        seen = (slice(live), slice(first, stop))
-        scores = torch.baddbmm(query.new_empty(()), query[rows], key[seen].mT, beta=0, alpha=scale)
-        scores[..., start - first :] += ahead[: (stop - start) * shared, : stop - start]
-        if window and stop > window:
-            behind = torch.arange(first, stop) <= torch.arange(start, stop)[:, None] - window
-            scores.masked_fill_(behind.repeat_interleave(shared, 0).to(scores.device), -torch.inf)
-        torch.bmm(scores.softmax(-1), value[seen], out=output[rows])
-
-
-def _shared_sdpa(query, key, value, output, scale: float, window: int | None) -> None:
-    """The same with PyTorch's attention, for GPUs. Shapes as in `_blocked`."""
-    length = key.shape[1]
-    query = query.unflatten(1, (length, -1)).transpose(1, 2)
+def _shared_sdpa(query, key, value, scale: float, window: int | None) -> torch.Tensor:
+    """The same as `block_attention` with PyTorch's attention, for GPUs."""
+    query = query.unflatten(1, (key.shape[1], -1)).transpose(1, 2)
     key, value = (states[:, None].expand_as(query) for states in (key, value))
-    output.unflatten(1, (length, -1)).copy_(_sdpa(query, key, value, scale, window).transpose(1, 2))
+    return _sdpa(query, key, value, scale, window).transpose(1, 2).flatten(1, 2)
 
 
 def _sdpa(query, key, value, scale: float, window: int | None, dropout: float = 0.0) -> torch.Tensor:
@@ -177,23 +153,40 @@ def _has_varlen(query: torch.Tensor) -> bool:
     return torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
+def _accepts(parameter: str) -> bool:
+    """Whether this PyTorch's `varlen_attn` has `parameter`: 2.10 lacks scale, window_size and enable_gqa, and
+    2.11 lacks enable_gqa."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return parameter in inspect.signature(varlen_attn).parameters
+
+
+def _cuts(window: int | None, layout: Layout) -> bool:
+    """Whether a sliding window of `window` keys hides any key of these samples."""
+    return bool(window) and window < layout["longest"]
+
+
 def _varlen(query, key, value, layout: Layout, scale, window) -> torch.Tensor:
     """[tokens, heads, d] in and out; key and value may have fewer heads."""
     from torch.nn.attention.varlen import varlen_attn
 
+    options: dict = {}
+    if _accepts("window_size"):
+        options["window_size"] = (window - 1 if window else -1, 0)  # causal: no key ahead
+    else:
+        options["is_causal"] = True
+    if _accepts("scale"):
+        options["scale"] = scale
+    else:
+        query = query * (scale * math.sqrt(query.shape[-1]))  # the kernel divides by the root
+    if (shared := query.shape[1] // key.shape[1]) > 1:
+        if _accepts("enable_gqa"):
+            options["enable_gqa"] = True
+        else:
+            key, value = (states.repeat_interleave(shared, 1) for states in (key, value))
     ends, longest = layout["ends"], layout["longest"]
-    return varlen_attn(
-        query.contiguous(),
-        key.contiguous(),
-        value.contiguous(),
-        ends,
-        ends,
-        longest,
-        longest,
-        scale=scale,
-        window_size=(window - 1 if window else -1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    states = (query.contiguous(), key.contiguous(), value.contiguous())
+    return varlen_attn(*states, ends, ends, longest, longest, **options)
 
 
 AttentionInterface.register(_NAME, _attention)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 
 from ..core.errors import UserError
 from ..lm import models
+from ..lm.dropout import replace_dropout
 from .settings import TrainingSettings
 
 # The layers that the paper's released code adapts. If a model has none of these names, all of its linear
@@ -76,6 +77,7 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
+    replace_dropout(adapted)
     return adapted
 
 
