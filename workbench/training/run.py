@@ -93,11 +93,19 @@ class Run:
     def summary(self) -> dict:
         """Figures of the whole run.
 
-        From the start: `samples`, `samples_without_target` (left out, because no response token is within
-        `max_length`), `overlong`, `tokens` (all epochs, without padding) and `rows_sha256` (a hash of
-        the rows).
-        While it runs: `padding_rate` (padding / computed tokens). At the end: `stopped`, `steps`, `seconds`,
-        `memory_before_mib` and `peak_memory_mib` (MiB).
+            samples, samples_without_target
+                                 samples to train on, and those left out because they have no response token
+                                 within `max_length`
+            overlong             what was done to samples of more than `max_length` tokens, as text
+            tokens               tokens of all epochs, without padding
+            rows_sha256          hash of the rows
+            padding_rate         padding / computed tokens
+            stopped, steps       whether the run was stopped, and the optimizer steps done
+            seconds              training time, with saving and without evaluation
+            memory_before_mib, peak_memory_mib
+                                 memory in MiB before training, and the peak
+
+        `padding_rate` is there once the run has started, and the figures after it once it is done or stopped.
         """
         return self._folder.read()["summary"]
 
@@ -202,13 +210,13 @@ def finetune(
     a crash, a kill, or when memory or disk space run out, `Run.error` says what to do, and the last
     checkpoint is at most 20 minutes old (`save_minutes`, `save_steps`).
 
-    `settings` are the fields of `TrainingSettings`. Samples packed into one row never attend to each other
-    (unless `leaky=True`), and a model that cannot keep them apart is refused, unless `strategy="pad"`. With
-    the strategies `pad`, `dynamic`, `balanced` and `flat`, a step sees the samples that it would see without
-    packing, so losses and weights are those of padded training (arXiv 2504.12687, section 4.2, describes
-    `dynamic`); with `bfd` and `exact`, packing changes which samples share a step. If memory is short, use
-    `gradient_checkpointing=True`, `optimizer="adafactor"`, `method="lora"` or, on NVIDIA GPUs,
-    `method="qlora"`.
+    `settings` are the fields of `TrainingSettings`. Samples packed into one row never attend to each other,
+    unless `leaky=True`. A model that cannot keep them apart trains only with `strategy="pad"` or "max"; any
+    other strategy fails the run. With `pad`, `dynamic`, `balanced` and `flat`, a step sees the samples that
+    it would see without packing, so losses and weights are those of padded training (arXiv 2504.12687,
+    section 4.2, describes `dynamic`). With `bfd` and `exact`, packing changes which samples share a step. If
+    memory is short, use `gradient_checkpointing=True`, `optimizer="adafactor"`, `method="lora"` or, on NVIDIA
+    GPUs, `method="qlora"`.
 
     `heldout` has rows to evaluate on every `eval_steps` optimizer steps: `instruction` and `response` for the
     held-out loss, and `check` (assertions) for `eval_tasks`. The figures are added to `Run.history`.
