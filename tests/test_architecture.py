@@ -28,15 +28,16 @@ FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # The floors inside evaluation: generate, run (sandbox) and judge know only what lies below them.
 EVALUATION_FLOORS = [
     ["sandbox", "samples", "benchmarks", "statistics", "heldout"],
-    ["generation", "judging", "report"],
-    ["tasks", "scoreboard"],
+    ["generation", "judging", "reports"],
+    ["tasks"],
+    ["broken_twins"],
     ["measure", "quick"],
 ]
 MOST_ROOMS, MOST_FLOORS = 18, 8
 MOST_BOXES = {"evaluation": 12, "training": 12, "widgets": 18}  # files and sub-rooms side by side
 HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "umap", "plotly"}
 PUBLIC = {
-    *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "evaluate"),
+    *("load", "score", "embed", "cluster", "project", "select", "pack", "finetune", "twins", "evaluate"),
     *("rejected", "Workbench", "models", "suggest_k"),
     *("preset", "export", "calibrate"),
     *("mark_duplicates", "duplicate_groups", "mark_contaminated", "drop_flagged"),

@@ -63,6 +63,7 @@ _HOMES = {
     "finetune": "training",
     "attach": "training",
     # evaluation
+    "twins": "evaluation",
     "evaluate": "evaluation",
     # studies
     "Recipe": "study.recipe",

@@ -1,4 +1,4 @@
-"""Evaluate a model: pass@1 on tasks with tests, judged outside a sandbox, and held-out loss.
+"""Evaluate a model: pass@1 on tasks with tests, preference for correct programs, and held-out loss.
 
 Three rooms: `generation` writes answers, `sandbox` runs untrusted code, `judging` compares what it computes
 with what the tests expect. `measure` (`wb.evaluate`) and `quick` (during training) combine them.
@@ -14,17 +14,18 @@ _HOMES = {
     "generate": "generation.answers",
     "extract_code": "judging.extraction",
     "heldout_loss": "heldout",
-    "Comparison": "report",
-    "EvalReport": "report",
-    "compare": "report",
-    "board": "scoreboard",
+    "Comparison": "reports.report",
+    "EvalReport": "reports.report",
+    "compare": "reports.report",
+    "board": "reports.scoreboard",
     "mcnemar": "statistics",
-    "named": "scoreboard",
-    "published": "scoreboard",
+    "named": "reports.scoreboard",
+    "published": "reports.scoreboard",
     "Outcome": "sandbox",
     "SandboxError": "sandbox",
     "level": "sandbox",
     "run_program": "sandbox",
+    "twins": "broken_twins",
     "wilson": "statistics",
 }
 

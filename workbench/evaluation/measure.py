@@ -20,7 +20,7 @@ from .generation.prompt_format import PromptFormat
 from .heldout import heldout_loss
 from .judging.assertions import judge, outcome_table
 from .judging.extraction import extract_code
-from .report import EvalReport
+from .reports.report import EvalReport
 from .samples import Sample, read_samples, writable
 from .tasks import NO_SANITIZE, TITLES, EvalPlusTasks, ProgramTasks, code_tasks, instruction_tasks
 

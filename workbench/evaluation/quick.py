@@ -10,7 +10,7 @@ from .generation.answers import generate, generate_answers
 from .generation.decoding import Decoding, generate_texts
 from .generation.prompt_format import PromptFormat
 from .judging.assertions import judge
-from .report import EvalReport
+from .reports.report import EvalReport
 from .samples import Sample
 from .tasks import TITLES, code_tasks
 

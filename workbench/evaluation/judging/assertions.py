@@ -1,13 +1,16 @@
 """Judge code by a program of assertions that runs after it."""
 
 import os
+import queue
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pandas as pd
 
 from .. import sandbox
 from ..samples import writable
-from ..sandbox.run import Outcome, run_program
+from ..sandbox.forks import starter
+from ..sandbox.run import PROGRAM_SECONDS, Outcome, run_program
 from .extraction import extract_code
 
 
@@ -22,12 +25,30 @@ def judge(completions: list[str], checks: list[str], workers: int | None = None)
     return run_with_tests([extract_code(text) for text in completions], checks, workers)
 
 
-def run_with_tests(codes: list[str], tests: list[str], workers: int | None = None) -> list[Outcome]:
-    """Run each of `codes` followed by its tests; returns the outcomes in the same order."""
-    sandbox.level()
+def run_with_tests(
+    codes: list[str], tests: list[str], workers: int | None = None, seconds: float = PROGRAM_SECONDS
+) -> list[Outcome]:
+    """Run each of `codes` followed by its tests; returns the outcomes in the same order.
+
+    `seconds` limits the CPU time of each. Runs start as forks (`sandbox.forks`), 4 ms each instead of 33.
+    """
+    level = sandbox.level()
     programs = [f"{code}\n\n{test}\n" for code, test in zip(codes, tests, strict=True)]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return list(pool.map(run_program, programs))
+    workers = workers or os.cpu_count() or 1
+    with ExitStack() as stack:
+        idle = queue.SimpleQueue()  # a starter serves one run at a time
+        for _ in range(min(workers, len(programs))):
+            idle.put(stack.enter_context(starter(level)))
+
+        def run(program: str) -> Outcome:
+            start = idle.get()
+            try:
+                return run_program(program, seconds, start)
+            finally:
+                idle.put(start)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(run, programs))
 
 
 def outcome_table(ids: list[str], outcomes: list[Outcome], completions: list[str]) -> pd.DataFrame:

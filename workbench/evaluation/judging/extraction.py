@@ -16,12 +16,13 @@ def extract_code(completion: str) -> str:
     block = _FENCE.search(completion)
     lines = (block.group(1) if block else completion).splitlines()
     for end in range(len(lines), 0, -1):
-        if (code := "\n".join(lines[:end])).strip() and _is_python(code):
+        if (code := "\n".join(lines[:end])).strip() and is_python(code):
             return code
     return "\n".join(lines)
 
 
-def _is_python(code: str) -> bool:
+def is_python(code: str) -> bool:
+    """Whether `code` is valid Python, judged without running it and without warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about invalid escape sequences in the code

@@ -27,12 +27,14 @@ machine.
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 from . import seccomp
 from .process import START_SECONDS, Level, Process, SandboxError
 
+PROGRAM_SECONDS = 5.0  # CPU time of a program with its assertions
 _DETAIL = 1000  # maximum length of a detail, in characters: its text is the untrusted code's
 PASS, FAIL, TIMEOUT, ERROR, BLOCKED = "pass", "fail", "timeout", "error", "blocked"
 
@@ -88,17 +90,18 @@ def _probe(code: str, candidate: Level) -> list:
         return process.next(START_SECONDS) if loaded == ["loaded"] else loaded
 
 
-def run_program(program: str, seconds: float = 5.0) -> Outcome:
+def run_program(program: str, seconds: float = PROGRAM_SECONDS, start: Callable | None = None) -> Outcome:
     """Run `program` in the sandbox to its end, within `seconds` of CPU time.
 
-    The wall-clock limit is four times as long. The verdict is "pass" if the program ends without an
+    The wall-clock limit is four times as long. `start` is what `forks.starter` yields; by default the program
+    gets a new Python process. The verdict is "pass" if the program ends without an
     exception. Raises SandboxError if this machine cannot confine code (`level`).
 
     Assertions in the program judge the program from within: code written to cheat can end as if every check
     had passed. Verdicts that cannot be forged need inputs and expected values, as HumanEval and MBPP have
     them (`wb.evaluate`).
     """
-    with Process(program, total_seconds=seconds, level=level()) as process:
+    with Process(program, total_seconds=seconds, level=level(), start=start) as process:
         event = process.next(seconds)
     return outcome_of(event) if event != ["loaded"] else Outcome(PASS)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.errors import UserError, one_of
-from . import statistics
-from .sandbox.run import PASS
+from ...core.errors import UserError, one_of
+from .. import statistics
+from ..sandbox.run import PASS
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ..core.errors import UserError
-from . import statistics
+from ...core.errors import UserError
+from .. import statistics
 from .report import EvalReport
 
 SUITES = ("HumanEval", "HumanEval+", "MBPP", "MBPP+")

@@ -1,0 +1,1 @@
+"""The result of an evaluation, the paired comparison of two, and results beside the paper's."""
