@@ -17,7 +17,7 @@ stage, in the order in which they are used:
     selection   select, strategy, Explorer, compare
     packing     pack
     training    calibrate, finetune, attach
-    evaluation  evaluate
+    evaluation  evaluate, twins
     studies     Recipe, preset, export
     notebook    Workbench, and the modules widgets, figures, models
 

@@ -160,7 +160,8 @@ def test_nothing_is_left_behind(judged, world):
         with pytest.raises(BlockingIOError):
             receive()
     assert world.parent.is_running()
-    left = [process.cmdline() for process in psutil.process_iter() if _is_ours(process)]
+    processes = filter(_is_ours, psutil.process_iter())
+    left = [process.cmdline() for process in processes if not _belongs_to_another_worker(process)]
     assert left == []
 
 
@@ -173,6 +174,17 @@ def _is_ours(process: psutil.Process) -> bool:
         return False
     running = "evaluation/sandbox/inside/" in command or "workbench.evaluation.judging.worker" in command
     return running and str(Path(sandbox.__file__).parents[2]) in origin
+
+
+def _belongs_to_another_worker(process: psutil.Process) -> bool:
+    """Whether a test that runs beside this one, in another worker of pytest, has started the process."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return False
+    workers = {child.pid for child in psutil.Process(os.getppid()).children()} - {os.getpid()}
+    try:
+        return bool(workers & {parent.pid for parent in process.parents()})
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return True
 
 
 def test_no_verdict_contains_the_secret(judged):
