@@ -115,8 +115,8 @@ class TestFolder:
     def test_accelerate_reads_its_configuration(self, prepared):
         config = ClusterConfig.from_yaml_file(prepared / "accelerate.yaml")  # refuses unknown keys
         assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("FSDP", 4, "bf16")
-        known = {option.dest for option in launch_command_parser()._actions}
-        assert set(config.fsdp_config) <= known
+        options = {option.dest for option in launch_command_parser()._actions}
+        assert set(config.fsdp_config) <= options
 
     def test_the_recipe_is_written_for_that_number_of_gpus(self, prepared):
         recipe = Recipe.from_yaml(prepared / "recipe.yaml")

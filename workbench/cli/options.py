@@ -9,6 +9,12 @@ _RECIPE = "a recipe file or the name of a preset (see `workbench recipe`)"
 _DTYPE = "auto, float32, bfloat16 or float16"
 
 
+def _output(verb: ArgumentParser, default: str, description: str) -> None:
+    verb.add_argument(
+        "--output", type=Path, default=Path(default), help=f"{description} (default: {default})"
+    )
+
+
 def quickstart(verb: ArgumentParser) -> None:
     verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
     verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
@@ -16,12 +22,7 @@ def quickstart(verb: ArgumentParser) -> None:
     verb.add_argument("--ratio", type=float, help="share of the eligible rows to keep (default: 0.4)")
     verb.add_argument("--full", action="store_true", help="also train on all rows")
     verb.add_argument("--recipe", help=f"start from {_RECIPE}; the other options change it")
-    verb.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/quickstart"),
-        help="folder for all results (default: %(default)s)",
-    )
+    _output(verb, "runs/quickstart", "folder for all results")
 
 
 def score(verb: ArgumentParser) -> None:
@@ -30,23 +31,13 @@ def score(verb: ArgumentParser) -> None:
     verb.add_argument("--model", help="model to score with (default: the recipe's, or smollm2-135m)")
     verb.add_argument("--dtype", help=_DTYPE)
     verb.add_argument("--rows", type=int, help="score only the first ROWS rows")
-    verb.add_argument(
-        "--output",
-        type=Path,
-        default=Path("scores.parquet"),
-        help="Parquet file to write (default: %(default)s)",
-    )
+    _output(verb, "scores.parquet", "Parquet file to write")
 
 
 def select(verb: ArgumentParser) -> None:
     verb.add_argument("--recipe", required=True, help=_RECIPE)
     verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
-    verb.add_argument(
-        "--output",
-        type=Path,
-        default=Path("selection.jsonl"),
-        help="file to write, .jsonl or .parquet (default: %(default)s)",
-    )
+    _output(verb, "selection.jsonl", "file to write, .jsonl or .parquet")
 
 
 def recipe(verb: ArgumentParser) -> None:
@@ -106,12 +97,7 @@ def finetune(verb: ArgumentParser) -> None:
     verb.add_argument("--data", help="rows to train on, e.g. a selection (default: the recipe's)")
     verb.add_argument("--heldout", help="rows to measure the loss on, every `eval_steps` steps of the recipe")
     verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")
-    verb.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/finetune"),
-        help="folder of the run (default: %(default)s)",
-    )
+    _output(verb, "runs/finetune", "folder of the run")
 
 
 def status(verb: ArgumentParser) -> None:

@@ -77,16 +77,22 @@ def compare(
 ) -> Comparison:
     """Select rows of `ds` with each of `strategies` at equal budget, and at random `draws` times.
 
-    Budgets are those of `wb.select`. A `ratio` is a share of different rows for different strategies, so it
-    sets the number of rows of the first strategy only, and the others keep that number. Exceptions:
-    "random-tokens" keeps the tokens of that many rows of "ifd-cluster", and "deita" keeps fewer where it runs
-    out of dissimilar rows. Each draw has as many rows as the first strategy keeps.
+    A ratio is a share of different rows for different strategies. It therefore sets the number of rows of the
+    first strategy, and the others keep as many. Two differ: "random-tokens" keeps the tokens of that many
+    rows of "ifd-cluster", and "deita" keeps fewer if it runs out of dissimilar rows.
 
-    Returns a `Comparison`: `.metrics`, `.overlap`, `.shared` (tables) and `.only(name)`. A number outside
-    "random 5 %" to "random 95 %" is more than chance.
+    Args:
+        strategies: two or more names.
+        ratio, rows, tokens, max_ifd, seed: as in `wb.select`. With `tokens`, that is everyone's budget.
+        draws: number of random selections, each of as many rows as the first strategy keeps.
 
-    Raises UserError if `strategies` are not two or more different names, if the first one keeps no row, and
-    where `wb.select` does.
+    Returns:
+        A `Comparison`: `.metrics`, `.overlap`, `.shared` (tables) and `.only(name)`. A number outside of
+        "random 5 %" to "random 95 %" is more than chance.
+
+    Raises:
+        UserError: `strategies` are not two or more different names, or the first one keeps no row; else as in
+            `wb.select`.
 
     Not covered: how models trained on the selections compare.
     """

@@ -67,7 +67,7 @@ def strategy(
     nested: bool = False,
     reason: str = "not chosen by {name}",
 ) -> Callable[[Rank], Rank]:
-    """Register the decorated function as the selection strategy `name`.
+    """Register the decorated function as the selection strategy `name`, replacing one of that name.
 
     >>> @wb.strategy("shortest", needs=("n_tokens",), reason="longer than the kept ones")
     ... def shortest(candidates, n, rng):
@@ -76,19 +76,21 @@ def strategy(
     The function gets the `Candidates` (columns as arrays: `.ifd`, `.cluster`, `.tokens`, `.embedding`,
     `.eligible`, `.column(name)`), the largest number `n` of rows that the budget can keep, and a seeded
     `np.random.Generator`. It returns row numbers, int [n or more], best first; or a list of such arrays, one
-    per group, and a ratio then keeps its share of each group. A name that exists is replaced.
+    per group, and a ratio then keeps its share of each group.
 
-    Parameters
-    - `needs`: the columns the strategy reads; `wb.select` raises UserError if one is missing.
-    - `pool`: the rows that it ranks and that a ratio is a share of, "all" or "eligible" (scored below
-      `max_ifd`).
-    - `of_all`: with pool="eligible", a ratio is a share of all rows nevertheless.
-    - `allot`: function (candidates, ranking, budget) -> rows to keep of each group, int [g].
-    - `nested`: the order does not depend on `n` and costs the same for all rows, so `wb.Explorer` ranks once
-      for all budgets.
-    - `reason`: why a row is dropped, for `Selection.dropped`; {name}, {ifd} and {cluster} are filled in.
+    Args:
+        name: for `wb.select`, recipes and the dashboard.
+        needs: columns that the function reads; `wb.select` raises UserError if one is missing.
+        pool: the rows that it ranks and that a ratio is a share of: "all", or "eligible" for those with a
+            score below `max_ifd`.
+        of_all: with pool="eligible", make a ratio a share of all rows.
+        allot: function (candidates, ranking, budget) -> rows to keep of each group, int [g].
+        nested: whether the order is independent of `n` and costs the same for all rows; `wb.Explorer` then
+            ranks once for all budgets.
+        reason: why a row is dropped, for `Selection.dropped`. {name}, {ifd} and {cluster} are filled in.
 
-    Raises UserError if `pool` is unknown.
+    Raises:
+        UserError: `pool` is neither "all" nor "eligible". What the function returns is checked on use.
     """
     one_of("pool", pool, POOLS)
 

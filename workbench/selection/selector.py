@@ -25,43 +25,47 @@ def select(
     seed: int = 0,
     candidates: Candidates | None = None,
 ) -> Selection:
-    """Select the rows of `ds` to train on (arXiv 2504.12687, section 3).
+    """Select the rows to train on (arXiv 2504.12687, section 3).
 
     The default keeps, in each cluster, the `int(n * 0.4)` rows with the highest IFD among its n eligible
-    rows. A row is eligible if it has a score below `max_ifd`; at an IFD of 1 or more the instruction does not
-    help.
+    rows. A row is eligible if it has a score below `max_ifd`; from an IFD of 1 on, the instruction does not
+    help the model.
 
-    Strategies
-    - "ifd-cluster": the paper's rule; needs `ifd` and `cluster`.
-    - "ifd-quota": the hardest rows of each cluster, each cluster with its share of all rows; needs both.
-    - "ifd-top": the highest IFD, whatever the cluster.
-    - "ppl-top": the highest perplexity of the response given the instruction.
-    - "random": any rows, scored or not. "random-tokens": as many of them as fit into the tokens that
-      "ifd-cluster" keeps within this budget.
-    - "deita": the highest IFD, skipping rows similar to one that is kept already; needs `embedding`.
-    - "k-center", "facility-location", "parametric": cover the embedding space and ignore scores; need
-      `embedding`.
-    - any registered with `wb.strategy`.
+    Args:
+        ds: the table; needs the columns that the strategy reads.
+        ratio: budget as a share in (0, 1], 0.4 by default. For "ifd-cluster", "ifd-top", "ppl-top" and
+            "deita" it is a share of the eligible rows, rounded down, within each cluster for "ifd-cluster".
+            For the others it is a share of all rows.
+        strategy: how rows are ranked, one of these or any registered with `wb.strategy`.
+            "ifd-cluster": the paper's rule; needs `ifd` and `cluster`.
+            "ifd-quota": highest IFD in each cluster, and of each cluster its share of all rows; needs both.
+            "ifd-top": highest IFD, whatever the cluster; needs `ifd`.
+            "ppl-top": highest perplexity of the response given the instruction, among eligible rows.
+            "random": any rows, scored or not; needs no column.
+            "random-tokens": random rows with as many tokens as "ifd-cluster" keeps within this budget.
+            "deita": highest IFD, skipping rows with a cosine similarity of 0.9 or more to a kept one; needs
+            `ifd` and `embedding`.
+            "k-center", "facility-location", "parametric": cover the embedding space and ignore scores; need
+            `embedding`.
+        rows: budget as a number of rows, filled in the strategy's order; with clusters, in the order in which
+            rows enter as the ratio grows.
+        tokens: budget as a number of training tokens (column `n_tokens`), filled in the same order up to the
+            first row that would exceed it.
+        max_ifd: upper bound, exclusive, of an eligible row's IFD.
+        seed: of the strategies that draw.
+        candidates: `selection.Candidates(ds, max_ifd)`, to read the columns once for several calls; its
+            `max_ifd` takes precedence.
 
-    Budgets, of which one is given
-    - `ratio` in (0, 1], 0.4 by default: a share of the eligible rows for "ifd-cluster", "ifd-top", "ppl-top"
-      and "deita", rounded down, per cluster for "ifd-cluster"; a share of all rows for the others.
-    - `rows`: a number of rows, filled in the strategy's order; with clusters, in the order in which rows
-      enter as the ratio grows.
-    - `tokens`: a number of training tokens (column `n_tokens`), filled likewise up to the first row that
-      would exceed it.
-    A strategy keeps fewer rows where it has no more to offer.
+    Returns:
+        A `Selection`: `.indices` (int64, ascending), `.dataset`, `.dropped` (row -> reason), `.report` and
+        `.coverage`. It keeps fewer rows than the budget where the strategy has no more to offer.
 
-    `seed` matters only to strategies that draw. `candidates` (`selection.Candidates(ds, max_ifd)`) spares
-    reading the columns again over several calls; its `max_ifd` takes precedence.
+    Raises:
+        UserError: the strategy is unknown, a column that it needs is missing, more than one budget is given,
+            or the budget is out of range.
 
-    Returns a `Selection`: `.indices` (int64, ascending), `.dataset`, `.dropped` (row -> reason), `.report`
-    and `.coverage`.
-
-    Raises UserError if the strategy is unknown, if `ds` lacks a column that it needs, if more than one budget
-    is given, or if the budget is out of range.
-
-    Not covered: whether the selection trains a better model than chance; see `wb.compare`.
+    Not covered: whether a model trained on the selection beats chance. Compare with random selections
+    (`wb.compare`), train on both with several seeds.
     """
     budget = budget_of(ratio, rows, tokens)
     chosen = strategy_for(ds, strategy, uses_tokens=tokens is not None)
@@ -77,11 +81,12 @@ class Explorer:
     >>> explorer = wb.Explorer(ds)
     >>> explorer.at(0.4).coverage.mmd
 
-    Results equal those of `wb.select`. The first call ranks the rows and sums their features once; later
-    calls take milliseconds. This holds for strategies registered as `nested`, whose order does not depend on
-    the budget: those by IFD or perplexity, and the random ones. The others select and measure anew each time.
+    Selections and numbers equal those of `wb.select`. The first call ranks the rows and sums their features;
+    later calls take milliseconds. This holds for strategies registered as `nested`, whose order does not
+    depend on the budget: those by IFD or perplexity, and the random ones. The others select and measure anew
+    each time.
 
-    Parameters and errors are those of `wb.select`.
+    Arguments and errors are those of `wb.select`.
     """
 
     def __init__(

@@ -73,9 +73,10 @@ def preset(name: str) -> Recipe:
     The paper's recipes (arXiv 2504.12687) are meant for 8 GPUs: DeepSeek-Coder-Base 6.7B on OSS-Instruct and
     CodeLlama-Python 7B on Evol-Instruct, each scored by the model itself, ratio 0.4, k = 10, dynamic packing.
     They differ from the paper in that packed samples do not attend to each other and that 40 rows are held
-    out. "quickstart" trains LoRA adapters on 240 rows of the bundled dataset.
+    out. "quickstart" trains LoRA adapters on 240 rows of the bundled dataset, 40 of them held out.
 
-    Raises UserError if the name is unknown.
+    Raises:
+        UserError: the name is unknown.
     """
     if name not in PRESETS:
         raise UserError(

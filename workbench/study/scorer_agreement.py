@@ -78,16 +78,23 @@ def compare_scorers(
     cheap_options: dict | None = None,
     **options,
 ) -> ScorerReport:
-    """Score a random sample of `rows` rows with two models and compare their scores and selections.
+    """Score a random sample of rows with two models and compare their scores and selections.
 
-    `options` are passed to `wb.score` for both models; `cheap_options` override them for `cheap`, e.g.
-    `{"dtype": "bfloat16"}`. Rows are selected at `ratio` by "ifd-cluster" if `ds` has a column `cluster`, by
-    "ifd-top" otherwise.
+    Args:
+        cheap, target: models, as in `wb.score`; the second is the reference.
+        rows: size of the sample.
+        ratio: share of the eligible rows that both selections keep, by "ifd-cluster" if `ds` has a column
+            `cluster`, else by "ifd-top".
+        seed: of the sample.
+        options, cheap_options: arguments of `wb.score` for both models, and those that differ for `cheap`,
+            e.g. `{"dtype": "bfloat16"}`.
 
-    Returns a `ScorerReport`: rank correlations (Spearman, Kendall), the largest relative difference, and the
-    overlap of the two selections beside what chance gives.
+    Returns:
+        A `ScorerReport`: rank correlations (Spearman, Kendall), the largest relative difference of a score,
+        and the overlap of the two selections beside what chance gives.
 
-    Raises UserError if fewer than two rows get a score from both models.
+    Raises:
+        UserError: fewer than two rows get a score from both models, or `wb.score` raises it.
     """
     positive("rows", rows)
     sample = np.random.default_rng(seed).permutation(len(ds))[:rows]
