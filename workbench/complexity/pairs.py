@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import UserError
-from ..lm import prompts
+from ..lm import prompts, tokenization
 from ..lm.prompts import Sample
 
 
@@ -33,7 +33,8 @@ def paper(
     Prompt + response is tokenized as one string, truncated to `max_length`, and scored from token `end` on,
     where `end` counts the tokens of the prompt alone. The response alone is truncated to
     `max_length - end + 1` tokens and scored from its second token on, which is the response's first if the
-    tokenizer adds a BOS.
+    tokenizer adds a BOS. As in that scorer, special tokens are added by the tokenizer's default, an EOS
+    included, and those spelled in a text are read as such.
     """
     joined = [prompt + response for prompt, response in zip(prompt_texts, responses, strict=True)]
     for prompt_ids, response_ids, joined_ids in zip(
@@ -53,8 +54,10 @@ def same_tokens(
 ) -> Iterator[Pair]:
     """Pairs whose two sides score the same tokens.
 
-    The response is tokenized once. On its own it follows a BOS, or the end-of-sequence token if the tokenizer
-    has no BOS, so that its first token is scored too. Raises UserError if the tokenizer has neither.
+    The response is tokenized once, as it stands after its prompt. On its own it follows a BOS, or the
+    end-of-sequence token if the tokenizer has no BOS, so that its first token is scored too. Special tokens
+    spelled in a text stay text, and no EOS follows a prompt. Raises UserError if the tokenizer has neither
+    BOS nor end-of-sequence token.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
@@ -62,11 +65,12 @@ def same_tokens(
             f"convention='same-tokens': the tokenizer of {tokenizer.name_or_path!r} has neither a BOS nor an "
             f"end-of-sequence token to put before the response; use convention='paper'."
         )
-    for prompt_ids, response_ids in zip(
-        tokenizer(list(prompt_texts), add_special_tokens=special).input_ids,
-        tokenizer(list(responses), add_special_tokens=False).input_ids,
-        strict=True,
-    ):
+    if special:
+        all_prompt_ids = tokenization.encode_prompts(tokenizer, prompt_texts)
+    else:
+        all_prompt_ids = tokenizer(list(prompt_texts), add_special_tokens=False).input_ids
+    all_response_ids = tokenization.encode_continuations(tokenizer, responses)
+    for prompt_ids, response_ids in zip(all_prompt_ids, all_response_ids, strict=True):
         prompt_ids = prompt_ids[:max_length]
         kept = response_ids[: max_length - len(prompt_ids)]
         conditioned = Sample((*prompt_ids, *kept), max(1, len(prompt_ids)))
@@ -74,6 +78,8 @@ def same_tokens(
 
 
 CONVENTIONS: dict[str, Callable] = {"paper": paper, "same-tokens": same_tokens}
+# Part of the key of a cached score; a change of a convention's tokens takes another value.
+TOKENS_VERSION = {"paper": [], "same-tokens": [2]}
 
 
 def pairs(

@@ -14,7 +14,7 @@ from ..lm import models, prompts
 from ..lm.prompts import Question
 from . import variants
 from .engine import TOKEN_BUDGET, Engine
-from .pairs import CONVENTIONS, pairs
+from .pairs import CONVENTIONS, TOKENS_VERSION, pairs
 from .rows import EMPTY, Score, Scorer
 
 _ROUND = 1024  # rows tokenized and looked up at once, so that memory does not grow with the number of rows
@@ -166,7 +166,14 @@ def score(
         pairs=lambda questions, responses: pairs(
             tokenizer, questions, responses, max_length, convention, prompt
         ),
-        settings=[models.fingerprint(model), convention, prompt, dtype, max_length],
+        settings=[
+            models.fingerprint(model),
+            convention,
+            prompt,
+            dtype,
+            max_length,
+            *TOKENS_VERSION[convention],
+        ],
         store=Store("ifd") if cache else None,
     )
     lengths = _training_lengths(ds, tokenizer, template)

@@ -21,6 +21,7 @@ from ..core import progress
 from ..core.errors import UserError, one_of
 from ..core.hub import why_unreachable
 from ..core.store import Store, cache_dir, digest
+from . import tokenization
 
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
@@ -349,10 +350,20 @@ def context_length(name: str | os.PathLike) -> int:
 
 
 def load_tokenizer(name: str | os.PathLike):
-    """The tokenizer of `name`, without a default maximum length: callers truncate explicitly."""
-    from transformers import AutoTokenizer
+    """The tokenizer of `name`, without a default maximum length: callers truncate explicitly.
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve(name), local_files_only=True, trust_remote_code=False)
+    A byte-level `tokenizer.json` is read as it is, whatever class its config names. Raises UserError if
+    decoding the ids of a piece of code does not give the code back.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    folder = resolve(name)
+    arguments = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **arguments)
+    if not tokenization.reads_file(tokenizer, folder / "tokenizer.json"):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **arguments)
+    tokenization.require_lossless(tokenizer, str(name))
+    tokenizer.clean_up_tokenization_spaces = False  # it would remove spaces before punctuation
     tokenizer.model_max_length = int(1e9)
     return tokenizer
 
@@ -380,7 +391,8 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     Only safetensors weights are loaded, and no code from a model repository is run.
 
     Returns `(model, tokenizer)`, both of transformers. Raises UserError if `name` cannot be resolved (the
-    message says why for each step), is not a causal language model, or is an adapter with `four_bit`.
+    message says why for each step), is not a causal language model, is an adapter with `four_bit`, or has a
+    tokenizer that loses text or whose ids exceed the rows of the embedding.
     """
     from transformers import AutoModelForCausalLM
 
@@ -394,7 +406,7 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
                 f"first with wb.export(..., format='merged')."
             )
         model = PeftModel.from_pretrained(load_model(base, dtype, device)[0], folder).merge_and_unload()
-        return model.eval(), load_tokenizer(folder)
+        return model.eval(), _tokenizer_for(model, name)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -410,7 +422,13 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
         ) from None
     if not four_bit:  # 4-bit weights are already on the GPU
         model = model.to(pick_device(device))
-    return model.eval(), load_tokenizer(folder)
+    return model.eval(), _tokenizer_for(model, name)
+
+
+def _tokenizer_for(model, name: str | os.PathLike):
+    tokenizer = load_tokenizer(name)
+    tokenization.require_rows(tokenizer, model.get_input_embeddings().num_embeddings, str(name))
+    return tokenizer
 
 
 def _nf4(dtype: str, device: str) -> dict:

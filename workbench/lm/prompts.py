@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.errors import UserError, one_of
+from . import tokenization
 
 IGNORE_INDEX = -100  # the label of positions without a loss (PyTorch's default)
 
@@ -79,7 +80,8 @@ def _prompt_ids(tokenizer, instructions: Sequence[str], template: str) -> list[l
         return []
     if template == "chat":
         return tokenizer(_chat(tokenizer, instructions), add_special_tokens=False).input_ids
-    return tokenizer([TEMPLATES[template].format(instruction=text) for text in instructions]).input_ids
+    texts = [TEMPLATES[template].format(instruction=text) for text in instructions]
+    return tokenization.encode_prompts(tokenizer, texts)
 
 
 def generation_prompts(tokenizer, instructions: Sequence[str], template: str = "auto") -> list[list[int]]:
@@ -106,7 +108,7 @@ def training_samples(
     if not instructions:
         return []
     prompts = _prompt_ids(tokenizer, list(instructions), template)
-    answers = tokenizer(list(responses), add_special_tokens=False).input_ids
+    answers = tokenization.encode_continuations(tokenizer, responses)
     samples = []
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = tuple([*prompt, *answer, tokenizer.eos_token_id][:max_length])

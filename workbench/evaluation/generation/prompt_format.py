@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.errors import one_of
-from ...lm import prompts
+from ...lm import prompts, tokenization
 
 RAW = "raw"  # the prompt is the task's own code, for a base model to continue
 _REQUEST = "Write the Python code that this task asks for, complete with its imports.\n\n```python\n{}\n```"
@@ -47,9 +47,9 @@ class PromptFormat:
     def prompts(self, tokenizer, texts: Sequence[str]) -> list[list[int]]:
         """The prompt of each task as token ids."""
         if self.template == RAW:
-            return tokenizer(list(texts)).input_ids
+            return tokenization.encode_prompts(tokenizer, texts)
         requests = [_REQUEST.format(text.strip()) for text in texts]
-        opening = tokenizer(_OPENING, add_special_tokens=False).input_ids
+        (opening,) = tokenization.encode_continuations(tokenizer, [_OPENING])
         return [ids + opening for ids in prompts.generation_prompts(tokenizer, requests, self.template)]
 
     def program(self, text: str, answer: str) -> str:
