@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.errors import MissingFileError, UserError
-from workbench.data import RejectedRowsWarning, bundled_dir, load, rejected
+from workbench.data import RejectedRowsWarning, UnusedPartsWarning, bundled_dir, load, rejected
 from workbench.data.files import SUFFIXES
 
 ROW = {"instruction": "Add.", "response": "a + b"}
@@ -172,8 +172,15 @@ class TestColumns:
 
     def test_named_columns_take_precedence(self):
         row = {"q": "a", "more": "i", "a": "b", "response": "other", "input": "kept"}
-        ds = load(pd.DataFrame([row]), instruction="q", response="a", input="more")
-        assert ds[0] == {"id": "dataframe:1", "instruction": "a\ni", "response": "b", "input": "kept"}
+        with pytest.warns(UnusedPartsWarning, match="'response' as 'source_response', 'input' as"):
+            ds = load(pd.DataFrame([row]), instruction="q", response="a", input="more")
+        assert ds[0] == {
+            "id": "dataframe:1",
+            "instruction": "a\ni",
+            "response": "b",
+            "source_response": "other",
+            "source_input": "kept",
+        }
 
     def test_a_column_may_first_appear_in_a_late_row(self, tmp_path):
         rows = [{"instruction": "a"}] * 1200 + [ROW]
@@ -182,17 +189,20 @@ class TestColumns:
 
     def test_errors(self):
         frame = pd.DataFrame([{"q": "a", "a": "b"}])
-        with pytest.raises(UserError, match="response='answer': DataFrame has no such column; it has q, a"):
+        with pytest.raises(UserError, match="response='answer': DataFrame has no such column; it has 'q', "):
             load(frame, instruction="q", response="answer")
         with pytest.raises(
-            UserError, match="not recognized; it has q, a: name two of them with instruction= and response="
+            UserError,
+            match="not recognized; it has 'q', 'a': name two of them with instruction= and resp",
         ):
             load(frame)
-        with pytest.raises(UserError, match=r"instruction='q', response=None, .*name the columns of both"):
-            load(frame, instruction="q")
+        with pytest.raises(UserError, match=r"instruction='q', dialogue='a': .*name only dialogue="):
+            load(frame, instruction="q", dialogue="a")
+        with pytest.raises(UserError, match="input=3 must be the name of a column"):
+            load(frame, input=3)
         with pytest.raises(UserError, match="two columns called 'q'"):
             load(pd.concat([frame, frame], axis=1))
-        with pytest.raises(UserError, match="response='no': Dataset has no such column; it has x"):
+        with pytest.raises(UserError, match="response='no': Dataset has no such column; it has 'x'"):
             load(datasets.Dataset.from_dict({"x": [1]}), instruction="x", response="no")
 
     @pytest.mark.parametrize(
@@ -263,8 +273,8 @@ class TestDialogues:
                 messages_of("user: q", "tool: t", "assistant: a"),
                 "message 2 of messages has the role 'tool', not one",
             ),
-            ([{"role": "user", "content": None}], "message 1 of messages is missing"),
-            ([{"role": "user", "content": 3}], "message 1 of messages is a number, not text"),
+            ([{"role": "user", "content": None}], "the content of message 1 of messages is missing"),
+            ([{"role": "user", "content": 3}], "the content of message 1 of messages is a number"),
             ([{"text": "q"}], "message 1 of messages has no role"),
             (["q"], "message 1 of messages is text, not an object"),
             (3, "messages is a number, not a list of messages"),

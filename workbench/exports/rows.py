@@ -8,7 +8,7 @@ import datasets
 
 from ..core import tables
 from ..core.errors import UserError
-from ..data.columns import SHAREGPT_ROLES
+from ..data.turns import SHAREGPT_ROLES
 
 # Format -> its file; None for a folder that `save_to_disk` fills.
 FILES = {
