@@ -123,3 +123,49 @@ def test_a_missing_column_names_the_stage_that_makes_it(file):
     for stage, maker in ((wb.cluster, "wb.embed"), (wb.select, "wb.score"), (wb.pack, "wb.score")):
         with mistake(ValueError, "is missing from the dataset", f"make it with {maker}"):
             stage(wb.load(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("seed", lambda ds, seed: wb.select(ds, 0.5, seed=seed)),
+        ("seed", lambda ds, seed: wb.select(ds, 0.5, "random", seed=seed)),
+        ("seed", lambda ds, seed: wb.Explorer(ds, "random", seed=seed)),
+        ("seed", lambda ds, seed: wb.compare(ds, ["random", "ifd-top"], 0.5, seed=seed)),
+        ("seed", lambda ds, seed: wb.cluster(ds, 2, seed=seed)),
+        ("seed", lambda ds, seed: wb.suggest_k(ds, seed=seed)),
+        ("seed", lambda ds, seed: wb.project(ds, seed=seed)),
+        ("seed", lambda ds, seed: wb.pack(ds, seed=seed)),
+        ("seed", lambda ds, seed: wb.mark_duplicates(ds, seed=seed)),
+        ("seed", lambda ds, seed: wb.compare_scorers(ds, "a", "b", seed=seed)),
+        ("seed", lambda ds, seed: wb.evaluate("a", seed=seed)),
+        ("seed", lambda ds, seed: wb.Recipe(seed=seed)),
+        ("cluster_seed", lambda ds, seed: wb.Recipe(cluster_seed=seed)),
+    ],
+)
+@pytest.mark.parametrize("seed", [-1, 0.5, 2**32])
+def test_a_seed_out_of_range_is_named(scored, name, stage, seed):
+    with mistake(ValueError, f"{name}={seed!r} must be a whole"):
+        stage(scored, seed)
+
+
+def test_the_largest_seed_can_be_drawn_with(scored):
+    assert len(wb.compare(scored, ["random", "ifd-top"], 0.5, seed=2**32 - 1, draws=2).metrics)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda ds, model, device: wb.score(ds, model, device=device),
+        lambda ds, model, device: wb.embed(ds, model, device=device),
+        lambda ds, model, device: wb.explain(ds, 0, model, device=device),
+        lambda ds, model, device: wb.evaluate(model, ds, device=device),
+        lambda ds, model, device: wb.finetune(ds, model, device=device),
+        lambda ds, model, device: wb.models.load_model(model, device=device),
+    ],
+    ids=["score", "embed", "explain", "evaluate", "finetune", "load_model"],
+)
+def test_a_device_that_is_unknown_or_absent_is_named(file, stage, toy_model_dir):
+    for device, problem in {"gpu": "is not known", "cuda:99": "is not present"}.items():
+        with mistake(ValueError, f"device={device!r} {problem}"):
+            stage(wb.load(file), toy_model_dir("llama"), device)

@@ -85,7 +85,7 @@ class TestRecipe:
             ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
             ("training: {method: dora}", "method='dora' is not known; choose one of full, lora, qlora"),
             ("training: {optimizer: sgd}", "optimizer='sgd' is not known; choose one of adafactor, adamw, "),
-            ("training: {learning_rate: 0}", "learning_rate=0.0 must be above 0"),
+            ("training: {learning_rate: 0}", "learning_rate=0.0 must be a finite number above 0"),
         ],
     )
     def test_errors_name_the_setting(self, text, message, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import progress, tables
-from ..core.errors import UserError, one_of
+from ..core.errors import UserError, one_of, seed_of
 
 THRESHOLDS = {"text": 0.7, "embedding": 0.95}
 _SHINGLE = 3  # tokens
@@ -48,6 +48,7 @@ def mark_duplicates(
     renamed code, unless the embeddings are similar.
     """
     one_of("by", by, THRESHOLDS)
+    seed = seed_of(seed)
     threshold = THRESHOLDS[by] if threshold is None else threshold
     if not 0 < threshold <= 1:
         raise UserError(f"threshold={threshold!r} must be above 0 and at most 1.")

@@ -1,5 +1,8 @@
 """Errors the user can fix. The message names the parameter or file, the bad value and the fix."""
 
+import math
+from numbers import Integral, Real
+
 
 class UserError(ValueError):
     """Invalid input. The command line prints the message without a traceback."""
@@ -14,11 +17,56 @@ class MissingFileError(UserError, FileNotFoundError):
 
 def one_of(parameter: str, value: object, choices) -> None:
     """Raise UserError, with all `choices` in the message, unless `value` is one of them."""
-    if value not in choices:
-        raise UserError(f"{parameter}={value!r} is not known; choose one of {', '.join(sorted(choices))}.")
+    if value not in list(choices):  # a list, because `value` may have no hash
+        raise UserError(
+            f"{parameter}={value!r} is not known; choose one of {', '.join(sorted(map(str, choices)))}."
+        )
 
 
 def positive(parameter: str, value: object) -> None:
     """Raise UserError unless `value` is an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{parameter}={value!r} must be a whole number of at least 1.")
+    whole_number(parameter, value, least=1)
+
+
+def whole_number(parameter: str, value: object, *, least: int = 0) -> None:
+    """Raise UserError unless `value` is an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{parameter}={value!r} must be a whole number of at least {least}.")
+
+
+def number(
+    parameter: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    otherwise: str = "",
+) -> None:
+    """Raise UserError unless `value` is a finite number within these limits; `otherwise` ends the message."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and value >= least and above < value < below:
+        return
+    limits = [f"of at least {least:g}"] if least > -math.inf else []
+    limits += [f"above {above:g}"] if above > -math.inf else []
+    limits += [f"below {below:g}"] if below < math.inf else []
+    text = " and ".join(limits)
+    raise UserError(f"{parameter}={value!r} must be a finite number {text}{otherwise}.")
+
+
+_SEEDS = 2**32  # NumPy's legacy generators, and so scikit-learn, take 32 bits
+
+
+def seed_of(value: object, parameter: str = "seed") -> int:
+    """Return the seed `value`. Raises UserError unless it is a whole number from 0 to 2**32 - 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < _SEEDS:
+        raise UserError(
+            f"{parameter}={value!r} must be a whole number from 0 to {_SEEDS - 1:,}; for another draw, "
+            "give another number."
+        )
+    return int(value)
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Return the seed of the `number`-th repetition of a computation that is seeded with `seed`."""
+    return (seed + number) % _SEEDS

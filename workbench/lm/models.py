@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import progress
-from ..core.errors import UserError, one_of
+from ..core.errors import UserError
 from ..core.hub import why_unreachable
 from ..core.store import Store, cache_dir, digest
 from . import tokenization
+from .devices import dtype_name, pick_device
 
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
@@ -300,44 +301,6 @@ def fingerprint(name: str | os.PathLike) -> str:
     return digest(parts)
 
 
-def pick_device(device: str = "auto") -> str:
-    """Resolve "auto" to CUDA if there is a GPU, else to Apple's MPS, else to the CPU."""
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def dtype_name(dtype: str = "auto", device: str = "auto") -> str:
-    """Resolve "auto" to bfloat16 if the device multiplies it natively, else to float32.
-
-    Raises UserError unless `dtype` is "auto", "float32", "bfloat16" or "float16".
-    """
-    import torch
-
-    one_of("dtype", dtype, {"auto", "float32", "bfloat16", "float16"})
-    if dtype != "auto":
-        return dtype
-    device = pick_device(device)
-    if device.startswith("cuda"):
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device == "cpu" and _cpu_multiplies_bf16()
-    return "bfloat16" if native else "float32"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products. Emulation without them is slow."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:  # not Linux
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def context_length(name: str | os.PathLike) -> int:
     """The context length of the model in tokens (`max_position_embeddings`; 2,048 if it has none)."""
     from transformers import AutoConfig
@@ -383,7 +346,7 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
         "float32", "bfloat16", "float16" or "auto", which is bfloat16 if the device multiplies it natively and
         float32 otherwise.
     device
-        "auto" (CUDA, then MPS, then CPU) or the name of a PyTorch device.
+        "auto" (CUDA, then MPS, then CPU) or the name of a PyTorch device, e.g. "cuda:1".
     four_bit
         Store the weights as bitsandbytes' nf4 with double quantization and multiply in `dtype`, as QLoRA does
         (arXiv 2305.14314). Needs CUDA.

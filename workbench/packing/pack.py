@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 
 from ..core import tables
-from ..core.errors import UserError, one_of, positive
+from ..core.errors import UserError, one_of, positive, seed_of
 from . import overlong as policy
 from .plan import PackPlan, Rows
 from .registry import PACKERS
@@ -66,6 +66,7 @@ def pack(
     one_of("strategy", strategy, PACKERS)
     positive("max_length", max_length)
     positive("batch_size", batch_size)
+    seed = None if seed is None else seed_of(seed)
     lengths = _lengths(source)
     one_of("overlong", overlong, policy.OVERLONG)
     if overlong != "split" and len(lengths) and max_length < lengths.min():

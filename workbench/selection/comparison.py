@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import progress
-from ..core.errors import UserError, one_of, positive
+from ..core.errors import UserError, derived_seed, one_of, positive
 from .candidates import Candidates
 from .selection import Selection
 from .selector import select
@@ -124,7 +124,11 @@ def _random_draws(like: Selection, draws: int, seed: int) -> list[dict]:
         for draw in range(draws):
             # `seed` itself is that of a "random" among the compared strategies.
             drawn = select(
-                like.source, rows=rows, strategy="random", seed=seed + 1 + draw, candidates=like.candidates
+                like.source,
+                rows=rows,
+                strategy="random",
+                seed=derived_seed(seed, 1 + draw),
+                candidates=like.candidates,
             )
             numbers.append(drawn.numbers)
             bar.update(1)

@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 
 from .. import coverage
+from ..core.errors import seed_of
 from .budget import Budget, budget_of
 from .candidates import Candidates
 from .ranking import Ranking
@@ -67,7 +68,7 @@ def select(
     Not covered: whether a model trained on the selection beats chance. Compare with random selections
     (`wb.compare`), train on both with several seeds.
     """
-    budget = budget_of(ratio, rows, tokens)
+    budget, seed = budget_of(ratio, rows, tokens), seed_of(seed)
     chosen = strategy_for(ds, strategy, uses_tokens=tokens is not None)
     candidates = candidates or Candidates(ds, max_ifd)
     ranking = chosen.ranking(candidates, budget, seed)
@@ -99,7 +100,7 @@ class Explorer:
         candidates: Candidates | None = None,
     ):
         self.strategy = strategy_for(ds, strategy)
-        self.ds, self.seed = ds, seed
+        self.ds, self.seed = ds, seed_of(seed)
         self.candidates = candidates or Candidates(ds, max_ifd)
 
     @cached_property

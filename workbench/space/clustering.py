@@ -5,7 +5,7 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ..core import progress, tables
-from ..core.errors import UserError, positive
+from ..core.errors import UserError, positive, seed_of
 
 MINIBATCH_FROM = 200_000  # rows; larger tables are clustered with MiniBatchKMeans
 _BATCH = 16_384  # rows per mini-batch
@@ -22,8 +22,9 @@ def cluster(ds: datasets.Dataset, k: int = 10, *, seed: int = 42) -> datasets.Da
     centres) are in `tables.noted(ds, "cluster")`.
 
     Raises UserError if the table has no valid `embedding` column (add it with `wb.embed`), or if `k` is not a
-    whole number from 1 to the number of rows.
+    whole number from 1 to the number of rows, or if `seed` is negative.
     """
+    seed = seed_of(seed)
     vectors = tables.vectors(ds)
     positive("k", k)
     if k > len(ds):

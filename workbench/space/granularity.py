@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from ..core import progress, tables
-from ..core.errors import UserError
+from ..core.errors import UserError, derived_seed, seed_of
 from .clustering import fit
 
 _KS = (2, 5, 10, 15, 20, 30)
@@ -47,6 +47,7 @@ def suggest_k(ds: datasets.Dataset, ks: Sequence[int] | None = None, *, seed: in
 
     This measures how compact the clusters are, not which k trains the best model: arXiv 2504.12687 uses 10.
     """
+    seed = seed_of(seed)
     vectors = tables.vectors(ds)
     rng = np.random.default_rng(seed)
     vectors = vectors[np.sort(rng.choice(len(ds), min(len(ds), _SAMPLE), replace=False))]
@@ -79,7 +80,7 @@ def _valid(ks: Sequence[int] | None, distinct: int) -> list[int]:
 
 
 def _measure(vectors: np.ndarray, k: int, seed: int) -> dict:
-    fits = [fit(vectors, k, seed + i) for i in range(_SEEDS)]
+    fits = [fit(vectors, k, derived_seed(seed, i)) for i in range(_SEEDS)]
     labels = [fitted.labels_ for fitted in fits]
     sample = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), _PAIRED), replace=False)
     several = len(np.unique(labels[0][sample])) > 1  # the silhouette is undefined for a single cluster

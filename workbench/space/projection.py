@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from ..core import progress, tables
-from ..core.errors import UserError
+from ..core.errors import UserError, seed_of
 from ..core.store import Store, digest
 
 LIMIT = 100_000  # rows; larger tables are fitted on a sample
@@ -50,6 +50,7 @@ def project(
     are in `tables.noted(ds, "projection")`. Raises UserError for fewer than 5 rows or without a valid
     `embedding`.
     """
+    seed = seed_of(seed)
     vectors = np.ascontiguousarray(tables.vectors(ds))
     if len(ds) < _FEWEST:
         raise UserError(f"a map needs at least {_FEWEST} rows; the dataset has {len(ds)}.")

@@ -9,7 +9,7 @@ import yaml
 
 from ..complexity import CONVENTIONS, FEATURES, score, variants
 from ..core import progress, tables
-from ..core.errors import MissingFileError, UserError, one_of, positive
+from ..core.errors import MissingFileError, UserError, one_of, positive, seed_of
 from ..lm.prompts import SCORING_PROMPTS
 from ..selection import STRATEGIES, Selection, check_ratio, select
 from ..space.clustering import cluster
@@ -109,6 +109,8 @@ class Recipe:
         for name in ("score_max_length", "rows", "keep_rows", "keep_tokens"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
+        for name in ("seed", "cluster_seed"):
+            seed_of(getattr(self, name), name)
         if self.keep_rows and self.keep_tokens:
             raise UserError(
                 f"keep_rows={self.keep_rows} and keep_tokens={self.keep_tokens} are two budgets; give one."

@@ -8,7 +8,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from ..complexity import score
 from ..core import tables
-from ..core.errors import UserError, positive
+from ..core.errors import UserError, positive, seed_of
 from ..selection import select
 
 
@@ -97,7 +97,7 @@ def compare_scorers(
         UserError: fewer than two rows get a score from both models, or `wb.score` raises it.
     """
     positive("rows", rows)
-    sample = np.random.default_rng(seed).permutation(len(ds))[:rows]
+    sample = np.random.default_rng(seed_of(seed)).permutation(len(ds))[:rows]
     ds = ds.select(np.sort(sample))
     scored_tables = [score(ds, cheap, **options | (cheap_options or {})), score(ds, target, **options)]
     measured = agreement(*(tables.array(table, "ifd") for table in scored_tables))

@@ -22,6 +22,7 @@ from ..core.errors import UserError
 from ..core.memory import PeakMemory
 from ..lm import models
 from ..lm.attention import packed_attention
+from ..lm.devices import dtype_name, pick_device
 from ..lm.mode import batch_mode
 from ..lm.packed import PackedLM
 from ..lm.prompts import Sample
@@ -137,6 +138,7 @@ class _Reporter(TrainerCallback):
 
 
 def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
+    dtype = dtype_name(settings.dtype, device, training=True)
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # each scheduled item is a batch
@@ -147,8 +149,8 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
-        bf16=models.dtype_name(settings.dtype, device) == "bfloat16",
-        fp16=models.dtype_name(settings.dtype, device) == "float16",
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
         tf32=True if settings.tf32 and trainable.has_tf32(device) else None,
         use_cpu=device == "cpu",
         # Full tuning uses every weight in every step; peft may leave some without a gradient.
@@ -187,7 +189,7 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     Raises UserError if `settings.strategy` packs samples and the model cannot keep them apart.
     """
     set_seed(settings.seed)
-    device = models.pick_device(settings.device)
+    device = pick_device(settings.device)
     base, tokenizer = trainable.load_base(model_name, settings, device)
     mode = None if settings.leaky else batch_mode(base, training=True)
     isolated = mode is not None and mode.name == "packed"

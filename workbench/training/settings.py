@@ -1,11 +1,12 @@
 """All settings of a fine-tuning run."""
 
 from dataclasses import dataclass, fields
-from numbers import Real
 
 from .. import packing
-from ..core.errors import UserError, one_of, positive
+from ..core.errors import number, one_of, positive, seed_of, whole_number
 from ..evaluation import quick
+from ..lm.devices import DTYPES, check_device
+from ..lm.prompts import TEMPLATES
 
 METHODS = ("full", "lora", "qlora")
 
@@ -17,6 +18,12 @@ OPTIMIZERS = {
     "adamw-8bit": "adamw_bnb_8bit",
     "paged-adamw-8bit": "paged_adamw_8bit",
 }
+
+# Those of transformers that need no parameters of their own and no evaluation.
+SCHEDULERS = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,9 @@ class TrainingSettings:
                         frozen in 4 bits (nf4 with double quantisation, CUDA only)
         lora_r, lora_alpha, lora_dropout
                         rank, scale and dropout of the adapters
-        dtype           of matrix products; "auto" is bfloat16 if the hardware multiplies it natively. With
-                        method="full", weights stay float32
+        dtype           of matrix products; "auto" is bfloat16 if the hardware multiplies it natively, else
+                        float16 with a scaled loss on NVIDIA GPUs and float32 elsewhere. With method="full",
+                        weights stay float32
         tf32            multiply float32 in TF32 on NVIDIA GPUs from Ampere on; ignored elsewhere
         device          "cpu", "cuda", "cuda:1", ...; "auto" is a GPU if there is one
 
@@ -40,7 +48,8 @@ class TrainingSettings:
         optimizer       "adamw"; "adafactor" has a fraction of AdamW's state; "adamw-8bit" a quarter and
                         "paged-adamw-8bit" also moves it to host memory when needed (both CUDA only)
         learning_rate, scheduler, warmup_steps, weight_decay
-                        as in transformers; the scheduler by name, e.g. "cosine" or "linear"
+                        as in transformers. The scheduler is "linear", "cosine", "cosine_with_restarts",
+                        "polynomial", "constant", "constant_with_warmup" or "inverse_sqrt"
         epochs          passes over the rows; each epoch has an order of its own
         batch_size      samples in one forward pass
         accumulation    forward passes in one optimizer step
@@ -114,19 +123,31 @@ class TrainingSettings:
     def __post_init__(self):
         one_of("method", self.method, METHODS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("scheduler", self.scheduler, SCHEDULERS)
         one_of("strategy", self.strategy, packing.PACKERS)
         one_of("overlong", self.overlong, packing.OVERLONG)
+        one_of("template", self.template, ("auto", "chat", *TEMPLATES))
+        one_of("dtype", self.dtype, DTYPES)
         one_of("eval_benchmark", self.eval_benchmark, quick.BENCHMARKS)
-        for name in (
-            *("epochs", "batch_size", "accumulation", "max_length", "lora_r", "eval_max_new_tokens"),
-            *(name for name in ("save_steps", "eval_steps") if getattr(self, name) is not None),
-            *(["eval_tasks"] if self.eval_tasks else []),
-        ):
+        check_device(self.device)
+        seed_of(self.seed)
+        for name in ("tf32", "leaky", "gradient_checkpointing"):
+            one_of(name, getattr(self, name), (True, False))
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        optional = [name for name in ("save_steps", "eval_steps") if getattr(self, name) is not None]
+        for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r", *optional):
             positive(name, getattr(self, name))
-        if self.save_minutes is not None and not self.save_minutes > 0:
-            raise UserError(f"save_minutes={self.save_minutes!r} must be above 0, or None for never.")
-        if not isinstance(self.learning_rate, Real) or not self.learning_rate > 0:
-            raise UserError(f"learning_rate={self.learning_rate!r} must be above 0; 5e-5 is the paper's.")
+        positive("eval_max_new_tokens", self.eval_max_new_tokens)
+        for name in ("warmup_steps", "eval_tasks"):
+            whole_number(name, getattr(self, name))
+        for name in ("learning_rate", "lora_alpha"):
+            number(name, getattr(self, name), above=0)
+        if self.save_minutes is not None:
+            number("save_minutes", self.save_minutes, above=0, otherwise=", or None for never")
+        number("weight_decay", self.weight_decay, least=0)
+        number("lora_dropout", self.lora_dropout, least=0, below=1)
 
 
 def settings_of(arguments: dict) -> TrainingSettings:

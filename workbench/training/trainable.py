@@ -14,6 +14,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 
 from ..core.errors import UserError
 from ..lm import models
+from ..lm.devices import dtype_name, pick_device
 from ..lm.dropout import replace_dropout
 from .settings import TrainingSettings
 
@@ -25,7 +26,7 @@ _STORED = ("mm", "attention", "attn")  # parts of the names of PyTorch operators
 
 def check_hardware(settings: TrainingSettings) -> None:
     """Raise UserError if `settings` need a GPU or a package that this machine lacks."""
-    device = models.pick_device(settings.device)
+    device = pick_device(settings.device)
     for name, value, alternative in (
         ("method", settings.method, "lora"),
         ("optimizer", settings.optimizer, "adafactor"),
@@ -52,10 +53,11 @@ def has_tf32(device: str) -> bool:
 def load_base(name: str, settings: TrainingSettings, device: str):
     """Return the model `name`, with its weights stored as `settings.method` needs them, and its tokenizer."""
     check_hardware(settings)
+    dtype = dtype_name(settings.dtype, device, training=True)
     if settings.method == "qlora":
-        return models.load_model(name, settings.dtype, device, four_bit=True)
+        return models.load_model(name, dtype, device, four_bit=True)
     # Full tuning keeps float32 weights and multiplies in `dtype`; frozen weights can be stored in `dtype`.
-    return models.load_model(name, "float32" if settings.method == "full" else settings.dtype, device)
+    return models.load_model(name, "float32" if settings.method == "full" else dtype, device)
 
 
 def with_adapter(model, base: str, settings: TrainingSettings):

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from ...core import memory
-from ...core.errors import UserError, positive
+from ...core.errors import UserError, positive, seed_of
 from ...core.store import digest
 from .kv_cache import kv_cache
 
@@ -43,6 +43,7 @@ class Decoding:
 
     def __post_init__(self):
         positive("max_new_tokens", self.max_new_tokens)
+        seed_of(self.seed)
         if not self.temperature >= 0:
             raise UserError(f"temperature={self.temperature!r} must be 0 (greedy) or above.")
         if not 0 < self.top_p <= 1:
