@@ -78,6 +78,8 @@ def test_settings_that_need_cuda_raise_before_anything_is_written(toy_model_dir,
 
 
 def test_qlora_without_bitsandbytes_raises(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(trainable, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"method='qlora' needs the package bitsandbytes, .*pip install"):
         trainable.check_hardware(TrainingSettings(method="qlora", device="cuda"))

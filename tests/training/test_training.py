@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from workbench.core.errors import UserError
 from workbench.lm import models
 from workbench.training import Run, finetune
+from workbench.training.folder import RunFolder
 
 
 @pytest.fixture
@@ -127,13 +128,62 @@ def test_training_on_no_response_token_raises(toy_model_dir, tmp_path):
 
 
 def test_a_folder_with_a_run_is_kept_unless_overwritten(tune, tmp_path):
-    tune().wait()
-    (tmp_path / "run/notes.txt").write_text("of the first run")
+    first = tune(epochs=2).wait()
     with pytest.raises(UserError, match=r"output_dir='.*run' already holds a run; .* pass overwrite=True"):
         tune()
-    assert (tmp_path / "run/notes.txt").exists()
+    assert len(first.history) == 4
+    second = tune(overwrite=True).wait()
+    assert (second.status, len(second.history)) == ("done", 2)
+
+
+def test_overwrite_removes_only_what_the_run_wrote(tune, tmp_path):
+    tune(eval_steps=2, heldout=DS).wait()
+    (tmp_path / "run/analysis.ipynb").write_text("of the first run")
+    (tmp_path / "run/figures").mkdir()
     assert tune(overwrite=True).wait().status == "done"
-    assert not (tmp_path / "run/notes.txt").exists()
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        *("run.json", "samples.parquet", "history.jsonl", "run.log", "model"),
+        *("analysis.ipynb", "figures"),
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "nowhere/model"},
+        {"max_length": 10},
+        {"heldout": DS},
+        {"device": "cuda:99"},
+        {"method": "qlora"},
+        {"dtype": "bf16"},
+    ],
+)
+def test_a_run_is_overwritten_only_by_one_that_can_start(tune, changes):
+    first = tune().wait()
+    with pytest.raises(UserError):
+        tune(overwrite=True, **changes)
+    assert first.status == "done"
+    assert models.load_model(first.model_dir)
+
+
+def test_a_run_is_not_overwritten_if_the_new_one_cannot_be_written(tune, monkeypatch):
+    first = tune().wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", lambda *_: (_ for _ in ()).throw(OSError("No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            tune(overwrite=True)
+    assert (first.status, len(first.history)) == ("done", 2)
+    assert not list(first.output_dir.glob(".*"))
+
+
+def test_a_run_is_not_overwritten_by_one_that_needs_its_model(tune, tmp_path):
+    first = tune(method="lora").wait()
+    second = tune("second", model=first.model_dir, method="lora").wait()
+    for model in (first.model_dir, second.model_dir):
+        with pytest.raises(UserError, match=r"model='.*' needs .*model, which overwrite=True would remove"):
+            tune(model=model, overwrite=True)
+    assert first.status == "done"
 
 
 def test_an_active_run_is_never_overwritten(tune):
@@ -146,6 +196,10 @@ def test_an_active_run_is_never_overwritten(tune):
 def test_overwrite_never_deletes_a_folder_that_is_not_a_run(tune, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.tex").write_text("years of work")
+    (tmp_path / "run/run.log").write_text("of another program")
+    with pytest.raises(UserError, match=r"output_dir='.*run' holds run.log, but no run; choose another"):
+        tune(overwrite=True)
+    (tmp_path / "run/run.log").unlink()
     tune(overwrite=True).wait()
     assert (tmp_path / "run/thesis.tex").read_text() == "years of work"
 

@@ -1,5 +1,6 @@
-"""Create a folder atomically: complete or not at all."""
+"""Create folders and files atomically: complete or not at all."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,3 +30,25 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         scratch.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def new_content(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path` that replaces it on success and is deleted on failure.
+
+    A failure leaves the old content of `path` unchanged. A link keeps pointing to its file, which is
+    replaced. What is not a regular file, e.g. a pipe or `/dev/stdout`, is yielded itself.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
+    scratch = path.with_name(f".{path.name}-{os.getpid()}.new")
+    try:
+        yield scratch
+        with scratch.open("rb+") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import UserError
+from .folders import new_content
 
 FLOAT = datasets.Value("float64")
 FLOAT32 = datasets.Value("float32")
@@ -63,10 +64,14 @@ def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
 
 
 def write_parquet(ds: datasets.Dataset, path: Path) -> None:
-    """Write `ds` to a Parquet file, with its description (recorded settings, rejected rows) as metadata."""
+    """Write `ds` to a Parquet file, with its description (recorded settings, rejected rows) as metadata.
+
+    A failure leaves an earlier file unchanged.
+    """
     table = ds.with_format("arrow")[:]
     metadata = (table.schema.metadata or {}) | {_DESCRIPTION: (ds.info.description or "").encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with new_content(path) as scratch:
+        pq.write_table(table.replace_schema_metadata(metadata), scratch)
 
 
 def description(table: pa.Table) -> str:
@@ -75,8 +80,9 @@ def description(table: pa.Table) -> str:
 
 
 def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
-    """Write one JSON object per line, in UTF-8 without ASCII escapes."""
-    with path.open("w", encoding="utf-8") as file:
+    """Write one JSON object per line, in UTF-8 without ASCII escapes. A failure leaves an earlier file
+    unchanged."""
+    with new_content(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         for row in ds:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

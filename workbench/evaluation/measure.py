@@ -13,6 +13,7 @@ import datasets
 from ..core import tables
 from ..core.errors import UserError, positive
 from ..lm import prompts
+from ..lm.devices import dtype_name
 from . import sandbox
 from .generation.answers import AnswerGenerator
 from .generation.decoding import Decoding
@@ -116,6 +117,7 @@ def evaluate(
     if samples is not None:
         return _evaluate_samples(Path(samples).expanduser(), code_tasks(benchmark), bool(sanitize))
     decoding = Decoding(max_new_tokens, temperature, top_p, seed)
+    dtype_name(dtype, device)  # raises before anything is downloaded
     positive("n_samples", n_samples)
     if limit is not None:
         positive("limit", limit)

@@ -60,12 +60,13 @@ def dtype_name(dtype: str = "auto", device: str = "auto", *, training: bool = Fa
     """Resolve "auto" to bfloat16 if the device multiplies it natively, else to float32.
 
     GPUs that lack bfloat16 are trained on in float16, which they multiply several times faster than float32;
-    the trainer scales the loss. Raises UserError unless `dtype` is one of `DTYPES`.
+    the trainer scales the loss. Raises UserError unless `dtype` is one of `DTYPES` and
+    `device` is present.
     """
     one_of("dtype", dtype, DTYPES)
+    device = pick_device(device)
     if dtype != "auto":
         return dtype
-    device = pick_device(device)
     if device.startswith("cuda"):
         slow = "float16" if training else "float32"
         return "bfloat16" if _gpu_multiplies_bf16(device) else slow

@@ -135,7 +135,7 @@ def _is_complete(folder: Path) -> bool:
     return configured and any(folder.glob("*.safetensors"))
 
 
-def _base_of(folder: Path) -> str | None:
+def base_of(folder: Path) -> str | None:
     """The base model of the LoRA adapter in `folder`; None if the folder has no adapter."""
     adapter = folder / "adapter_config.json"
     return json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
@@ -286,7 +286,7 @@ def fingerprint(name: str | os.PathLike) -> str:
     """
     folder = resolve(name)
     store, parts = Store("sha256"), {}
-    if base := _base_of(folder):
+    if base := base_of(folder):
         parts["base"] = fingerprint(base)
     # Other vocabulary files are read only if there is no tokenizer.json.
     patterns = _FILES if not (folder / "tokenizer.json").exists() else ("*.json", "*.safetensors", "*.jinja")
@@ -306,7 +306,7 @@ def context_length(name: str | os.PathLike) -> int:
     from transformers import AutoConfig
 
     folder = resolve(name)
-    if base := _base_of(folder):
+    if base := base_of(folder):
         return context_length(base)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
@@ -360,7 +360,7 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
     from transformers import AutoModelForCausalLM
 
     folder = resolve(name)
-    if base := _base_of(folder):
+    if base := base_of(folder):
         from peft import PeftModel
 
         if four_bit:

@@ -52,7 +52,8 @@ def embed(
         raise UserError("the dataset has no rows to embed.")
     if max_length is not None:
         positive("max_length", max_length)
-    settings = [models.fingerprint(model), models.dtype_name(dtype, device), max_length]
+    dtype = models.dtype_name(dtype, device)
+    settings = [models.fingerprint(model), dtype, max_length]
     store = Store("embedding") if cache else None
     texts = ds["instruction"][:]
     keys = [digest(settings, text) for text in texts]

@@ -17,6 +17,7 @@ import pandas as pd
 from .. import data, packing
 from ..core import tables
 from ..core.errors import UserError
+from ..core.folders import new_content
 from ..evaluation import EvalReport, evaluate
 from ..selection import Selection, beside_random, select
 from ..space.projection import project
@@ -215,7 +216,8 @@ def _evaluate(study: Study, name: str, model: str | Run, say: Say) -> None:
         dtype=study.recipe.training.dtype,
     )
     study.reports[name] = report
-    report.tasks.to_json(study.folder / f"tasks-{name.replace(' ', '-')}.jsonl", orient="records", lines=True)
+    with new_content(study.folder / f"tasks-{name.replace(' ', '-')}.jsonl") as scratch:
+        report.tasks.to_json(scratch, orient="records", lines=True)
     passed = f"{report.n_passed} of {len(report.tasks)} tasks pass"
     say(f"{name}: loss {report.loss_per_token:.4f} nats/token, {passed}")
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.folders import new_content
 from ..lm import models
 from . import trainable
 
@@ -105,13 +106,5 @@ def flush(path: Path) -> None:
 
 def replace(path: Path, text: str) -> None:
     """Replace the content of the file `path` atomically: if this fails, the old content stays."""
-    scratch = path.with_name(path.name + ".new")
-    try:
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
+    with new_content(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ stop             exists while a stop is requested
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,6 +66,25 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """All files and folders of the run; run.json is last."""
+        return (
+            *(self.samples_file, self.heldout_file, self.history_file, self.log_file, self.stop_file),
+            *(self.checkpoints, self.model, self.state_file),
+        )
+
+    def replace_by(self, staged: "RunFolder") -> None:
+        """Remove the run in this folder, and nothing else, and move the run `staged` here."""
+        for part in self.parts:
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
+        for part in staged.parts:
+            if part.exists():
+                part.rename(self.path / part.name)
 
     def read(self) -> dict:
         """Return the content of run.json."""

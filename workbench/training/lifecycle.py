@@ -1,6 +1,6 @@
 """Create run folders, claim them for a process, and tell live runs from those whose process is gone."""
 
-import shutil
+import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 
 from ..core.errors import UserError
+from ..lm import models
 from ..lm.prompts import Sample
 from . import failures, processes, quality
 from .folder import RunFolder
@@ -72,9 +73,10 @@ def check_free(folder: RunFolder, overwrite: bool) -> None:
     """Raise UserError if a new run must not use `folder`."""
     name = f"output_dir={str(folder.path)!r}"
     if not folder.state_file.exists():
-        for part in (folder.checkpoints, folder.model):
+        for part in folder.parts:
             if part.exists():
-                raise UserError(f"{name} holds {part.name}/, but no run; choose another folder.")
+                kind = "/" if part.is_dir() else ""
+                raise UserError(f"{name} holds {part.name}{kind}, but no run; choose another folder.")
     elif _is_active(folder, folder.read()):
         raise UserError(f"{name} holds a run that is still active; wait() for it or stop() it.")
     elif not overwrite:
@@ -90,16 +92,38 @@ def lasting_name(model: str | Path) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
-def create(folder: RunFolder, samples: list[Sample], state: dict, overwrite: bool) -> None:
-    """Write the samples and run.json of a new run, replacing an earlier run in `folder`."""
+def create(
+    folder: RunFolder,
+    samples: list[Sample],
+    heldout: datasets.Dataset | None,
+    state: dict,
+    overwrite: bool,
+) -> None:
+    """Write a new run to `folder`. It replaces an earlier run there once all of its files are written."""
     with processes.start_lock():
         check_free(folder, overwrite)  # again: another process may have created a run in the meantime
-        if folder.state_file.exists():  # never delete a folder that is not a run
-            shutil.rmtree(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write_samples(samples)
-        initial = {"status": "queued", "error": None, "detached": False, "process": processes.identity()}
-        folder.write(state | initial)
+        with tempfile.TemporaryDirectory(prefix=".new-run-", dir=folder.path) as scratch:
+            staged = RunFolder(Path(scratch))
+            staged.write_samples(samples)
+            if heldout is not None:
+                quality.write(heldout, staged.heldout_file)
+            initial = {"status": "queued", "error": None, "detached": False, "process": processes.identity()}
+            staged.write(state | initial)
+            folder.replace_by(staged)
+
+
+def _check_not_within(folder: RunFolder, model: str | Path) -> None:
+    """Raise UserError if overwriting `folder` would remove `model`, or the base of the adapter `model`."""
+    path = Path(model)
+    while path is not None and path.is_dir():
+        if path.resolve().is_relative_to(folder.path.resolve()):
+            raise UserError(
+                f"model={str(model)!r} needs {path}, which overwrite=True would remove with the run in "
+                f"{folder.path}; choose another output_dir."
+            )
+        base = models.base_of(path)
+        path = None if base is None else Path(base)
 
 
 def prepare(
@@ -118,11 +142,10 @@ def prepare(
     quality.check(settings, heldout)
     folder = RunFolder(Path(output_dir))
     check_free(folder, overwrite)
+    _check_not_within(folder, model)
     samples, summary = samples_of(ds, model, settings)
     state = {"model": lasting_name(model), "settings": asdict(settings), "summary": summary}
-    create(folder, samples, state, overwrite)
-    if heldout is not None:
-        quality.write(heldout, folder.heldout_file)
+    create(folder, samples, heldout, state, overwrite)
     return folder
 
 

@@ -223,7 +223,7 @@ def finetune(
 
     Raises UserError, before anything is written, if a setting is unknown or out of range, if this machine
     lacks the hardware for it, if no row has a response token within `max_length`, or if `output_dir` holds a
-    run. `overwrite=True` replaces that run, unless it is active.
+    run. `overwrite=True` replaces that run, unless it is active; other files in the folder stay.
     """
     folder = lifecycle.prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
     job.start(folder, detached)
