@@ -205,7 +205,7 @@ def test_with_an_event_loop_slow_parts_wait_until_the_slider_rests(dashboard, mo
 def test_a_late_update_does_not_hide_a_newer_exception(dashboard, monkeypatch):
     state, select = dashboard.state, dashboard.state._select
     amount = lambda: state.now.amount  # noqa: E731
-    monkeypatch.setattr(state, "_select", lambda: 1 / 0 if amount() == 0.6 else select())
+    monkeypatch.setattr(state, "_select", lambda *args: 1 / 0 if amount() == 0.6 else select(*args))
     asyncio.run(_drag(dashboard, 50, 60))
     assert isinstance(dashboard.errors.last, ZeroDivisionError)
 

@@ -1,13 +1,13 @@
 """The controls of the dashboard, in two lines above the figures."""
 
-from contextlib import contextmanager
+import threading
 
 import ipywidgets as w
 
 from .. import packing, selection
 from ..selection import STRATEGIES
 from .markup import status
-from .state import State, total
+from .state import Settings, State, total
 
 _WIDE = {"description_width": "initial"}
 _TOOLTIPS = {
@@ -29,7 +29,8 @@ class Controls(w.VBox):
     """
 
     def __init__(self, state: State):
-        self._state, self._updating = state, False
+        self._state = state
+        self._updating: int | None = None  # the thread that shows settings
         now = state.now
         self.ratio = w.IntSlider(40, min=1, max=100, description="Keep", readout=False, style=_WIDE)
         self.ratio.layout = w.Layout(width="24em")
@@ -75,9 +76,9 @@ class Controls(w.VBox):
 
     def _set(self, **changes) -> None:
         """Pass on what the user has set, but not the values that `_follow` shows."""
-        if not self._updating:
+        if self._updating != threading.get_ident():
             self._state.set(**changes)
-            self._follow()
+            self._state.submit(self._follow)
 
     def _set_percent(self, change) -> None:
         unit, share = self.unit.value, change["new"] / 100
@@ -111,24 +112,23 @@ class Controls(w.VBox):
 
     def _follow(self) -> None:
         """Show the settings of `state`, whoever has changed them."""
-        now = self._state.now
-        with self._update():
-            if tuple(self.unit.options) != tuple(self._units()):
-                self.unit.options = self._units()
-            self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
-            share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
-            set_tooltip(self.strategy, first_line(STRATEGIES[now.strategy].rank))
-            set_tooltip(self.packing, first_line(packing.PACKERS[now.packing].pack))
-            self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
-            self.ratio.value = min(100, max(1, round(100 * share)))
-
-    @contextmanager
-    def _update(self):
-        updating, self._updating = self._updating, True
+        self._updating = threading.get_ident()
         try:
-            yield
+            self._show(self._state.now)
         finally:
-            self._updating = updating
+            self._updating = None
+
+    def _show(self, now: Settings) -> None:
+        if tuple(self.unit.options) != tuple(self._units()):
+            self.unit.options = self._units()
+        self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
+        self.k.value = now.k or self._state.given_k
+        self.max_length.value, self.batch_size.value = now.max_length, now.batch_size
+        share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
+        set_tooltip(self.strategy, first_line(STRATEGIES[now.strategy].rank))
+        set_tooltip(self.packing, first_line(packing.PACKERS[now.packing].pack))
+        self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
+        self.ratio.value = min(100, max(1, round(100 * share)))
 
 
 def _layout(width: str) -> w.Layout:

@@ -127,7 +127,9 @@ class Workbench(w.VBox):
             strategy=state.now.packing,
             batch_size=state.now.batch_size,
         )
-        self.export = ExportPanel(lambda: self.selection, state.settings, self.errors)
+        # The clustering is noted in the table of the selection, so the two always belong together.
+        packed = lambda: {"pack": state.settings()["pack"]}  # noqa: E731
+        self.export = ExportPanel(lambda: self.selection, packed, self.errors)
         self.cost = CostPanel(lambda: state.plan, self._training_settings, self.errors, state.price)
         form = self.training.form
         for control, setting in (
@@ -170,7 +172,7 @@ class Workbench(w.VBox):
     def _use_webgl(self, change) -> None:
         """Draw more points if the browser can."""
         if change["new"] and len(self._map.rows) < len(self.ds):
-            self._map.redraw(webgl=True)
+            self.state.submit(lambda: self._map.redraw(webgl=True))
 
     def _follow_live(self) -> None:
         if self.state.clustered_by != self._drawn_k:
@@ -193,8 +195,8 @@ class Workbench(w.VBox):
 
     @property
     def selection(self) -> Selection | None:
-        """The current selection; None while the table has no scores."""
-        return self.state and self.state.selection
+        """The selection of the current settings, computed first if it is not yet; None without scores."""
+        return self.state and self.state.settle()
 
     @property
     def run(self):
@@ -205,7 +207,7 @@ class Workbench(w.VBox):
         """The text on pages without widgets and pictures."""
         if not self.state:
             return f"<Workbench of {len(self.ds):,} rows, not scored yet>"
-        return f"<Workbench of {len(self.ds):,} rows, {self.selection.report.n_kept:,} kept>"
+        return f"<Workbench of {len(self.ds):,} rows, {self.state.selection.report.n_kept:,} kept>"
 
     @property
     def _css_class(self) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import contextmanager
 from functools import wraps
@@ -129,3 +131,47 @@ class Debounced:
         if self._waiting:
             self._waiting.cancel()
         self._waiting = asyncio.get_running_loop().call_later(self._seconds, self._action)
+
+
+class Serial:
+    """Runs actions one at a time, in the order in which they are submitted, from any thread.
+
+    Notebooks deliver the messages of widgets on several threads. `submit` never waits: if another action is
+    running, the thread that runs it also runs the submitted one, afterwards. So an action can submit others.
+    Actions must not raise: wrap them in `ErrorPanel.guard`.
+    """
+
+    def __init__(self):
+        self._actions: deque[Callable[[], None]] = deque()
+        self._free = threading.Lock()
+        self._runner: int | None = None  # the thread that runs actions
+
+    def submit(self, action: Callable[[], None]) -> None:
+        """Run `action` at once, or after those that are running or waiting."""
+        self._actions.append(action)
+        # The next check of `_actions` comes after the release, so no action is left behind.
+        while self._actions and self._free.acquire(blocking=False):
+            self._run()
+
+    def wait(self, action: Callable[[], None]) -> None:
+        """Run `action` after those submitted before, and return when it has ended.
+
+        Within an action this returns at once, without running `action`.
+        """
+        if self._runner == threading.get_ident():
+            return
+        self._free.acquire()
+        self._actions.append(action)
+        self._run()
+        while self._actions and self._free.acquire(blocking=False):
+            self._run()
+
+    def _run(self) -> None:
+        """Run all actions, then release `_free`, which the caller has acquired."""
+        self._runner = threading.get_ident()
+        try:
+            while self._actions:
+                self._actions.popleft()()
+        finally:
+            self._runner = None
+            self._free.release()

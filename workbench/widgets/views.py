@@ -196,7 +196,7 @@ class PackingPreview(w.VBox):
             for name, packer in packing.PACKERS.items()
         }
         for button in self.buttons.values():
-            button.observe(state.errors.guard(lambda change: self.refresh()), "value")
+            button.observe(state.errors.guard(lambda change: state.submit(self.refresh)), "value")
         self.picture = w.HTML().add_class("workbench-packing")
         title = w.HTML('<b style="font-size:1.1em">Packing: the first batch</b>')
         head = w.HBox([title, *self.buttons.values()], layout=w.Layout(flex_flow="row wrap"))
