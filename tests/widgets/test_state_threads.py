@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import datasets
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -355,10 +355,7 @@ class Walk(RuleBasedStateMachine):
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_in_all_orders_each_rest_fits_the_settings(ds, n_threads):
     machine = type(f"Walk{n_threads}", (Walk,), {"n_threads": n_threads, "ds": ds})
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=WALKS, stateful_step_count=20, deadline=None, suppress_health_check=checks
-        ),
-    )
+    quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+    # Threads take turns as they like, so a failing walk cannot be shrunk.
+    walks = settings(max_examples=WALKS, stateful_step_count=20, phases=[Phase.generate], **quiet)
+    run_state_machine_as_test(machine, settings=walks)

@@ -72,6 +72,7 @@ class Controls(w.VBox):
             control = getattr(self, name)
             control.observe(guard(lambda change, name=name: self._set(**{name: change["new"]})), "value")
         state.on_change(self._follow)
+        state.on_settle(self._follow)
         state.on_busy(lambda text: setattr(self.busy, "value", text and f"<i>{status(text)}</i>"))
 
     def _set(self, **changes) -> None:
