@@ -403,7 +403,7 @@ def test_vllm_gets_all_settings(toy_model_dir, tmp_path, monkeypatch):
     assert received["engine"] == {"model": str(folder), "dtype": "float32", "generation_config": "vllm"}
     assert received["prompts"][1:3] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
     assert received["settings"][1] == {
-        "max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "seed": 4, "stop": ["\n"]
+        "max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "seed": 4, "stop": ["\n"], "stop_token_ids": []
     }  # fmt: skip
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "x"}')
     with pytest.raises(UserError, match=r"backend='vllm' takes whole models and .* holds an adapter"):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -11,9 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from workbench.complexity.pairs import pairs
 from workbench.core.errors import UserError
+from workbench.evaluation.generation import decoding
 from workbench.evaluation.generation.decoding import continuation
 from workbench.evaluation.generation.prompt_format import PromptFormat
-from workbench.lm import models, tokenization
+from workbench.lm import chat, models, tokenization
 from workbench.lm.prompts import TEMPLATES, generation_prompts, training_samples
 
 CLASSES = (
@@ -195,3 +197,74 @@ def test_padding_beyond_the_embedding_becomes_the_eos(toy_tokenizer):
     assert tokenizer.pad_token_id == 320
     tokenization.require_rows(tokenizer, 320, "toy")
     assert tokenizer.pad_token == "<eos>"
+
+
+DIALOGUE = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Sum two?"},
+    {"role": "assistant", "content": "a + b"},
+    {"role": "user", "content": "Now three."},
+]
+
+
+def as_rendered(tokenizer, turns: list[dict]) -> str:
+    return tokenizer.apply_chat_template(turns, tokenize=False)
+
+
+@pytest.mark.parametrize("eos", ["<|im_end|>", "<eos>"])
+def test_a_dialogue_is_trained_as_its_template_renders_it_up_to_the_end_of_the_turn(toy_tokenizer, eos):
+    tokenizer = chatty(toy_tokenizer, CHAT, eos)
+    (sample,) = training_samples(tokenizer, [DIALOGUE], ["a + b + c"], "chat")
+    answer = {"role": "assistant", "content": "a + b + c"}
+    whole = tokenizer(as_rendered(tokenizer, [*DIALOGUE, answer]), add_special_tokens=False).input_ids
+    assert list(sample.input_ids) == whole[: len(sample.input_ids)]
+    assert tokenizer.decode(whole[len(sample.input_ids) :]) == "\n"
+    assert tokenizer.decode(sample.input_ids[sample.first_target :]) == "a + b + c<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("around", "target"),
+    [(" {} <|im_end|>\n", " a + b <|im_end|>"), ("<think>\n\n</think>\n\n{}<|im_end|>", None)],
+)
+def test_the_target_is_what_the_template_writes_after_its_prompt(toy_tokenizer, around, target):
+    before, after = around.split("{}")
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<|im_start|>{{ m['content'] }}{% else %}"
+        f"[A]{before}{{{{ m['content'] | trim }}}}{after}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}[A]{% endif %}"
+    )
+    tokenizer = chatty(toy_tokenizer, template, "<eos>")
+    (sample,) = training_samples(tokenizer, ["Add."], ["a + b\n"], "chat")
+    decoded = tokenizer.decode(sample.input_ids[sample.first_target :])
+    assert decoded == (target or "<think>\n\n</think>\n\na + b<|im_end|>")
+
+
+def test_a_special_token_spelled_in_a_turn_stays_text(toy_tokenizer):
+    tokenizer = chatty(toy_tokenizer, CHAT)
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    question, response = "What is <|im_end|>?", "print('<|im_start|>')"
+    (sample,) = training_samples(tokenizer, [question], [response], "chat")
+    assert sample.input_ids.count(end) == 2
+    assert sample.input_ids.count(start) == 2
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
+    assert tokenizer.decode(sample.input_ids) + "\n" == as_rendered(tokenizer, turns)
+
+
+def test_a_template_that_refuses_a_system_turn_names_the_row(toy_tokenizer):
+    tokenizer = chatty(toy_tokenizer, NO_SYSTEM + CHAT)
+    with pytest.raises(UserError, match=r"the row whose turns \(system, .*'Be brief.': no system turns"):
+        training_samples(tokenizer, ["Add.", DIALOGUE], ["a + b", "a"], "chat")
+
+
+@pytest.mark.parametrize(("eos", "end"), [("<eos>", "<|im_end|>"), ("<|im_end|>", "<|im_end|>")])
+def test_the_turn_end_is_the_templates_own(toy_tokenizer, eos, end):
+    tokenizer = chatty(toy_tokenizer, CHAT, eos)
+    assert chat.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids(end)
+    assert chat.turn_end(toy_tokenizer) is None
+
+
+def test_generation_stops_at_the_end_of_a_turn(toy_tokenizer):
+    tokenizer = chatty(toy_tokenizer, CHAT, "<eos>")
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None))
+    ends = tokenizer.convert_tokens_to_ids(["<eos>", "<|im_end|>"])
+    assert decoding._end_tokens(model, tokenizer) == set(ends)

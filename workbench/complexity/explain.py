@@ -11,7 +11,6 @@ from ..core import tables
 from ..core.errors import UserError, one_of
 from ..lm import forward, models, prompts
 from .pairs import CONVENTIONS, pairs
-from .scoring import questions_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ def explain(
     loaded, tokenizer = models.load_model(model, dtype, device)
     columns = ds[int(row) : int(row) + 1]
     max_length = max_length or models.context_length(model)
-    questions, responses = questions_of(columns, prompt), columns["response"]
+    questions, responses = prompts.questions(columns, prompt), columns["response"]
     (pair,) = pairs(tokenizer, questions, responses, max_length, convention, prompt)
     if not pair.scorable:
         raise UserError(f"row={row} has no response token to compare; see its score_reason.")

@@ -11,7 +11,6 @@ from ..core import memory, progress, tables
 from ..core.errors import UserError, one_of, positive
 from ..core.store import Store
 from ..lm import models, prompts
-from ..lm.prompts import Question
 from . import variants
 from .engine import TOKEN_BUDGET, Engine
 from .pairs import CONVENTIONS, TOKENS_VERSION, pairs
@@ -56,21 +55,14 @@ class _Progress:
         self.bar.update(tokens)
 
 
-def questions_of(rows: dict, prompt: str) -> list[Question]:
-    """The dialogue of each row if it has one and `prompt` is "chat", else its instruction."""
-    if prompt != "chat" or "dialogue" not in rows:
-        return rows["instruction"]
-    return [turns or text for text, turns in zip(rows["instruction"], rows["dialogue"], strict=True)]
-
-
 def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> list[int]:
     lengths = []
+    template = prompts.resolve_template(tokenizer, template)
     for start in range(0, len(ds), _ROUND):
         rows = ds[start : start + _ROUND]
-        instructions, responses = (
-            [text or "" for text in rows[name]] for name in ("instruction", "response")
-        )
-        samples = prompts.training_samples(tokenizer, instructions, responses, template)
+        questions = [question or "" for question in prompts.questions(rows, template)]
+        responses = [text or "" for text in rows["response"]]
+        samples = prompts.training_samples(tokenizer, questions, responses, template)
         lengths += [len(sample.input_ids) for sample in samples]
     return lengths
 
@@ -193,7 +185,7 @@ def _score_rows(ds: datasets.Dataset, scorer: Scorer, lengths: list[int], prompt
         shown = _Progress(bar)
         for start in range(0, len(ds), _ROUND):
             rows = ds[start : start + _ROUND]
-            for batch in scorer(questions_of(rows, prompt), rows["response"]):
+            for batch in scorer(prompts.questions(rows, prompt), rows["response"]):
                 for i, row_score in batch.items():
                     scores[start + i] = row_score
                 shown.update(batch, sum(lengths[start + i] for i in batch))

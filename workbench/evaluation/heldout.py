@@ -24,9 +24,9 @@ def heldout_loss(
     "auto" takes the model's chat template, else DeepSeek's. Rows are cut to `max_length` tokens; rows without
     a response token left take no part.
     """
-    samples = prompts.training_samples(
-        tokenizer, ds["instruction"][:], ds["response"][:], template, max_length
-    )
+    template = prompts.resolve_template(tokenizer, template)
+    questions = prompts.questions(ds, template)
+    samples = prompts.training_samples(tokenizer, questions, ds["response"][:], template, max_length)
     samples = [sample for sample in samples if sample.n_targets]
     total = 0.0
     with progress.bar(len(samples), "held-out loss") as bar:

@@ -187,7 +187,7 @@ def _evaluate_instructions(
         template = setup.trained_with or "auto"
     template = prompts.resolve_template(tokenizer, template)
     loss = heldout_loss(generator.model, tokenizer, tasks, template=template)
-    token_ids = prompts.generation_prompts(tokenizer, tasks["instruction"][:], template)
+    token_ids = prompts.generation_prompts(tokenizer, prompts.questions(tasks, template), template)
     answers = generator.answers(token_ids, setup.decoding, setup.n_samples)
     texts = [text for own in answers for text in own]
     ids, checks = (

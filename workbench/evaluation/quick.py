@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import datasets
 
 from ..core.errors import UserError
+from ..lm import prompts
 from . import sandbox
 from .generation.answers import generate, generate_answers
 from .generation.decoding import Decoding, generate_texts
@@ -47,9 +48,9 @@ def pass_at_1(
     """
     if benchmark == HELD_OUT:
         rows = held_out.select(spread(range(len(held_out)), n))
-        texts = generate(
-            model, tokenizer, rows["instruction"][:], template=template, max_new_tokens=max_new_tokens
-        )
+        template = prompts.resolve_template(tokenizer, template)
+        questions = prompts.questions(rows, template)
+        texts = generate(model, tokenizer, questions, template=template, max_new_tokens=max_new_tokens)
         outcomes = judge(texts, rows["check"][:])
         return sum(outcome.verdict == sandbox.PASS for outcome in outcomes) / len(outcomes)
     tasks = code_tasks(benchmark)

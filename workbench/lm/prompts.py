@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.errors import UserError, one_of
-from . import tokenization
+from . import chat, tokenization
 
 IGNORE_INDEX = -100  # the label of positions without a loss (PyTorch's default)
 
@@ -31,17 +31,32 @@ def scoring_prompts(tokenizer, questions: Sequence[Question], prompt: str = "pap
     """
     if prompt == "paper":
         return [f"Question:\n{question}\n\nAnswer:\n" for question in questions]
-    return _chat(tokenizer, questions)
+    return [chat.unmarked(tokenizer, text) for text in _chat_prompts(tokenizer, questions)]
 
 
-def _chat(tokenizer, questions: Sequence[Question]) -> list[str]:
+def questions(table, template: str) -> list[Question]:
+    """The question of each row of `table`, a dataset or the columns of a batch.
+
+    It is the row's dialogue if it has one and `template` (resolved) is "chat", else its instruction.
+    """
+    instructions = table["instruction"][:]
+    if template != "chat" or "dialogue" not in getattr(table, "column_names", table):
+        return instructions
+    return [turns or text for text, turns in zip(instructions, table["dialogue"][:], strict=True)]
+
+
+def _turns(question: Question) -> list[dict]:
+    return [{"role": "user", "content": question}] if isinstance(question, str) else question
+
+
+def _chat_prompts(tokenizer, questions: Sequence[Question]) -> list[str]:
+    """The prompt of each question under the model's chat template, as a text of `chat.render`."""
     if not tokenizer.chat_template:
         raise UserError(
             f"'chat': the tokenizer of {tokenizer.name_or_path!r} has no chat template; score with "
             f"prompt='paper', and train with template={' or '.join(map(repr, sorted(TEMPLATES)))}."
         )
-    turns = [[{"role": "user", "content": q}] if isinstance(q, str) else q for q in questions]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return chat.render(tokenizer, [_turns(question) for question in questions], open_answer=True)
 
 
 @dataclass(frozen=True)
@@ -74,43 +89,56 @@ def resolve_template(tokenizer, template: str = "auto") -> str:
     return template
 
 
-def _prompt_ids(tokenizer, instructions: Sequence[str], template: str) -> list[list[int]]:
+def generation_prompts(tokenizer, questions: Sequence[Question], template: str = "auto") -> list[list[int]]:
+    """Token ids of the prompt before each response, under the training `template`.
+
+    Only the chat template takes turns; the others take instructions.
+    """
     template = resolve_template(tokenizer, template)
-    if not instructions:
+    if not questions:
         return []
     if template == "chat":
-        return tokenizer(_chat(tokenizer, instructions), add_special_tokens=False).input_ids
-    texts = [TEMPLATES[template].format(instruction=text) for text in instructions]
+        return chat.encode(tokenizer, _chat_prompts(tokenizer, questions))
+    texts = [TEMPLATES[template].format(instruction=text) for text in questions]
     return tokenization.encode_prompts(tokenizer, texts)
-
-
-def generation_prompts(tokenizer, instructions: Sequence[str], template: str = "auto") -> list[list[int]]:
-    """Token ids of the prompt before each response, under the training `template`."""
-    return _prompt_ids(tokenizer, list(instructions), template)
 
 
 def training_samples(
     tokenizer,
-    instructions: Sequence[str],
+    questions: Sequence[Question],
     responses: Sequence[str],
     template: str = "auto",
     max_length: int | None = None,
 ) -> list[Sample]:
-    """Samples of prompt, response and end-of-sequence token; the last two are targets.
+    """Samples of prompt, response and the token that ends it; the last two are targets.
 
-    Follows the experimental setup of arXiv 2504.12687. Prompt and response are tokenized separately, so that
-    training and generation use the same prompt tokens. Samples are truncated to `max_length` tokens.
+    Follows the experimental setup of arXiv 2504.12687. With the chat template, the response is rendered and
+    ended as the template does; otherwise the end-of-sequence token ends it. Prompt and response are tokenized
+    separately, so that training and generation use the same prompt tokens. Samples are truncated to
+    `max_length` tokens.
 
-    Raises UserError if the tokenizer has no end-of-sequence token, or no chat template for "chat".
+    Raises UserError if the tokenizer has no end-of-sequence token, no chat template for "chat", or if the
+    chat template refuses the turns of a row.
     """
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
-    if not instructions:
+    template = resolve_template(tokenizer, template)
+    if not questions:
         return []
-    prompts = _prompt_ids(tokenizer, list(instructions), template)
-    answers = tokenization.encode_continuations(tokenizer, responses)
+    prompts = generation_prompts(tokenizer, questions, template)
     samples = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        ids = tuple([*prompt, *answer, tokenizer.eos_token_id][:max_length])
+    for prompt, target in zip(prompts, _targets(tokenizer, questions, responses, template), strict=True):
+        ids = tuple([*prompt, *target][:max_length])
         samples.append(Sample(ids, max(1, min(len(prompt), len(ids)))))
     return samples
+
+
+def _targets(
+    tokenizer, questions: Sequence[Question], responses: Sequence[str], template: str
+) -> list[list[int]]:
+    """The ids of each response and of the token that ends it."""
+    if template == "chat":
+        conversations = [_turns(question) for question in questions]
+        return chat.encode_answers(tokenizer, conversations, _chat_prompts(tokenizer, questions), responses)
+    answers = tokenization.encode_continuations(tokenizer, responses)
+    return [[*answer, tokenizer.eos_token_id] for answer in answers]

@@ -25,7 +25,9 @@ def samples_of(
     """
     tables.require(ds, ["instruction", "response"], "wb.load")
     tokenizer = models.load_tokenizer(model)
-    whole = prompts.training_samples(tokenizer, ds["instruction"][:], ds["response"][:], settings.template)
+    template = prompts.resolve_template(tokenizer, settings.template)
+    questions = prompts.questions(ds, template)
+    whole = prompts.training_samples(tokenizer, questions, ds["response"][:], template)
     samples, pieces = fitted(whole, settings)
     with_targets = [sample for sample in samples if sample.n_targets]
     if not with_targets:

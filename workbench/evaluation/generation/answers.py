@@ -8,7 +8,7 @@ from functools import cached_property
 from ...core import progress
 from ...core.errors import UserError, one_of, positive
 from ...core.store import Store, digest
-from ...lm import models, prompts
+from ...lm import chat, models, prompts
 from . import vllm
 from .decoding import Decoding, generate_texts
 
@@ -50,13 +50,16 @@ class AnswerGenerator:
     ) -> list[list[str]]:
         """`n_samples` texts for each prompt, which is a list of token ids."""
         settings = [models.fingerprint(self.name), models.dtype_name(self.dtype, self.device), self.backend]
+        if (end := chat.turn_end(self.tokenizer)) not in (None, self.tokenizer.eos_token_id):
+            settings.append(end)
         store = Store("answers") if self.cache else None
         return generate_answers(self._generate_texts, prompts, decoding, n_samples, store, settings)
 
     def _generate_texts(self, *request) -> Iterator[tuple[int, str, int]]:
         if self.backend == "vllm":
             dtype = models.dtype_name(self.dtype, self.device)
-            return vllm.generate_texts(models.resolve(self.name), dtype, *request)
+            end = chat.turn_end(self.tokenizer)
+            return vllm.generate_texts(models.resolve(self.name), dtype, *request, end)
         return generate_texts(self.model, self.tokenizer, *request, self.batch_size)
 
 
@@ -101,13 +104,15 @@ def generate_answers(
 def generate(
     model,
     tokenizer,
-    instructions: Sequence[str],
+    instructions: Sequence[prompts.Question],
     *,
     template: str = "auto",
     max_new_tokens: int = 512,
     batch_size: int = 48,
 ) -> list[str]:
     """Answer each instruction with a loaded model, by greedy decoding; returns the texts in order.
+
+    With a chat template, an instruction can also be the turns (role, content) of a dialogue.
 
     `template` is the prompt template of `wb.finetune`; "auto" takes the model's chat template, else
     DeepSeek's (arXiv 2504.12687). `max_new_tokens` counts tokens, `batch_size` prompts. Answers are not

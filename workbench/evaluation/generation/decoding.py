@@ -18,6 +18,7 @@ from transformers import (
 from ...core import memory
 from ...core.errors import UserError, positive, seed_of
 from ...core.store import digest
+from ...lm import chat
 from .kv_cache import kv_cache
 
 _TAIL = 24  # last tokens to search for a stop string; longer than any stop string
@@ -31,8 +32,9 @@ class Decoding:
     """Settings of decoding.
 
     `temperature` 0 is greedy. Above 0, tokens are sampled from the smallest set of most likely tokens whose
-    probabilities sum to `top_p`. A text ends at the tokenizer's end-of-sequence token, before the first of
-    the strings `stop`, or after `max_new_tokens`. Raises UserError if a value is out of range.
+    probabilities sum to `top_p`. A text ends at the tokenizer's end-of-sequence token or the token that ends
+    a turn of its chat template, before the first of the strings `stop`, or after `max_new_tokens`. Raises
+    UserError if a value is out of range.
     """
 
     max_new_tokens: int = 512
@@ -220,10 +222,11 @@ def continuation(tokenizer, prompt: list[int], ids: list[int]) -> str:
 
 
 def _end_tokens(model, tokenizer) -> set[int]:
-    """The end-of-sequence tokens of the tokenizer and of the model's generation config."""
+    """The end-of-sequence tokens of the tokenizer, of its chat template's turns and of the model's generation
+    config."""
     configured = model.generation_config.eos_token_id
     configured = configured if isinstance(configured, list) else [configured]
-    end_tokens = {tokenizer.eos_token_id, *configured} - {None}
+    end_tokens = {tokenizer.eos_token_id, chat.turn_end(tokenizer), *configured} - {None}
     if not end_tokens:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
     return end_tokens

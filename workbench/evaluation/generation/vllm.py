@@ -11,9 +11,16 @@ _CHUNK = 512  # prompts per call; their answers are stored together
 
 
 def generate_texts(
-    folder: Path, dtype: str, prompts: Sequence[list[int]], numbers: Sequence[int], decoding: Decoding
+    folder: Path,
+    dtype: str,
+    prompts: Sequence[list[int]],
+    numbers: Sequence[int],
+    decoding: Decoding,
+    turn_end: int | None = None,
 ) -> Iterator[tuple[int, str, int]]:
     """Like `decoding.generate_texts`, with the model in `folder`; yields answers in chunks.
+
+    `turn_end` is the id of a token that ends a text in addition to the model's own.
 
     Raises UserError if vLLM is not installed or `folder` holds an adapter.
     """
@@ -36,6 +43,7 @@ def generate_texts(
                 top_p=decoding.top_p,
                 seed=decoding.seed + number,
                 stop=list(decoding.stop),
+                stop_token_ids=[] if turn_end is None else [turn_end],
             )
             for number in numbers[chunk]
         ]

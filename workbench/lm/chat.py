@@ -1,0 +1,130 @@
+"""Conversations as text and ids, rendered by the chat template of a model."""
+
+import re
+from collections.abc import Sequence
+
+from ..core.errors import UserError
+from . import tokenization
+
+Turns = list[dict]  # {"role": ..., "content": ...}
+
+_MARKS = re.compile("\ufdd0(\\d+)\ufdd1")  # noncharacters, which no text may hold
+_ANSWER = "ANSWER"
+_EXCERPT = 60  # characters of a turn in a message
+
+
+def render(tokenizer, conversations: Sequence[Turns], *, open_answer: bool) -> list[str]:
+    """The text of each conversation, up to the start of an answer if `open_answer`.
+
+    Special tokens spelled in a turn are marked, so that `encode` keeps them text; `unmarked` gives the plain
+    text. Raises UserError, with the start of the conversation, if the template refuses it.
+    """
+    specials = _specials(tokenizer)
+    return [
+        _render(
+            tokenizer, [turn | {"content": _marked(turn["content"], specials)} for turn in turns], open_answer
+        )
+        for turns in conversations
+    ]
+
+
+def _render(tokenizer, turns: Turns, open_answer: bool) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path!r} refuses the row whose turns ({roles}) begin "
+            f"with {turns[0]['content'][:_EXCERPT]!r}: {error}. Remove the row or the turn, or take another "
+            f"template."
+        ) from None
+
+
+def _specials(tokenizer) -> list[str]:
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def _marked(text: str, specials: list[str]) -> str:
+    for i, special in enumerate(specials):
+        text = text.replace(special, f"\ufdd0{i}\ufdd1")
+    return text
+
+
+def unmarked(tokenizer, text: str) -> str:
+    """`text` of `render` with the special tokens that its turns spell."""
+    specials = _specials(tokenizer)
+    return _MARKS.sub(lambda mark: specials[int(mark[1])], text)
+
+
+def encode(tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of texts of `render`: the template's special tokens are control tokens, a turn's are text."""
+    ids = tokenizer(list(texts), add_special_tokens=False).input_ids
+    return [
+        _encode_marked(tokenizer, text) if _MARKS.search(text) else own
+        for text, own in zip(texts, ids, strict=True)
+    ]
+
+
+def _encode_marked(tokenizer, text: str) -> list[int]:
+    specials = sorted(_specials(tokenizer), key=len, reverse=True)
+    ids: list[int] = []
+    for piece in re.split(f"({'|'.join(map(re.escape, specials))})", text):
+        if piece in specials:
+            ids.append(tokenizer.convert_tokens_to_ids(piece))
+        elif piece:
+            ids += tokenization.encode_continuations(tokenizer, [unmarked(tokenizer, piece)])[0]
+    return ids
+
+
+def closing(tokenizer) -> tuple[str, int] | None:
+    """What the template puts after an answer: the text before the token that ends the turn, and its id.
+
+    None if the template ends a turn without such a token.
+    """
+    turns = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": _ANSWER}]
+    after = _render(tokenizer, turns, False).rpartition(_ANSWER)[2]
+    starts = [
+        (after.find(token.content), -len(token.content), i)
+        for i, token in tokenizer.added_tokens_decoder.items()
+        if token.content in after
+    ]
+    if not starts:
+        return None
+    start, _, token_id = min(starts)
+    return after[:start], token_id
+
+
+def turn_end(tokenizer) -> int | None:
+    """The id of the token that ends a turn of the chat template; None without a template or such a token."""
+    end = closing(tokenizer) if tokenizer.chat_template else None
+    return end and end[1]
+
+
+def encode_answers(
+    tokenizer, conversations: Sequence[Turns], prompts: Sequence[str], answers: Sequence[str]
+) -> list[list[int]]:
+    """The ids that follow `prompts` (texts of `render`): each answer as the template renders it, and its end.
+
+    The end is the template's own token, or the tokenizer's EOS if the template ends turns without a token.
+    What a template writes after that token is left out, as generation stops there.
+    """
+    end = closing(tokenizer)
+    if end is None:
+        return [
+            [*ids, tokenizer.eos_token_id] for ids in tokenization.encode_continuations(tokenizer, answers)
+        ]
+    before, end_id = end
+    stop = before + tokenizer.convert_ids_to_tokens(end_id)
+    whole = [
+        [*turns, {"role": "assistant", "content": answer}]
+        for turns, answer in zip(conversations, answers, strict=True)
+    ]
+    targets = []
+    rendered = render(tokenizer, whole, open_answer=False)
+    for prompt, text, answer in zip(prompts, rendered, answers, strict=True):
+        target, matched, _ = text[len(prompt) :].rpartition(stop)
+        follows = matched and text.startswith(prompt)  # a template may write a prompt unlike a past turn
+        targets.append((unmarked(tokenizer, target) if follows else answer) + before)
+    return [[*ids, end_id] for ids in tokenization.encode_continuations(tokenizer, targets)]
