@@ -43,6 +43,7 @@ def run(folder, ds, counted, largest) -> None:
     score(ds, folder, token_budget=BUDGET)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has loaded PyTorch")
 def test_twenty_kills_lose_no_score(toy_model_dir, monkeypatch, tmp_path):
     folder = toy_model_dir("llama")

@@ -506,6 +506,7 @@ def test_a_sample_of_the_real_tasks_gets_the_verdicts_of_evalplus(monkeypatch, n
 
 
 @needs_shared
+@pytest.mark.slow
 def test_completions_of_a_model_get_the_verdicts_of_evalplus(monkeypatch):
     pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")
     monkeypatch.setenv("HUMANEVAL_OVERRIDE_PATH", str(SHARED / "HumanEvalPlus-v0.1.10.jsonl.gz"))

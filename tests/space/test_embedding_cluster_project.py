@@ -142,6 +142,7 @@ def test_a_map_has_two_float32_coordinates_and_is_cached(monkeypatch):
     assert len(calls) == 5
 
 
+@pytest.mark.slow
 def test_umap_lays_blobs_apart():
     ds = project(in_blobs(24), n_neighbors=5)
     points = np.stack([tables.array(ds, "x"), tables.array(ds, "y")], axis=1)

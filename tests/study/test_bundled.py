@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from workbench import data
 from workbench.core import tables
 from workbench.core.errors import UserError
-from workbench.evaluation import run_program
+from workbench.evaluation.judging.assertions import run_with_tests
 from workbench.study import first_look
 
 LEVELS = {"beginner", "intermediate", "advanced"}
@@ -26,10 +25,9 @@ def looked():
     return first_look.first_look()
 
 
-def verdicts(programs: list[str]) -> dict[str, str]:
-    """Verdict of each row's program, by row id."""
-    with ThreadPoolExecutor() as pool:
-        outcomes = pool.map(run_program, programs)
+def verdicts(codes: list[str], checks: list[str]) -> dict[str, str]:
+    """Verdict of each row's code followed by its check, by row id."""
+    outcomes = run_with_tests(codes, checks)
     return {row["id"]: outcome.verdict for row, outcome in zip(ROWS, outcomes, strict=True)}
 
 
@@ -61,11 +59,11 @@ class TestRows:
         assert {row["level"] for row in ROWS} == LEVELS
 
     def test_every_check_passes_with_its_response(self):
-        by_row = verdicts([f"{row['response']}\n\n{row['check']}" for row in ROWS])
+        by_row = verdicts([row["response"] for row in ROWS], [row["check"] for row in ROWS])
         assert {name: verdict for name, verdict in by_row.items() if verdict != "pass"} == {}
 
     def test_no_check_passes_without_its_response(self):
-        by_row = verdicts([row["check"] for row in ROWS])
+        by_row = verdicts([""] * len(ROWS), [row["check"] for row in ROWS])
         assert [name for name, verdict in by_row.items() if verdict == "pass"] == []
 
     @pytest.mark.parametrize(("field", "n"), [("instruction", 3), ("response", 4)])

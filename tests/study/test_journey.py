@@ -75,6 +75,7 @@ def strict_json(path: Path) -> dict:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("journey")
 class TestToyJourney:
     def test_files(self, study, recipe):

@@ -36,6 +36,7 @@ SETTINGS = TrainingSettings(
 )
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(toy_model_dir, tmp_path):
     tables.write_jsonl(DS, tmp_path / "rows.jsonl")
     recipe = Recipe(model=str(toy_model_dir("llama")), training=SETTINGS, gpus=2)

@@ -16,6 +16,8 @@ from workbench.study.recipe import Recipe
 from workbench.training import Run, TrainingSettings, attach, checkpoints, loop, processes
 from workbench.training.folder import RunFolder
 
+pytestmark = pytest.mark.slow  # waits, kills and resumes
+
 
 @pytest.fixture(scope="module")
 def undisturbed(toy_model_dir, tmp_path_factory) -> Run:

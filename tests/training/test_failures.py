@@ -65,6 +65,7 @@ def full(disk: Path):
 
 
 @detached.UNFORKABLE
+@pytest.mark.slow
 @pytest.mark.parametrize("is_detached", [False, True])
 def test_a_full_disk_is_reported_on_that_disk(tune, small_disk, is_detached):
     run = tune(small_disk / "run", detached=is_detached, epochs=10_000)

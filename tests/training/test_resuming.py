@@ -15,6 +15,8 @@ from workbench.core.errors import UserError
 from workbench.training import Run, TrainingSettings, attach, checkpoints, job, loop
 from workbench.training.folder import RunFolder
 
+pytestmark = pytest.mark.slow  # waits, kills and resumes
+
 
 @pytest.fixture
 def tune(toy_model_dir, tmp_path, monkeypatch):

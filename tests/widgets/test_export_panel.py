@@ -93,6 +93,7 @@ print(json.dumps(ids))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["origin", "table"])
 def test_code_and_recipe_keep_the_same_rows_as_the_dashboard(study, start, tmp_path):
     on_screen, snippets = [], []
