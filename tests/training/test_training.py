@@ -54,7 +54,8 @@ def test_padded_training_equals_that_of_the_plain_model(padded, toy_model_dir, t
         strategy="pad",
         leaky=True,
     )
-    same_training(plain.wait(), padded)
+    # Two attention kernels round differently, and six steps of Adam make 1.5e-5 of it in one weight.
+    same_training(plain.wait(), padded, atol=3e-5)
 
 
 def test_accumulated_batches_equal_one_large_batch(tune, padded):
