@@ -61,7 +61,10 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("ratoi: 0.4", r"recipe.yaml: 'ratoi' is not a setting; the settings are data, rows, .*seed"),
+            (
+                "ratoi: 0.4",
+                r"recipe.yaml: 'ratoi' is not a setting; the settings are data, instruction, .*seed",
+            ),
             (
                 "training:\n  lr: 1",
                 r"recipe.yaml: training: 'lr' is not a setting; the settings are method, .*seed",

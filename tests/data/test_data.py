@@ -335,13 +335,14 @@ class TestBadRows:
 
     def test_bad_csv_records_are_rejected(self, tmp_path):
         text = 'instruction,response\na,b\n"c\nd",e,f\ng\n"h"i,j\nk,"l\nm'
-        with pytest.warns(RejectedRowsWarning, match="4 of 5 rows rejected"):
+        with pytest.warns(RejectedRowsWarning, match="5 of 6 rows rejected"):
             ds = load(write(tmp_path / "t.csv", text))
         assert [(line, reason) for _, line, reason, _ in rejected(ds).itertuples(index=False)] == [
             (3, "the row has 3 cells, the header 2"),
             (5, "response is missing"),
             (6, "not valid CSV: ',' expected after '\"'"),
             (7, "not valid CSV: unexpected end of data"),
+            (8, "part of the bad record at line 7"),
         ]
 
     def test_the_warning_counts_rows_and_the_list_names_them(self, tmp_path):
@@ -407,7 +408,7 @@ class TestBadSources:
                 r"every row \(2\) was rejected; the first: row 1: the row is a number, not an o",
             ),
             ("t.json", '{"a": [{}], "b": [{}]}', "an object with 2 lists of objects; give a list of objects"),
-            ("t.json", '{"a": 1}', "an object with 0 lists of objects"),
+            ("t.json", '{"a": 1}', "not recognized; it has 'a'"),
             ("t.json", "3", "t.json holds a number; give a list of objects"),
             ("t.json", '[{"a": ', "t.json is not valid JSON: Expecting value: line 1 column 8"),
             ("t.jsonl", "{\n}\n", r"every row \(2\) was rejected; the first: line 1: not valid JSON"),

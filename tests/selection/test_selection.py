@@ -209,6 +209,30 @@ def test_what_a_users_strategy_returns_is_checked(latest, returned, message):
         select(scored(), 0.4, "latest")
 
 
+@pytest.mark.parametrize("returned", [[3, 1], (3, 1), [[3], [1]], range(1, 4, 2), np.array([3, 1], np.int8)])
+def test_a_users_strategy_may_return_any_sequence_of_row_numbers(latest, returned):
+    wb.strategy("latest")(lambda candidates, n, rng: returned)
+    assert select(scored(), rows=2, strategy="latest").indices.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(("returned", "problem"), [(None, "None"), (np.eye(2, dtype=int), "an array of")])
+def test_a_users_strategy_that_returns_no_row_numbers_is_an_error(latest, returned, problem):
+    wb.strategy("latest")(lambda candidates, n, rng: returned)
+    with pytest.raises(UserError, match=f"strategy='latest' returned {problem}"):
+        select(scored(), rows=2, strategy="latest")
+
+
+def test_a_built_in_strategy_is_not_replaced():
+    with pytest.raises(UserError, match="name='random' is a built-in strategy"):
+        wb.strategy("random")(lambda candidates, n, rng: np.arange(n))
+
+
+@pytest.mark.parametrize("bound", [float("nan"), -1, "1", True, None])
+def test_max_ifd_must_be_a_positive_number(bound):
+    with pytest.raises(UserError, match=r"max_ifd=.* must be a number above 0"):
+        select(scored(), 0.4, max_ifd=bound)
+
+
 def test_a_pool_is_all_or_eligible():
     with pytest.raises(UserError, match="pool='scored' is not known; choose one of all, eligible"):
         wb.strategy("latest", pool="scored")

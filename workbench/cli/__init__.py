@@ -51,7 +51,8 @@ def _quickstart(args) -> None:
     from ..study.presets import recipe_of
 
     recipe = recipe_of(args.recipe or "quickstart")
-    changes = {"data": args.data, "ratio": args.ratio, "rows": args.rows}
+    recipe = _with_data(recipe, args)
+    changes = {"ratio": args.ratio, "rows": args.rows}
     if args.model:
         changes |= {"model": args.model, "scorer": args.model}
     changes = _given(changes)
@@ -71,23 +72,21 @@ def _quickstart(args) -> None:
 def _score(args) -> None:
     from collections import Counter
 
-    from .. import data
     from ..core import tables
     from ..study.presets import recipe_of
     from ..study.recipe import Recipe
 
     recipe = recipe_of(args.recipe) if args.recipe else Recipe()
-    changes = {"data": args.data, "scorer": args.model, "score_dtype": args.dtype}
-    recipe = replace(recipe, **_given(changes))
+    changes = {"scorer": args.model, "score_dtype": args.dtype}
+    recipe = replace(_with_data(recipe, args), **_given(changes))
     _check_folder(args.output)
-    scored = recipe.score(data.load(recipe.data, limit=args.rows))
+    scored = recipe.score(recipe.load(limit=args.rows))
     tables.write_parquet(scored, args.output)
     counts = Counter(scored["score_status"][:]).most_common()
     print(f"{args.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in counts))
 
 
 def _select(args) -> None:
-    from .. import data
     from ..core import tables
     from ..core.errors import one_of
     from ..study.presets import recipe_of
@@ -95,8 +94,8 @@ def _select(args) -> None:
     write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
     one_of("--output's suffix", args.output.suffix, write)
     _check_folder(args.output)
-    recipe = recipe_of(args.recipe)
-    selection = recipe.select(recipe.prepare(data.load(args.data or recipe.data)))
+    recipe = _with_data(recipe_of(args.recipe), args)
+    selection = recipe.select(recipe.prepare(recipe.load()))
     kept, report = selection.dataset, selection.report
     if args.output.suffix == ".jsonl" and "embedding" in kept.column_names:
         kept = kept.remove_columns("embedding")
@@ -119,7 +118,7 @@ def _export(args) -> None:
     from ..exports import export
 
     is_run = (Path(args.what) / "run.json").exists()
-    what = args.what if is_run else data.load(args.what)
+    what = args.what if is_run else data.load(args.what, **_columns(args))
     print(f"wrote {export(what, args.output, args.format, recipe=args.recipe)}")
 
 
@@ -167,8 +166,9 @@ def _finetune(args) -> None:
     from ..training.job import run_here
 
     recipe = Recipe.from_yaml(args.recipe) if args.recipe else Recipe()
-    rows = data.load(args.data or recipe.data)
-    heldout = data.load(args.heldout) if args.heldout else None
+    recipe = _with_data(recipe, args)
+    rows = recipe.load()
+    heldout = data.load(args.heldout, **_columns(args)) if args.heldout else None
     model = args.model or recipe.model
     sys.exit(run_here(rows, model, args.output, heldout, **asdict(recipe.training)))
 
@@ -185,6 +185,21 @@ def _first_look(args) -> None:
     from ..study.first_look import make_first_look
 
     print(f"wrote {make_first_look()}")
+
+
+def _columns(args) -> dict:
+    """The names of columns on the command line, None for those that are not given."""
+    from ..study.recipe import COLUMN_FIELDS
+
+    return {name: getattr(args, name) for name in COLUMN_FIELDS}
+
+
+def _with_data(recipe, args):
+    """The recipe with the data and columns of the command line. Another data has other columns."""
+    names = _columns(args)
+    if args.data:
+        return replace(recipe, data=args.data, **names)
+    return replace(recipe, **_given(names))
 
 
 def _given(values: dict) -> dict:

@@ -15,7 +15,18 @@ def _output(verb: ArgumentParser, default: str, description: str) -> None:
     )
 
 
+def columns(verb: ArgumentParser) -> None:
+    """Add the options that name the columns of --data."""
+    names = verb.add_argument_group("columns of the data, if their names are not recognized")
+    names.add_argument("--instruction", metavar="COLUMN", help="the instruction")
+    names.add_argument("--response", metavar="COLUMN", help="the response")
+    names.add_argument("--input", metavar="COLUMN", help="text to append to the instruction")
+    names.add_argument("--system", metavar="COLUMN", help="a system turn that opens the prompt")
+    names.add_argument("--dialogue", metavar="COLUMN", help="whole dialogues, as lists of messages")
+
+
 def quickstart(verb: ArgumentParser) -> None:
+    columns(verb)
     verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
     verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
     verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 240)")
@@ -26,6 +37,7 @@ def quickstart(verb: ArgumentParser) -> None:
 
 
 def score(verb: ArgumentParser) -> None:
+    columns(verb)
     verb.add_argument("--recipe", help=f"{_RECIPE}; the other options change it")
     verb.add_argument("--data", help=f"{_DATA} (default: the recipe's, or the bundled dataset)")
     verb.add_argument("--model", help="model to score with (default: the recipe's, or smollm2-135m)")
@@ -35,6 +47,7 @@ def score(verb: ArgumentParser) -> None:
 
 
 def select(verb: ArgumentParser) -> None:
+    columns(verb)
     verb.add_argument("--recipe", required=True, help=_RECIPE)
     verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
     _output(verb, "selection.jsonl", "file to write, .jsonl or .parquet")
@@ -45,6 +58,7 @@ def recipe(verb: ArgumentParser) -> None:
 
 
 def export(verb: ArgumentParser) -> None:
+    columns(verb)
     verb.add_argument("what", help=f"a run's folder, or rows: {_DATA}")
     verb.add_argument("output", type=Path, help="folder to create")
     verb.add_argument(
@@ -93,6 +107,7 @@ def eval(verb: ArgumentParser) -> None:
 
 
 def finetune(verb: ArgumentParser) -> None:
+    columns(verb)
     verb.add_argument("--recipe", type=Path, help="recipe file with the model and its training settings")
     verb.add_argument("--data", help="rows to train on, e.g. a selection (default: the recipe's)")
     verb.add_argument("--heldout", help="rows to measure the loss on, every `eval_steps` steps of the recipe")

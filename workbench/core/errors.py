@@ -24,13 +24,13 @@ def one_of(parameter: str, value: object, choices) -> None:
 
 
 def positive(parameter: str, value: object) -> None:
-    """Raise UserError unless `value` is an int of at least 1."""
+    """Raise UserError unless `value` is a whole number of at least 1; NumPy's integers are whole numbers."""
     whole_number(parameter, value, least=1)
 
 
 def whole_number(parameter: str, value: object, *, least: int = 0) -> None:
-    """Raise UserError unless `value` is an int of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """Raise UserError unless `value` is an int, of Python or NumPy, of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UserError(f"{parameter}={value!r} must be a whole number of at least {least}.")
 
 

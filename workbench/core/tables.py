@@ -80,11 +80,30 @@ def description(table: pa.Table) -> str:
 
 
 def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
-    """Write one JSON object per line, in UTF-8 without ASCII escapes. A failure leaves an earlier file
-    unchanged."""
+    """Write one JSON object per line, in UTF-8 without ASCII escapes.
+
+    JSON has no NaN and no infinity, they become null. Dates and times become ISO 8601 text, bytes their text
+    in UTF-8 with escapes for other bytes, and other values of types that JSON lacks their `str`. The file
+    replaces an earlier one only when it is complete.
+    """
     with new_content(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         for row in ds:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(_json(row) + "\n")
+
+
+def _json(row: dict) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:  # NaN or infinity
+        text = json.dumps(row, ensure_ascii=False, default=_as_text)
+        return json.dumps(json.loads(text, parse_constant=lambda name: None), ensure_ascii=False)
+
+
+def _as_text(value: object) -> str:
+    """Return a value of a type that JSON lacks as text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
@@ -128,6 +147,13 @@ def vectors(ds: datasets.Dataset) -> np.ndarray:
     require(ds, ["embedding"], "wb.embed")
     if not len(ds):
         return np.zeros((0, 0), np.float32)
+    cells = ds.select_columns(["embedding"]).with_format("arrow")[:]["embedding"]
+    if cells.null_count:
+        row = int(np.flatnonzero(cells.is_null().to_numpy())[0])
+        raise UserError(
+            f"column 'embedding', row {row}: no vector ({cells.null_count:,} of {len(ds):,} rows have none, "
+            f"e.g. after concatenation with a table without embeddings); embed all rows with wb.embed."
+        )
     embedding = array(ds, "embedding")
     try:
         if embedding.ndim == 1:  # lists of variable length, as files and `add_column` make them

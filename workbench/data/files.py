@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import UserError
+from . import columns
+from .columns import Columns
 from .rows import Rejection, Row, excerpt, kind
 
 _BOM = "\ufeff"
@@ -34,6 +36,16 @@ def read_parquet(path: Path) -> pa.Table:
         raise UserError(f"{path} cannot be read as Parquet: {_first_line(error)}; write it again.") from None
 
 
+def check_content(path: Path, label: str) -> None:
+    """Raise UserError if the file is a Git LFS pointer or a web page, whatever its name says."""
+    with path.open("rb") as file:
+        start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{label} is a Git LFS pointer, not the data; run `git lfs pull` in its repository.")
+    if start.lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{label} is a web page (HTML), not the data; download the file itself.")
+
+
 def _jsonl_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
     """Yield one row per line, except blank lines."""
     for number, line in enumerate(_lines(path, label), start=1):
@@ -48,7 +60,7 @@ def _jsonl_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
 
 
 def _json_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    """Yield the objects of a list, or of the only list in an object. Also reads JSON Lines."""
+    """Yield the objects of a list, of the only list in an object, or the object. Also reads JSON Lines."""
     if _is_json_lines(path, label):
         yield from _jsonl_rows(path, label)
         return
@@ -79,11 +91,14 @@ def _list_of_objects(document: object, label: str) -> list:
     if isinstance(document, list):
         return document
     values = document.values() if isinstance(document, dict) else ()
+    if isinstance(document, dict) and columns.find(document, Columns()):
+        return [document]  # one row; a list in it, e.g. of messages, is no table
     lists = [value for value in values if _holds_objects(value)]
     if len(lists) == 1:
         return lists[0]
-    is_object = isinstance(document, dict)
-    content = f"an object with {len(lists)} lists of objects" if is_object else kind(document)
+    if document and isinstance(document, dict) and not lists:
+        return [document]
+    content = f"an object with {len(lists)} lists of objects" if lists else kind(document)
     raise UserError(f"{label} holds {content}; give a list of objects, or an object with one such list.")
 
 
@@ -102,14 +117,16 @@ def _csv_rows(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Re
     # The default limit of 128 kB is less than a long response.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     # Strict: otherwise a stray quote would merge all lines up to the next quote.
-    records = csv.reader(_lines(path, label), delimiter=delimiter, strict=True)
+    read: list[str] = []  # the lines of the current record
+    records = csv.reader(_recorded(_lines(path, label), read), delimiter=delimiter, strict=True)
     header = _header(records, label)
     while True:
         line = records.line_num + 1
+        read.clear()
         try:
             cells = next(records, None)
         except csv.Error as error:
-            yield Rejection(label, line, f"not valid CSV: {error}", "")
+            yield from _swallowed(read, line, label, str(error))
             continue
         if cells is None:
             return
@@ -118,6 +135,21 @@ def _csv_rows(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Re
             yield Rejection(label, line, reason, excerpt(delimiter.join(cells)))
         elif cells:  # a blank line has no cells
             yield Row(line, dict(zip(header, cells, strict=False)))
+
+
+def _recorded(lines: Iterator[str], read: list[str]) -> Iterator[str]:
+    """Yield `lines`, and append each to `read`."""
+    for line in lines:
+        read.append(line)
+        yield line
+
+
+def _swallowed(lines: list[str], first: int, label: str, error: str) -> Iterator[Rejection]:
+    """Yield a rejection for each line of a record that is not valid CSV, e.g. of an unclosed quote."""
+    for number, line in enumerate(lines, start=first):
+        reason = f"not valid CSV: {error}" if number == first else f"part of the bad record at line {first}"
+        if not line.isspace():
+            yield Rejection(label, number, reason, excerpt(line))
 
 
 def _header(records, label: str) -> list[str]:

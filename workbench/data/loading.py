@@ -125,6 +125,7 @@ def load(
     """
     if limit is not None:
         errors.positive("limit", limit)
+        limit = int(limit)
     named = _named(instruction=instruction, response=response, input=input, system=system, dialogue=dialogue)
     opened = open_source(source, split)
     used, stream = _columns_and_rows(opened, named)

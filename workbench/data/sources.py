@@ -35,6 +35,8 @@ def open_source(source: object, split: str) -> Source:
     """
     if isinstance(source, pd.DataFrame):
         return Source("DataFrame", "dataframe", rows=_frame_rows(source))
+    if hasattr(source, "to_arrow") and hasattr(source, "columns"):  # a polars DataFrame
+        return Source("DataFrame", "dataframe", table=source.to_arrow())
     if isinstance(source, datasets.Dataset):
         return _from_dataset(source, "Dataset", "dataset")
     if isinstance(source, Path):
@@ -49,6 +51,8 @@ def open_source(source: object, split: str) -> Source:
     if source.startswith("package:"):
         name = source.removeprefix("package:")
         return Source(source, name, rows=functions.package_rows(name), unit="line")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
+        raise UserError(f"source={source!r} is a URL; download the file and give its path.")
     if _is_hub_id(source):
         return _from_dataset(hub.dataset(source, split), source, source)
     return _from_file(Path(source))
@@ -87,6 +91,7 @@ def _from_file(path: Path) -> Source:
             f"{label} {problem}; give a {', '.join(sorted(files.SUFFIXES))} file"
             + (", or the dataset that datasets.load_from_disk returns." if path.is_dir() else ".")
         )
+    files.check_content(path, label)
     stem = path.name[: -len(suffix)]
     if suffix == ".parquet":
         table = files.read_parquet(path)
@@ -96,6 +101,8 @@ def _from_file(path: Path) -> Source:
 
 
 def _missing(path: Path) -> MissingFileError:
+    if any(character in str(path) for character in "*?["):
+        return MissingFileError(f"{path} is a pattern, which is not read; give one file, or join the files.")
     if not path.parent.is_dir():
         return MissingFileError(f"{path} does not exist, and neither does the folder {path.parent}.")
     names = [other.name for other in path.parent.iterdir()]
@@ -105,14 +112,21 @@ def _missing(path: Path) -> MissingFileError:
 
 
 def _frame_rows(frame: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of a DataFrame as Python objects, without the index. Missing values become None."""
-    if not frame.columns.is_unique:
-        repeated = frame.columns[frame.columns.duplicated()][0]
-        raise UserError(f"the DataFrame has two columns called {repeated!r}; rename one.")
+    """Yield the rows of a DataFrame as Python objects, with its index if it has a name. Missing values become
+    None."""
+    frame = _with_named_index(frame)
     names = [str(name) for name in frame.columns]
-    cells = [_plain(frame[name]) for name in frame.columns]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"the DataFrame has two columns called {repeated[0]!r}; rename one.")
+    cells = [_plain(frame.iloc[:, at]) for at in range(len(names))]
     for line, row in enumerate(zip(*cells, strict=True), start=1):
         yield Row(line, dict(zip(names, row, strict=True)))
+
+
+def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the DataFrame with its named index levels as columns, unless a column has that name."""
+    names = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    return frame.reset_index(level=names) if names else frame
 
 
 def _plain(series: pd.Series) -> list:

@@ -67,6 +67,7 @@ def pack(
     positive("max_length", max_length)
     positive("batch_size", batch_size)
     seed = None if seed is None else seed_of(seed)
+    max_length, batch_size = int(max_length), int(batch_size)
     lengths = _lengths(source)
     one_of("overlong", overlong, policy.OVERLONG)
     if overlong != "split" and len(lengths) and max_length < lengths.min():

@@ -39,7 +39,7 @@ def budget_of(ratio: float | None, rows: int | None, tokens: int | None) -> Budg
     for name, value in (("rows", rows), ("tokens", tokens)):
         if value is not None:
             positive(name, value)
-            return Budget(None, **{name: value})
+            return Budget(None, **{name: int(value)})
     return Budget(check_ratio(DEFAULT_RATIO if ratio is None else ratio))
 
 

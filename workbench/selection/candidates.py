@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 
 import datasets
 import numpy as np
 
 from .. import coverage
 from ..core import tables
+from ..core.errors import UserError
 
 POOLS = ("all", "eligible")
 
@@ -23,6 +25,10 @@ class Candidates:
     source: datasets.Dataset
     max_ifd: float = 1.0
     cache: dict = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        if isinstance(self.max_ifd, bool) or not isinstance(self.max_ifd, Real) or not self.max_ifd > 0:
+            raise UserError(f"max_ifd={self.max_ifd!r} must be a number above 0.")
 
     def __len__(self) -> int:
         return len(self.source)

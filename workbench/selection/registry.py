@@ -38,15 +38,14 @@ class Strategy:
     def ranking(self, candidates: Candidates, budget: Budget, seed: int) -> Ranking:
         """Rank the rows, at least as many as `budget` can keep.
 
-        Raises UserError if the strategy's function returns anything but distinct row numbers.
+        Raises UserError if the strategy's function returns anything but distinct row numbers, int [r], or a
+        list of such arrays. A list of ints is one array.
         """
         pool_size = int(candidates.pool(self.pool).sum())
         ranked = self.rank(candidates, budget.most_rows(pool_size), np.random.default_rng(seed))
-        for group in ranked if isinstance(ranked, list) else [ranked]:
-            if not np.issubdtype(group.dtype, np.integer):
-                raise UserError(
-                    f"strategy={self.name!r} returned {group.dtype}, not row numbers; return integers."
-                )
+        grouped = isinstance(ranked, list) and any(np.ndim(group) for group in ranked)
+        groups = [self._row_numbers(group) for group in (ranked if grouped else [ranked])]
+        ranked = groups if grouped else groups[0]
         ranking, n = Ranking.of(ranked, pool_size), len(candidates)
         rows = ranking.order
         if len(rows) and (rows.min() < 0 or rows.max() >= n or np.bincount(rows).max() > 1):
@@ -55,6 +54,20 @@ class Strategy:
                 f"return each row number at most once."
             )
         return ranking
+
+    def _row_numbers(self, ranked: object) -> np.ndarray:
+        """Return one order of rows as an int array. Raises UserError for anything else."""
+        rows = np.asarray(ranked)
+        if rows.ndim == 1 and not len(rows):
+            return rows.astype(np.int64)
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            returned = f"an array of shape {list(rows.shape)}" if rows.ndim > 1 else rows.dtype
+            returned = "None" if ranked is None else returned
+            raise UserError(
+                f"strategy={self.name!r} returned {returned}, not row numbers; return integers [rows], or a "
+                f"list of such arrays."
+            )
+        return rows.astype(np.int64)
 
 
 def strategy(
@@ -67,7 +80,7 @@ def strategy(
     nested: bool = False,
     reason: str = "not chosen by {name}",
 ) -> Callable[[Rank], Rank]:
-    """Register the decorated function as the selection strategy `name`, replacing one of that name.
+    """Register the decorated function as the selection strategy `name`, replacing your own of that name.
 
     >>> @wb.strategy("shortest", needs=("n_tokens",), reason="longer than the kept ones")
     ... def shortest(candidates, n, rng):
@@ -90,9 +103,12 @@ def strategy(
         reason: why a row is dropped, for `Selection.dropped`. {name}, {ifd} and {cluster} are filled in.
 
     Raises:
-        UserError: `pool` is neither "all" nor "eligible". What the function returns is checked on use.
+        UserError: `pool` is neither "all" nor "eligible", or `name` is that of a built-in strategy. What the
+            function returns is checked on use.
     """
     one_of("pool", pool, POOLS)
+    if _is_built_in(STRATEGIES.get(name)):
+        raise UserError(f"name={name!r} is a built-in strategy; choose another name.")
 
     def register(rank: Rank) -> Rank:
         ratio_pool = "all" if of_all else pool
@@ -100,6 +116,10 @@ def strategy(
         return rank
 
     return register
+
+
+def _is_built_in(registered: Strategy | None) -> bool:
+    return registered is not None and registered.rank.__module__.startswith(f"{__package__}.")
 
 
 def strategy_for(ds: datasets.Dataset, name: str, *, uses_tokens: bool = False) -> Strategy:

@@ -63,7 +63,7 @@ def select(
 
     Raises:
         UserError: the strategy is unknown, a column that it needs is missing, more than one budget is given,
-            or the budget is out of range.
+            or the budget, `max_ifd` or `seed` is out of range.
 
     Not covered: whether a model trained on the selection beats chance. Compare with random selections
     (`wb.compare`), train on both with several seeds.

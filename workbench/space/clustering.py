@@ -27,6 +27,7 @@ def cluster(ds: datasets.Dataset, k: int = 10, *, seed: int = 42) -> datasets.Da
     seed = seed_of(seed)
     vectors = tables.vectors(ds)
     positive("k", k)
+    k = int(k)
     if k > len(ds):
         raise UserError(f"k={k} is more than the {len(ds)} rows; give at most one cluster per row.")
     if len(ds) > MINIBATCH_FROM:

@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .. import data, packing
+from .. import packing
 from ..core import tables
 from ..core.errors import UserError
 from ..core.folders import new_content
@@ -99,7 +99,7 @@ def travel(recipe: Recipe, folder: str | Path, say: Say = print) -> Study:
 def _load(study: Study, say: Say) -> None:
     """Load the rows and set some of them aside for the evaluation."""
     recipe = study.recipe
-    ds = data.load(recipe.data)
+    ds = recipe.load()
     order = np.random.default_rng(recipe.seed).permutation(len(ds))[: recipe.rows]
     if len(order) <= recipe.held_out:
         raise UserError(f"held_out={recipe.held_out} leaves none of the {len(order)} rows to train on.")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import yaml
 
-from .. import data
 from ..core.errors import UserError
 from ..core.folders import new_folder
 from ..lm import models
@@ -22,7 +21,7 @@ from ..training.folder import RunFolder, recorder
 from ..training.loop import train
 from ..training.schedule import samples_of
 from ..training.trainable import check_hardware
-from .recipe import Recipe
+from .recipe import COLUMN_FIELDS, Recipe
 
 _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 
@@ -46,7 +45,9 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
         )
     if recipe.training.method == "qlora" and recipe.gpus > 1:
         raise UserError(f"method='qlora' runs on one GPU, not on gpus={recipe.gpus}; use method='lora'.")
-    recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model))
+    # The names of columns belong to the recipe's own data.
+    names = dict.fromkeys(COLUMN_FIELDS) if str(rows) != recipe.data else {}
+    recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model), **names)
     command = shlex.join(
         [
             "accelerate",
@@ -113,7 +114,7 @@ def main(arguments: list[str]) -> None:
     check_hardware(recipe.training)
     state = PartialState(cpu=recipe.training.device == "cpu")  # also assigns one GPU per process
     with state.main_process_first():  # downloads once; the others read the cache
-        ds = data.load(recipe.data)
+        ds = recipe.load()
         models.resolve(recipe.model)
     samples, summary = samples_of(ds, recipe.model, recipe.training)
     summary["processes"] = recipe.gpus

@@ -10,6 +10,7 @@ import yaml
 from ..complexity import CONVENTIONS, FEATURES, score, variants
 from ..core import progress, tables
 from ..core.errors import MissingFileError, UserError, one_of, positive, seed_of
+from ..data import load
 from ..lm.prompts import SCORING_PROMPTS
 from ..selection import STRATEGIES, Selection, check_ratio, select
 from ..space.clustering import cluster
@@ -31,6 +32,9 @@ STAGE_FIELDS = {
 }
 
 
+COLUMN_FIELDS = ("instruction", "response", "input", "system", "dialogue")  # as in `wb.load`
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One study: score, cluster, select, pack, fine-tune, and compare on held-out rows.
@@ -40,6 +44,8 @@ class Recipe:
     Rows:
 
         data            anything that `wb.load` takes
+        instruction, response, input, system, dialogue
+                        names of the columns of `data`, as in `wb.load`; None: recognized
         rows            number of rows to use, drawn with `seed`; None uses all
         held_out        how many of them are set aside for the evaluation
         seed            of the draw of rows, and of strategies that draw
@@ -73,6 +79,11 @@ class Recipe:
     """
 
     data: str = "bundled"
+    instruction: str | None = None
+    response: str | None = None
+    input: str | None = None
+    system: str | None = None
+    dialogue: str | None = None
     rows: int | None = None
     held_out: int = 40
     scorer: str = "smollm2-135m"
@@ -143,6 +154,10 @@ class Recipe:
     def arguments(self, stage: str) -> dict:
         """Keyword arguments of "score", "derive", "embed" or "cluster"."""
         return {parameter: getattr(self, name) for parameter, name in STAGE_FIELDS[stage].items()}
+
+    def load(self, limit: int | None = None) -> datasets.Dataset:
+        """`wb.load` of this recipe's data, with its columns."""
+        return load(self.data, limit=limit, **{name: getattr(self, name) for name in COLUMN_FIELDS})
 
     def score(self, ds: datasets.Dataset) -> datasets.Dataset:
         """`wb.score` with this recipe's settings."""
