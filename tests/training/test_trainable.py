@@ -97,3 +97,12 @@ def test_an_adapter_covers_the_layers_of_the_paper(toy_model_dir, tmp_path):
     weights = load_file(run.model_dir / "adapter_model.safetensors")
     assert {name.split(".")[-3] for name in weights} == set(trainable.LORA_TARGETS)
     assert {min(weight.shape) for weight in weights.values()} == {4}
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "opt"])
+def test_other_architectures_get_adapters_on_all_linear_layers(toy_model_dir, architecture):
+    model, _ = models.load_model(toy_model_dir(architecture), "float32", "cpu")
+    head = model.get_output_embeddings()
+    linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    adapted = trainable.with_adapter(model, "base", TrainingSettings(method="lora")).base_model.model
+    assert {n for n, m in adapted.named_modules() if hasattr(m, "lora_A")} == linear

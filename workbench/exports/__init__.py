@@ -25,7 +25,7 @@ def export(
     *,
     recipe: Recipe | str | Path | None = None,
     reports: list[EvalReport] | tuple[EvalReport, ...] = (),
-    dtype: str = "float32",
+    dtype: str | None = None,
 ) -> Path:
     """Write rows or a fine-tuned model to a new folder, with a card, for other tools to load.
 
@@ -42,7 +42,7 @@ def export(
         recipe: a `Recipe`, its file, or the name of a preset. Adds configs for TRL, LLaMA-Factory and Axolotl
             that train the recipe's model on the rows as it does; for format="messages".
         reports: evaluations to list on a model's card.
-        dtype: of a merged model's weights, e.g. "bfloat16".
+        dtype: of a merged model's weights, e.g. "bfloat16". By default, that of the base model's weights.
 
     Returns:
         The folder.
@@ -80,11 +80,11 @@ def _export_rows(what, path: Path, format: str, recipe) -> Path:
     return path
 
 
-def _export_model(run: Path, path: Path, format: str, reports, dtype: str) -> Path:
+def _export_model(run: Path, path: Path, format: str, reports, dtype: str | None) -> Path:
     state = weights.state_of(run)
     base = models.public_name(state["model"])
     with new_folder(path) as folder:
-        weights.write(run, state, folder, format, dtype)
+        weights.write(run, state, folder, path, format, dtype)
         card = cards.model_card(state, base, weights.history_of(run), format == "merged", reports)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return path

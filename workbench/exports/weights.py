@@ -1,10 +1,15 @@
 """Write a run's model to a folder that transformers or peft loads."""
 
+import json
 import shutil
 from pathlib import Path
 
+import torch
+
 from ..core.errors import MissingFileError, UserError, one_of
 from ..lm import models
+from ..lm.adapters import base_of
+from ..lm.devices import DTYPES, dtype_name
 from ..training.folder import History, RunFolder
 
 FORMATS = ("merged", "adapter")
@@ -31,17 +36,36 @@ def history_of(run: Path) -> list[dict]:
     return History(RunFolder(run).history_file).read()
 
 
-def write(run: Path, state: dict, folder: Path, format: str, dtype: str) -> None:
-    """Write the model of `run` to `folder`: merged into one model in `dtype`, or the adapter unchanged."""
+def write(run: Path, state: dict, folder: Path, path: Path, format: str, dtype: str | None) -> None:
+    """Write the model of `run` to `folder`, which is renamed to `path` afterwards.
+
+    "merged" gives one model in `dtype` (None for that of the base), "adapter" the adapter unchanged. An
+    adapter that was trained on another adapter comes with its base, merged, in `folder/base`.
+    """
     one_of("format", format, FORMATS)
     if format == "merged":
-        with models.quiet():
-            model, tokenizer = models.load_model(run / "model", dtype, "cpu")
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+        _write_merged(run / "model", state["model"], folder, dtype)
         return
     if state["settings"]["method"] == "full":
         raise UserError("format='adapter': the run trained all weights, not an adapter; use format='merged'.")
-    for path in (run / "model").iterdir():
-        if path.suffix in (".json", ".safetensors", ".jinja", ".txt", ".model"):
-            shutil.copy2(path, folder)
+    for part in (run / "model").iterdir():
+        if part.suffix in (".json", ".safetensors", ".jinja", ".txt", ".model"):
+            shutil.copy2(part, folder)
+    base = base_of(run / "model")
+    if base_of(models.resolve(base)):
+        _write_merged(base, base, folder / "base", dtype)
+        config = folder / "adapter_config.json"
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings["base_model_name_or_path"] = str(path.resolve() / "base")
+        config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _write_merged(model: str | Path, base: str, folder: Path, dtype: str | None) -> None:
+    """Write `model` to `folder`. Adapters are merged in float32, and the sum is rounded to `dtype` once."""
+    if dtype is None:
+        dtype = models.stored_dtype(base if models.on_disk(base) else model)
+    one_of("dtype", dtype, DTYPES)
+    with models.quiet():
+        loaded, tokenizer = models.load_model(model, "float32", "cpu")
+        loaded.to(getattr(torch, dtype_name(dtype, "cpu"))).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

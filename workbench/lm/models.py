@@ -21,7 +21,8 @@ from ..core import progress
 from ..core.errors import UserError
 from ..core.hub import why_unreachable
 from ..core.store import Store, cache_dir, digest
-from . import tokenization
+from . import adapters, tokenization
+from .adapters import base_of
 from .devices import dtype_name, pick_device
 
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -133,12 +134,6 @@ def _is_complete(folder: Path) -> bool:
     """Whether `folder` has the weights and the config of a model or an adapter."""
     configured = (folder / "config.json").exists() or (folder / "adapter_config.json").exists()
     return configured and any(folder.glob("*.safetensors"))
-
-
-def base_of(folder: Path) -> str | None:
-    """The base model of the LoRA adapter in `folder`; None if the folder has no adapter."""
-    adapter = folder / "adapter_config.json"
-    return json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
 
 
 def _from_hub_cache(repository: str | None) -> Path:
@@ -301,6 +296,18 @@ def fingerprint(name: str | os.PathLike) -> str:
     return digest(parts)
 
 
+def stored_dtype(name: str | os.PathLike) -> str:
+    """The dtype that the weights of `name` are stored in, e.g. "bfloat16"; for an adapter, those of its base.
+
+    "float32" if the config does not say.
+    """
+    folder = resolve(name)
+    if base := base_of(folder):
+        return stored_dtype(base)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
 def context_length(name: str | os.PathLike) -> int:
     """The context length of the model in tokens (`max_position_embeddings`; 2,048 if it has none)."""
     from transformers import AutoConfig
@@ -361,14 +368,12 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
 
     folder = resolve(name)
     if base := base_of(folder):
-        from peft import PeftModel
-
         if four_bit:
             raise UserError(
                 f"model={str(name)!r} is an adapter, which cannot be merged into 4-bit weights; merge it "
                 f"first with wb.export(..., format='merged')."
             )
-        model = PeftModel.from_pretrained(load_model(base, dtype, device)[0], folder).merge_and_unload()
+        model = adapters.merge(load_model(base, dtype, device)[0], folder)
         return model.eval(), _tokenizer_for(model, name)
     try:
         model = AutoModelForCausalLM.from_pretrained(

@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 
 from ..core.errors import UserError
-from ..lm import models
+from ..lm.adapters import base_of
 from ..lm.prompts import Sample
 from . import failures, processes, quality
 from .folder import RunFolder
@@ -122,7 +122,7 @@ def _check_not_within(folder: RunFolder, model: str | Path) -> None:
                 f"model={str(model)!r} needs {path}, which overwrite=True would remove with the run in "
                 f"{folder.path}; choose another output_dir."
             )
-        base = models.base_of(path)
+        base = base_of(path)
         path = None if base is None else Path(base)
 
 

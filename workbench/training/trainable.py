@@ -18,8 +18,8 @@ from ..lm.devices import dtype_name, pick_device
 from ..lm.dropout import replace_dropout
 from .settings import TrainingSettings
 
-# The layers that the paper's released code adapts. If a model has none of these names, all of its linear
-# layers get adapters.
+# The layers that the paper's released code adapts. If a model lacks one of these names, e.g. because it has
+# one matrix for queries, keys and values, all of its linear layers but the output layer get adapters.
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _STORED = ("mm", "attention", "attn")  # parts of the names of PyTorch operators
 
@@ -67,13 +67,12 @@ def with_adapter(model, base: str, settings: TrainingSettings):
     if settings.method == "qlora":  # norms in float32; `recompute` enables gradient checkpointing
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    targets = [name for name in LORA_TARGETS if name in names]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=targets or "all-linear",
+        target_modules=list(LORA_TARGETS) if names.issuperset(LORA_TARGETS) else "all-linear",
     )
     # peft reads a property that transformers deprecates; users cannot act on this warning.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
