@@ -52,7 +52,8 @@ def write(run: Path, state: dict, folder: Path, path: Path, format: str, dtype: 
         if part.suffix in (".json", ".safetensors", ".jinja", ".txt", ".model"):
             shutil.copy2(part, folder)
     base = base_of(run / "model")
-    if base_of(models.resolve(base)):
+    on_disk = models.on_disk(base)
+    if on_disk and base_of(on_disk):
         _write_merged(base, base, folder / "base", dtype)
         config = folder / "adapter_config.json"
         settings = json.loads(config.read_text(encoding="utf-8"))
