@@ -1,4 +1,4 @@
-"""Scores derived from summed nll and token counts, without running a model."""
+"""Formulas (`VARIANTS`) that turn summed nll and token counts into a score; none runs a model."""
 
 from collections.abc import Callable
 from numbers import Real

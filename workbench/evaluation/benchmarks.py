@@ -1,4 +1,4 @@
-"""Load HumanEval and MBPP with EvalPlus's additional inputs (HumanEval+, MBPP+).
+"""Read the task files of HumanEval and MBPP, with the inputs that EvalPlus adds (HumanEval+, MBPP+).
 
 One file holds both suites: "base" has the inputs of the original benchmark, "plus" those that EvalPlus adds.
 The file is searched where EvalPlus searches it: in HUMANEVAL_OVERRIDE_PATH or MBPP_OVERRIDE_PATH, in

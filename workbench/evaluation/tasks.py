@@ -1,4 +1,4 @@
-"""The tasks of a benchmark: their prompts, and how samples of them are judged."""
+"""The benchmarks: the prompts of each, and how samples of its tasks are judged."""
 
 import json
 from dataclasses import dataclass

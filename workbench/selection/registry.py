@@ -1,4 +1,4 @@
-"""Strategies by name."""
+"""The registry of selection strategies, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

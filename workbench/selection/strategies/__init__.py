@@ -1,3 +1,3 @@
-"""The built-in strategies. Importing a module registers its strategies, in the order that menus show."""
+"""The built-in selection strategies. An import registers them, in the order that menus show."""
 
 from . import baselines, diversity, ifd, parametric  # noqa: F401
