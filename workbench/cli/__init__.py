@@ -10,7 +10,7 @@ from . import options
 
 # Options of `eval` that are parameters of `wb.evaluate` with the same name.
 _EVALUATE_OPTIONS = (
-    *("sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
+    *("measures", "sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
     *("max_new_tokens", "batch_size", "dtype", "backend"),
 )
 
@@ -139,12 +139,17 @@ def _eval(args) -> None:
     if args.model and args.output:
         settings["samples_to"] = args.output.with_suffix(".samples.jsonl")
     report = evaluation.evaluate(_model_or_run(args.model), args.benchmark, samples=args.samples, **settings)
-    print(report, report.scores.round(4).to_string(), sep="\n")
+    print(report)
+    for table in (report.scores, report.measures):
+        if len(table):
+            print(table.round(4).to_string())
     for sentence in report.notes:
         print(f"- {sentence}")
     if earlier:
         comparison = report.compare(earlier)
-        print(comparison, comparison.flipped.to_string(index=False), sep="\n")
+        print(comparison, comparison.measures.round(4).to_string(), sep="\n")
+        if len(comparison.flipped):
+            print(comparison.flipped.to_string(index=False))
     if args.output:
         print(f"wrote {report.save(args.output)}")
 

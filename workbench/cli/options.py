@@ -92,6 +92,13 @@ def eval(verb: ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="pass code through EvalPlus's sanitizer (default: for --model, not for --samples)",
     )
+    verb.add_argument(
+        "--measures",
+        nargs="+",
+        metavar="MEASURE",
+        help="loss, preference (of the reference over programs with one wrong token) and pass "
+        "(default: pass, with the loss for instructions)",
+    )
     verb.add_argument("--limit", type=int, help="use only the first LIMIT tasks")
     verb.add_argument("--template", help="auto, raw (the model continues code), chat, deepseek or codellama")
     verb.add_argument("--n-samples", type=int, help="answers per task (default: 1)")

@@ -1,11 +1,16 @@
-"""Held-out loss: nats per token of reference responses that the model was not trained on."""
+"""What a model makes of reference responses: held-out loss, and preference over broken twins."""
+
+from collections.abc import Mapping, Sequence
 
 import datasets
+import numpy as np
+import pandas as pd
 import torch
 
 from ..core import progress
 from ..lm import forward, prompts
 from ..lm.batching import flat_batches
+from ..lm.prompts import Sample
 
 _TOKEN_BUDGET = 2048  # tokens per forward pass
 
@@ -28,9 +33,42 @@ def heldout_loss(
     questions = prompts.questions(ds, template)
     samples = prompts.training_samples(tokenizer, questions, ds["response"][:], template, max_length)
     samples = [sample for sample in samples if sample.n_targets]
-    total = 0.0
-    with progress.bar(len(samples), "held-out loss") as bar:
-        for batch in flat_batches([[sample] for sample in samples], _TOKEN_BUDGET):
-            total += sum(forward.summed_nll(model, [samples[i] for i in batch]))
-            bar.update(len(batch))
+    total = float(sample_nll(model, samples).sum())
     return total / sum(sample.n_targets for sample in samples)
+
+
+@torch.inference_mode()
+def sample_nll(model, samples: Sequence[Sample], title: str = "held-out loss") -> np.ndarray:
+    """nll (nats, float64 [n]) summed over the targets of each sample, from forward passes only."""
+    nll = np.zeros(len(samples))
+    with progress.bar(len(samples), title) as bar:
+        for batch in flat_batches([[sample] for sample in samples], _TOKEN_BUDGET):
+            nll[batch] = forward.summed_nll(model, [samples[i] for i in batch])
+            bar.update(len(batch))
+    return nll
+
+
+def likelihood_table(
+    model, references: Mapping[str, Sample], twins: Sequence[tuple[str, Sample]]
+) -> pd.DataFrame:
+    """A row per task, indexed by its id, from the nll of the reference and of its twins.
+
+    Columns: `loss` (nats per token of the reference), `n_tokens` (its targets), `preference` (share of the
+    twins with a larger summed nll than the reference, 0 to 1), `margin` (mean nll of the twins minus that of
+    the reference, nats) and `n_twins`. The last three are there if `twins`, (task id, sample) pairs, has
+    elements; the first two of them are NaN for a task without twins. A twin that is cut to the same tokens as
+    its reference takes no part.
+    """
+    twins = [pair for pair in twins if pair[1] != references[pair[0]]]
+    nll = sample_nll(model, [*references.values(), *(sample for _, sample in twins)], "likelihood")
+    own = pd.Series(nll[: len(references)], index=pd.Index(references, name="task_id"))
+    n_tokens = np.array([sample.n_targets for sample in references.values()])
+    table = pd.DataFrame({"loss": own / np.where(n_tokens, n_tokens, np.nan), "n_tokens": n_tokens})
+    if twins:
+        owners = pd.Index([task_id for task_id, _ in twins])
+        margins = pd.Series(nll[len(references) :] - own[owners].to_numpy(), index=owners)
+        grouped = margins.groupby(level=0)
+        table["preference"] = (margins > 0).groupby(level=0).mean()
+        table["margin"] = grouped.mean()
+        table["n_twins"] = grouped.size().reindex(table.index, fill_value=0)
+    return table

@@ -46,12 +46,18 @@ class EvalPlusTasks:
         """Judge `samples`; returns fields of an `EvalReport`."""
         verdicts = suites.judge_samples(self.benchmark, samples, sanitize=sanitize)
         sanitized = {"changed": verdicts.n_sanitized, "emptied": verdicts.n_emptied}
-        return {
-            "benchmark": TITLES[self.name],
-            "suite": "plus" if self.name.endswith("+") else "base",
+        return self.fields | {
             "tasks": verdicts.tasks,
             "defects": verdicts.defects,
             "sanitized": sanitized if sanitize else None,
+        }
+
+    @property
+    def fields(self) -> dict:
+        """Fields of an `EvalReport` that do not depend on samples."""
+        return {
+            "benchmark": TITLES[self.name],
+            "suite": "plus" if self.name.endswith("+") else "base",
             "versions": {
                 "benchmark": self.benchmark.title,
                 "benchmark sha256": self.benchmark.sha256,
@@ -78,7 +84,12 @@ class ProgramTasks:
         """Judge `samples`; returns fields of an `EvalReport`."""
         ids, codes = [sample.task_id for sample in samples], [sample.code for sample in samples]
         outcomes = run_with_tests(codes, [self.tests[task_id] for task_id in ids])
-        return {"benchmark": self.name, "tasks": outcome_table(ids, outcomes, codes)}
+        return self.fields | {"tasks": outcome_table(ids, outcomes, codes)}
+
+    @property
+    def fields(self) -> dict:
+        """Fields of an `EvalReport` that do not depend on samples."""
+        return {"benchmark": self.name}
 
 
 def code_tasks(benchmark: str | datasets.Dataset) -> EvalPlusTasks | ProgramTasks:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ...core.errors import one_of
 from ...lm import prompts, tokenization
+from ...lm.prompts import Sample
 
 RAW = "raw"  # the prompt is the task's own code, for a base model to continue
 _REQUEST = "Write the Python code that this task asks for, complete with its imports.\n\n```python\n{}\n```"
@@ -51,6 +52,17 @@ class PromptFormat:
         requests = [_REQUEST.format(text.strip()) for text in texts]
         (opening,) = tokenization.encode_continuations(tokenizer, [_OPENING])
         return [ids + opening for ids in prompts.generation_prompts(tokenizer, requests, self.template)]
+
+    def samples(self, tokenizer, texts: Sequence[str], solutions: Sequence[str]) -> list[Sample]:
+        """The prompt of each task and its solution, as the model would write it; `solutions` continue the
+        tasks' code."""
+        if self.template != RAW:
+            solutions = [text + code + _CLOSING[0] for text, code in zip(texts, solutions, strict=True)]
+        answers = tokenization.encode_continuations(tokenizer, solutions)
+        return [
+            Sample((*prompt, *answer, tokenizer.eos_token_id), max(1, len(prompt)))
+            for prompt, answer in zip(self.prompts(tokenizer, texts), answers, strict=True)
+        ]
 
     def program(self, text: str, answer: str) -> str:
         """The whole program for the task `text`: a raw answer continues the task's code."""

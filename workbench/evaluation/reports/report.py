@@ -10,6 +10,7 @@ import pandas as pd
 from ...core.errors import UserError, one_of
 from .. import statistics
 from ..sandbox.run import PASS
+from . import measures
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,9 @@ class EvalReport:
             benchmark has a single test suite. HumanEval and MBPP also have, for each suite, whether EvalPlus
             would pass the sample (`base_compat`), the reason (`base_detail`) and the first input that fails
             (`base_input`), and the columns `sample` (number within the task), `prompt` and `solution`. Other
-            benchmarks have `detail` and `completion`.
+            benchmarks have `detail` and `completion`. `base` and `plus` are None if "pass" was not measured.
+            Measured by name (`wb.evaluate(measures=...)`), there are also `loss` (nats per token) and
+            `n_tokens`, and `preference` (0 to 1), `margin` (nats) and `n_twins` of each task.
         loss_per_token: held-out loss in nats per token, or None if not measured.
         suite: the suite that `pass_at_1` reports, "base" or "plus".
         missing: ids of the benchmark's tasks without a sample. Statistics cover the judged tasks only.
@@ -47,6 +50,46 @@ class EvalReport:
     sanitized: dict[str, int] | None = None
 
     @property
+    def preference(self) -> float | None:
+        """Share (0 to 1) of the broken twins that the model finds less likely than the reference they were
+        made from; None if not measured. See `wb.evaluate` for what it does not measure."""
+        value = measures.estimate(self.tasks, "preference")
+        return None if value is None else value.value
+
+    @property
+    def margin(self) -> float | None:
+        """By how many nats, summed over the response, a twin is less likely than its reference: the mean over
+        all twins. None if not measured."""
+        value = measures.estimate(self.tasks, "margin")
+        return None if value is None else value.value
+
+    @property
+    def has_pass(self) -> bool:
+        """Whether answers were generated and judged."""
+        return bool(self.tasks["base"].notna().all())
+
+    @property
+    def measures(self) -> pd.DataFrame:
+        """A table with one row for each of loss, preference, margin and pass@1 that was measured.
+
+        `value`, its 95 % interval over tasks (`low`, `high`; bootstrap, Wilson for pass@1), the number of
+        `tasks`, and `detectable`: the true difference to another model that this number of tasks can show,
+        with probability 0.8 at the 5 % level, if that model is measured on other tasks. On the same tasks,
+        `compare` shows smaller ones. The intervals cover the choice of tasks, not that of training seeds.
+        """
+        rows = {name: measures.estimate(self.tasks, name) for name in measures.COLUMNS}
+        table = {
+            name: [row.value, row.low, row.high, row.n, row.detectable] for name, row in rows.items() if row
+        }
+        if self.has_pass and len(self.tasks):
+            scores = self.scores.loc[self.suite]
+            n = int(scores["tasks"])
+            table["pass@1"] = [*scores[["pass@1", "low", "high"]], n, measures.detectable_pass(n)]
+        columns = ["value", "low", "high", "tasks", "detectable"]
+        table = pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("measure")
+        return table.astype({"tasks": int})
+
+    @property
     def n_passed(self) -> int:
         """Number of samples that pass `suite`."""
         return int(self.passed().sum())
@@ -64,6 +107,8 @@ class EvalReport:
         With `compat`, these are the verdicts that EvalPlus itself would give, including its errors
         (`defects`). Raises UserError if the benchmark has no such suite.
         """
+        if not self.has_pass:
+            raise UserError(f"{self.model}: pass was not measured; evaluate with measures=('pass', ...).")
         suite = suite or self.suite
         one_of("suite", suite, ("base", "plus"))
         if suite == "plus" and self.tasks["plus"].isna().any():
@@ -103,6 +148,8 @@ class EvalReport:
         (`low`, `high`), and the pass@1 that EvalPlus itself would report (`compat`)."""
         suites = ["base"] if self.tasks["plus"].isna().any() else ["base", "plus"]
         rows = []
+        if not self.has_pass:
+            return pd.DataFrame(columns=["tasks", "pass@1", "low", "high", "compat"]).rename_axis("suite")
         for suite in suites:
             n, share = len(self._counts(suite, False)), self.pass_at(1, suite)
             low, high = statistics.wilson(share * n, n)
@@ -158,10 +205,13 @@ class EvalReport:
 
     def __repr__(self) -> str:
         loss = "" if self.loss_per_token is None else f", loss {self.loss_per_token:.4f} nats/token"
-        n = len(self._counts("base", False))
+        n = self.tasks["task_id"].nunique() if "task_id" in self.tasks else len(self.tasks)
         part = f" (partial: {n} of {n + len(self.missing)} tasks)" if self.missing else ""
-        passed = f"{self.n_passed}/{len(self.tasks)}"
-        return f"<EvalReport {self.model} on {self.benchmark}: pass@1 {passed}{part}{loss}>"
+        passed = f"pass@1 {self.n_passed}/{len(self.tasks)}" if self.has_pass else f"{n} tasks"
+        twins = ""
+        if (preference := self.preference) is not None:
+            twins = f", preference {preference:.1%}, margin {self.margin:.2f} nats"
+        return f"<EvalReport {self.model} on {self.benchmark}: {passed}{part}{loss}{twins}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +220,16 @@ class Comparison:
 
     Attributes:
         names: the models of the two reports.
+        measures: a pandas table with a row for each measure that both reports have by task (loss, preference,
+            margin, pass@1): `first`, `second`, `difference` (second minus first), its 95 % interval (`low`,
+            `high`; bootstrap over tasks), `p_value` (two-sided; permutation test, McNemar for pass@1),
+            `tasks`, and `detectable`, the true difference that these tasks can show with probability 0.8 at
+            the 5 % level. Several p-values need a correction (`evaluation.statistics.holm`).
         suite: the suite that is compared, "base" or "plus".
         n_tasks: number of tasks that both reports judged.
         both: number of tasks that both pass.
         only_first, only_second: number of tasks that only one of them passes.
-        p_value: of the exact two-sided McNemar test (`mcnemar`).
+        p_value: of the exact two-sided McNemar test (`mcnemar`); 1 if pass was not measured.
         flipped: a pandas table of the tasks that only one passes: `task_id`, `first`, `second` (bool).
     """
 
@@ -186,8 +241,13 @@ class Comparison:
     only_second: int
     p_value: float
     flipped: pd.DataFrame
+    measures: pd.DataFrame
 
     def __repr__(self) -> str:
+        if "pass@1" not in self.measures.index:
+            rows = self.measures.itertuples()
+            texts = [f"{row.Index} {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in rows]
+            return f"<Comparison on {self.n_tasks} tasks, second minus first: {', '.join(texts)}>"
         return (
             f"<Comparison on {self.n_tasks} tasks ({self.suite}): {self.only_first} passed by the first "
             f"alone, {self.only_second} by the second alone, McNemar p = {self.p_value:.3g}>"
@@ -195,11 +255,12 @@ class Comparison:
 
 
 def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Comparison:
-    """Compare two reports task by task with the exact McNemar test, on the tasks that both judged.
+    """Compare two reports task by task, on the tasks that both have and in every measure that both have.
 
-    `suite` is "base" or "plus". Raises UserError if the reports are on different benchmarks, on versions with
-    different tasks, or have several samples per task. A small p-value says that the two sets of answers
-    differ, not that a training method is better: that takes several seeds.
+    pass@1 is compared with the exact McNemar test on `suite`, "base" or "plus". Raises UserError if the
+    reports are on different benchmarks, on versions with different tasks, have no measure in common, or have
+    several samples per task. A small p-value says that the two models differ on such tasks, not that a
+    training method is better: that takes several seeds.
     """
     hashes = [report.versions.get("benchmark sha256") for report in (first, second)]
     if first.benchmark != second.benchmark or (None not in hashes and hashes[0] != hashes[1]):
@@ -207,6 +268,16 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
             f"the reports are on {first.benchmark} and {second.benchmark}, or on versions of it with other "
             "tasks; compare reports on the same tasks."
         )
+    rows = _differences(first, second)
+    if not (first.has_pass and second.has_pass):
+        if rows.empty:
+            raise UserError(
+                f"{first.model} and {second.model} have no measure by task in common; evaluate both with the "
+                "same measures=(...)."
+            )
+        flipped = pd.DataFrame(columns=["task_id", "first", "second"])
+        n = int(rows["tasks"].max())
+        return Comparison((first.model, second.model), suite, n, 0, 0, 0, 1.0, flipped, rows)
     verdicts = []
     for report in (first, second):
         if report.tasks["task_id"].duplicated().any():
@@ -215,6 +286,9 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
     both = pd.concat(verdicts, axis=1, keys=["first", "second"], join="inner")
     flipped = both[both["first"] != both["second"]]
     only_first, only_second = int(flipped["first"].sum()), int(flipped["second"].sum())
+    p_value = statistics.mcnemar(only_first, only_second)
+    if len(both):
+        rows.loc["pass@1"] = _pass_difference(both, p_value)
     return Comparison(
         (first.model, second.model),
         suite,
@@ -222,6 +296,29 @@ def compare(first: EvalReport, second: EvalReport, suite: str = "base") -> Compa
         int(both.all(axis=1).sum()),
         only_first,
         only_second,
-        statistics.mcnemar(only_first, only_second),
+        p_value,
         flipped.rename_axis("task_id").reset_index(),
+        rows.astype({"tasks": int}),
     )
+
+
+def _differences(first: EvalReport, second: EvalReport) -> pd.DataFrame:
+    """`Comparison.measures` without pass@1."""
+    rows = {}
+    for name in measures.COLUMNS:
+        if (paired := measures.difference(first.tasks, second.tasks, name)) is not None:
+            values = [measures.estimate(report.tasks, name).value for report in (first, second)]
+            interval = [paired.value, paired.low, paired.high, paired.p_value]
+            rows[name] = [*values, *interval, paired.n, paired.detectable]
+    columns = ["first", "second", "difference", "low", "high", "p_value", "tasks", "detectable"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("measure")
+    return table.astype({"tasks": int})
+
+
+def _pass_difference(both: pd.DataFrame, p_value: float) -> list[float]:
+    """The row pass@1 of `Comparison.measures`; `both` has a column of bools for each report."""
+    first, second = both["first"].astype(float), both["second"].astype(float)
+    paired = statistics.paired_difference(first, second)
+    detectable = measures.detectable_pass(len(both), int((first != second).sum()))
+    interval = [paired.value, paired.low, paired.high, p_value]
+    return [first.mean(), second.mean(), *interval, len(both), detectable]
