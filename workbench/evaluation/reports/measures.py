@@ -46,7 +46,8 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> stati
     A task counts only if both reports weigh it the same: the loss per token of models with different
     tokenizers cannot be compared, nor can different sets of twins.
     """
-    both = by_task(first, measure).join(by_task(second, measure), how="inner", rsuffix="_second")
+    other = by_task(second, measure).add_suffix("_second")
+    both = by_task(first, measure).join(other, how="inner")
     both = both[both["weight"] == both["weight_second"]]
     if both.empty:
         return None
