@@ -205,7 +205,7 @@ def test_a_wrong_setting_is_shown(make):
     panel = make()
     panel.form.rate.value = -1.0
     panel.start.click()
-    assert "learning_rate=-1.0 must be above 0" in panel.errors.value
+    assert "learning_rate=-1.0 must be a finite number above 0" in panel.errors.value
     assert not panel.start.disabled
     assert panel.run is None
 
