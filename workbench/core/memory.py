@@ -67,20 +67,20 @@ class PeakMemory:
     """
 
     def __init__(self, device: str):
-        self.on_gpu = device.startswith("cuda")
+        self.device, self.on_gpu = device, device.startswith("cuda")
         self.start_mib = self.peak_mib = 0.0
         self._process = psutil.Process()
         self._done = threading.Event()
 
     def now_mib(self) -> float:
         """Return the memory in use, in MiB."""
-        used = torch.cuda.memory_allocated() if self.on_gpu else self._process.memory_info().rss
+        used = torch.cuda.memory_allocated(self.device) if self.on_gpu else self._process.memory_info().rss
         return used / 2**20
 
     def restart(self) -> None:
         """Reset the peak to the memory in use now."""
         if self.on_gpu:
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.peak_mib = self.now_mib()
 
     def __enter__(self) -> "PeakMemory":
@@ -96,7 +96,7 @@ class PeakMemory:
 
     def update(self) -> float:
         """Take a sample and return the peak, in MiB."""
-        peak = torch.cuda.max_memory_allocated() / 2**20 if self.on_gpu else self.now_mib()
+        peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if self.on_gpu else self.now_mib()
         self.peak_mib = max(self.peak_mib, peak)
         return self.peak_mib
 
