@@ -53,7 +53,7 @@ def test_a_wrong_column_name_lists_the_existing_columns(file):
 
 
 def test_unrecognized_columns_must_be_named():
-    with mistake(ValueError, "it has x, y: name two of them with instruction= and response="):
+    with mistake(ValueError, "it has 'x', 'y': name two of them with instruction= and response="):
         wb.load(pd.DataFrame([{"x": "Add.", "y": "a + b"}]))
 
 

@@ -43,7 +43,8 @@ class Strategy:
         """
         pool_size = int(candidates.pool(self.pool).sum())
         ranked = self.rank(candidates, budget.most_rows(pool_size), np.random.default_rng(seed))
-        grouped = isinstance(ranked, list) and any(np.ndim(group) for group in ranked)
+        # An empty list has no groups: a table without rows has no clusters.
+        grouped = isinstance(ranked, list) and (not ranked or any(np.ndim(group) for group in ranked))
         groups = [self._row_numbers(group) for group in (ranked if grouped else [ranked])]
         ranked = groups if grouped else groups[0]
         ranking, n = Ranking.of(ranked, pool_size), len(candidates)
