@@ -184,3 +184,15 @@ def toy_embedder_dir(toy_tokenizer, tmp_path_factory) -> Path:
 
 def table(instructions: list[str], responses: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"instruction": instructions, "response": responses})
+
+
+@pytest.fixture
+def long_run(toy_model_dir, tmp_path, monkeypatch):
+    """Return a function that starts a long run; the process of a detached one is forked at once."""
+    import detached
+    from trainings import starter
+
+    from workbench.training import job
+
+    monkeypatch.setattr(job, "_spawn", detached.spawn)
+    return starter(toy_model_dir("llama"), tmp_path / "run")

@@ -13,19 +13,12 @@ from pathlib import Path
 import detached
 import pytest
 import torch
-from trainings import reproducible, starter, steps_of, stopped_run, until
+from trainings import reproducible, steps_of, stopped_run, until
 
 from workbench.core.errors import UserError
 from workbench.lm import models
-from workbench.training import Run, attach, checkpoints, job, loop, processes
+from workbench.training import Run, attach, checkpoints, loop, processes
 from workbench.training.folder import RunFolder
-
-
-@pytest.fixture
-def tune(toy_model_dir, tmp_path, monkeypatch):
-    """Return a function that starts a run; the process of a detached one is forked at once."""
-    monkeypatch.setattr(job, "_spawn", detached.spawn)
-    return starter(toy_model_dir("llama"), tmp_path / "run")
 
 
 @pytest.fixture
@@ -67,8 +60,8 @@ def full(disk: Path):
 @detached.UNFORKABLE
 @pytest.mark.slow
 @pytest.mark.parametrize("is_detached", [False, True])
-def test_a_full_disk_is_reported_on_that_disk(tune, small_disk, is_detached):
-    run = tune(small_disk / "run", detached=is_detached, epochs=10_000)
+def test_a_full_disk_is_reported_on_that_disk(long_run, small_disk, is_detached):
+    run = long_run(small_disk / "run", detached=is_detached, epochs=10_000)
     until(lambda: steps_of(run) > 8)  # its checkpoint is on disk
     message = r"failed: The disk is full: .* Free some space there. resume\(\) continues"
     with full(small_disk), pytest.raises(UserError, match=message) as raised:
@@ -105,7 +98,7 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize("kind", OUT_OF_MEMORY)
-def test_out_of_memory_suggests_settings_that_need_less(tune, monkeypatch, kind):
+def test_out_of_memory_suggests_settings_that_need_less(long_run, monkeypatch, kind):
     def fail(*_, **__):
         raise OUT_OF_MEMORY[kind]
 
@@ -113,12 +106,12 @@ def test_out_of_memory_suggests_settings_that_need_less(tune, monkeypatch, kind)
     with pytest.raises(
         UserError, match=r"Out of memory: .* a new run with a smaller batch_size than 2"
     ) as raised:
-        tune().wait()
+        long_run().wait()
     for suggestion in ("gradient_checkpointing=True", "method='lora'", "max_length than 256"):
         assert suggestion in str(raised.value)
 
 
-def test_a_nan_gradient_ends_the_run_before_it_reaches_a_checkpoint(tune, monkeypatch):
+def test_a_nan_gradient_ends_the_run_before_it_reaches_a_checkpoint(long_run, monkeypatch):
     def with_nan_gradient(trainer, *args, **kwargs):
         loss = step(trainer, *args, **kwargs)
         if trainer.state.global_step == 4:
@@ -127,7 +120,7 @@ def test_a_nan_gradient_ends_the_run_before_it_reaches_a_checkpoint(tune, monkey
 
     step = loop._PlanTrainer.training_step
     monkeypatch.setattr(loop._PlanTrainer, "training_step", with_nan_gradient)
-    run = tune(save_steps=1)
+    run = long_run(save_steps=1)
     with pytest.raises(
         UserError, match="the norm of the gradient is nan at step 5; try a lower learning_rate"
     ):
@@ -135,16 +128,16 @@ def test_a_nan_gradient_ends_the_run_before_it_reaches_a_checkpoint(tune, monkey
     assert checkpoints.step_of(checkpoints.newest(run.output_dir / "checkpoints")) == 4
 
 
-def test_an_unexpected_error_names_the_file_of_its_traceback(tune, monkeypatch):
+def test_an_unexpected_error_names_the_file_of_its_traceback(long_run, monkeypatch):
     monkeypatch.setattr(loop._PlanTrainer, "training_step", lambda *_: {}["no such key"])
-    run = tune()
+    run = long_run()
     with pytest.raises(UserError, match=r"KeyError: 'no such key'. The traceback is in .*run.log. resume"):
         run.wait()
     assert "Traceback (most recent call last):" in run.log(200)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_ended_run_leaves_no_model_in_memory(tune, monkeypatch, fails):
+def test_an_ended_run_leaves_no_model_in_memory(long_run, monkeypatch, fails):
     def load(*args):
         loaded = load_model(*args)
         models_loaded.append(weakref.ref(loaded[0]))
@@ -154,7 +147,7 @@ def test_an_ended_run_leaves_no_model_in_memory(tune, monkeypatch, fails):
     monkeypatch.setattr(models, "load_model", load)
     if fails:
         monkeypatch.setattr(loop._PlanTrainer, "training_step", lambda *_: {}["no such key"])
-    run = tune()
+    run = long_run()
     until(lambda: run.history or not run.active)
     run.request_stop()
     with suppress(UserError):

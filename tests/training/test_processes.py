@@ -11,18 +11,11 @@ from pathlib import Path
 
 import detached
 import pytest
-from trainings import kill, starter, steps_of, until
+from trainings import kill, steps_of, until
 
-from workbench.training import attach, checkpoints, job, processes
+from workbench.training import attach, checkpoints, processes
 
 pytestmark = pytest.mark.slow  # waits, kills and resumes
-
-
-@pytest.fixture
-def tune(toy_model_dir, tmp_path, monkeypatch):
-    """Return a function that starts a run; the process of a detached one is forked at once."""
-    monkeypatch.setattr(job, "_spawn", detached.spawn)
-    return starter(toy_model_dir("llama"), tmp_path / "run")
 
 
 def test_a_process_is_identified_by_its_start_time(tmp_path):
@@ -48,10 +41,10 @@ def test_a_process_on_another_machine_is_alive_while_it_sends_heartbeats(tmp_pat
 
 
 @detached.UNFORKABLE
-def test_runs_in_several_processes_take_turns(tune, tmp_path):
-    first = tune(tmp_path / "first", detached=True, epochs=10_000)
+def test_runs_in_several_processes_take_turns(long_run, tmp_path):
+    first = long_run(tmp_path / "first", detached=True, epochs=10_000)
     until(lambda: first.history)
-    thread, process = tune(tmp_path / "thread"), tune(tmp_path / "process", detached=True)
+    thread, process = long_run(tmp_path / "thread"), long_run(tmp_path / "process", detached=True)
     until(lambda: "queued: another run uses cpu" in process.log())
     assert (thread.status, process.status) == ("queued", "queued")
     assert process.stop().status == "stopped"
@@ -61,8 +54,8 @@ def test_runs_in_several_processes_take_turns(tune, tmp_path):
     assert process.resume().wait().status == "done"
 
 
-def test_wait_returns_after_the_timeout(tune):
-    run = tune(epochs=10_000)
+def test_wait_returns_after_the_timeout(long_run):
+    run = long_run(epochs=10_000)
     start = time.monotonic()
     assert run.wait(timeout=0.3) is run
     assert 0.2 < time.monotonic() - start < 5
@@ -70,8 +63,8 @@ def test_wait_returns_after_the_timeout(tune):
     run.stop()
 
 
-def test_interrupting_wait_does_not_stop_the_run(tune):
-    run = tune(epochs=10_000)
+def test_interrupting_wait_does_not_stop_the_run(long_run):
+    run = long_run(epochs=10_000)
     until(lambda: run.history)
     threading.Timer(0.3, _thread.interrupt_main).start()
     # A shell that runs the tests in the background ignores Ctrl-C.

@@ -18,21 +18,14 @@ from workbench.training.folder import RunFolder
 pytestmark = pytest.mark.slow  # waits, kills and resumes
 
 
-@pytest.fixture
-def tune(toy_model_dir, tmp_path, monkeypatch):
-    """Return a function that starts a run; the process of a detached one is forked at once."""
-    monkeypatch.setattr(job, "_spawn", detached.spawn)
-    return starter(toy_model_dir("llama"), tmp_path / "run")
-
-
 @pytest.fixture(scope="module")
 def undisturbed(toy_model_dir, tmp_path_factory) -> Run:
     return starter(toy_model_dir("llama"), tmp_path_factory.mktemp("whole"))(save_steps=None).wait()
 
 
 @detached.UNFORKABLE
-def test_a_run_that_is_killed_ten_times_trains_as_if_undisturbed(tune, undisturbed):
-    rng, run, resumed_from = random.Random(0), tune(detached=True, save_steps=3), []
+def test_a_run_that_is_killed_ten_times_trains_as_if_undisturbed(long_run, undisturbed):
+    rng, run, resumed_from = random.Random(0), long_run(detached=True, save_steps=3), []
     for _ in range(10):
         before = steps_of(run)
         goal = before + rng.randrange(1, 8)
@@ -56,9 +49,9 @@ def test_a_run_that_is_killed_ten_times_trains_as_if_undisturbed(tune, undisturb
 
 @detached.UNFORKABLE
 @pytest.mark.parametrize("function", ["_save_optimizer_and_scheduler", "_save_rng_state", "seal", "replace"])
-def test_a_kill_while_saving_leaves_the_checkpoint_before(tune, undisturbed, monkeypatch, function):
+def test_a_kill_while_saving_leaves_the_checkpoint_before(long_run, undisturbed, monkeypatch, function):
     monkeypatch.setattr(job, "_spawn", partial(detached.spawn, die_in=function))
-    run = tune(detached=True)
+    run = long_run(detached=True)
     until(lambda: not run.active)
     assert "ended unexpectedly" in str(run.error)
     assert "resume() continues from step 8." in str(run.error)
@@ -89,10 +82,10 @@ def test_a_checkpoint_that_lacks_a_byte_is_not_used(toy_model_dir, tmp_path):
             shutil.rmtree(folder)
 
 
-def test_without_a_complete_checkpoint_a_run_starts_over_and_logs_why(tune, undisturbed, monkeypatch):
+def test_without_a_complete_checkpoint_a_run_starts_over_and_logs_why(long_run, undisturbed, monkeypatch):
     with monkeypatch.context() as patch:
         paused = hold_at(3, patch)
-        run = tune()
+        run = long_run()
         assert paused.wait(30)
         run.stop()
     last = checkpoints.newest(run.output_dir / "checkpoints")
@@ -124,8 +117,8 @@ def test_reading_follows_a_history_that_grows_or_is_replaced(tmp_path):
     assert run.history == [{"step": 1}]
 
 
-def test_save_minutes_writes_checkpoints(tune):
-    run = tune(save_steps=None, save_minutes=1e-6, epochs=10_000)
+def test_save_minutes_writes_checkpoints(long_run):
+    run = long_run(save_steps=None, save_minutes=1e-6, epochs=10_000)
     until(lambda: checkpoints.newest(run.output_dir / "checkpoints"))
     assert run.stop().status == "stopped"
 
@@ -143,8 +136,8 @@ def test_saving_takes_at_most_a_twentieth_of_the_time():
     assert reporter._is_due()
 
 
-def test_a_detached_run_can_be_attached_to_stopped_and_resumed(tune, undisturbed):
-    run = tune(detached=True)
+def test_a_detached_run_can_be_attached_to_stopped_and_resumed(long_run, undisturbed):
+    run = long_run(detached=True)
     other = attach(run.output_dir)
     until(lambda: steps_of(other) > 2)
     with pytest.raises(UserError, match="is running; only a stopped or failed run can be resumed"):
@@ -163,7 +156,7 @@ def test_attaching_to_a_folder_without_a_run_raises(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model", "checkpoints"])
-def test_a_folder_that_is_not_a_run_is_never_overwritten(tune, tmp_path, name):
+def test_a_folder_that_is_not_a_run_is_never_overwritten(long_run, tmp_path, name):
     (tmp_path / "run" / name).mkdir(parents=True)
     with pytest.raises(UserError, match=f"holds {name}/, but no run; choose another folder"):
-        tune(overwrite=True)
+        long_run(overwrite=True)
