@@ -277,7 +277,7 @@ def test_a_second_run_is_queued(tune, monkeypatch):
         ({"strategy": "ffd"}, "strategy='ffd' is not known"),
         ({"epochs": 0}, "epochs=0 must be a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size=2.5 must be a whole number"),
-        ({"learning_rate": -1}, "learning_rate=-1 must be above 0"),
+        ({"learning_rate": -1}, "learning_rate=-1 must be a finite number above 0"),
     ],
 )
 def test_an_invalid_setting_raises(tune, setting, message):
