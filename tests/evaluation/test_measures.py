@@ -1,5 +1,7 @@
 """Preference and margin: what `evaluate` measures of a model, and how reports of them compare."""
 
+import shutil
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -64,6 +66,21 @@ class TestEvaluate:
         assert report.loss_per_token == pytest.approx(heldout_loss(*loaded, TASKS), rel=1e-6)
         assert report.measures.loc["loss", "value"] == pytest.approx(report.loss_per_token)
         assert list(report.tasks) == ["task_id", "base", "plus", "loss", "n_tokens"]
+
+    def test_loss_by_task_asks_with_the_turns_of_a_dialogue(self, toy_model_dir, tmp_path):
+        folder = tmp_path / "chatty"
+        shutil.copytree(toy_model_dir("llama"), folder)
+        tokenizer = models.load_tokenizer(folder)
+        tokenizer.chat_template = (
+            "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }} {% endfor %}"
+        )
+        tokenizer.save_pretrained(folder)
+        turns = [{"role": role, "content": "Add."} for role in ("user", "assistant", "user")]
+        tasks = TASKS.add_column("dialogue", [turns, None, None])
+        report = evaluate(str(folder), tasks, measures="loss", dtype="float32", device="cpu")
+        loaded = models.load_model(folder, "float32", "cpu")
+        assert report.loss_per_token == pytest.approx(heldout_loss(*loaded, tasks), rel=1e-6)
+        assert report.loss_per_token != pytest.approx(heldout_loss(*loaded, TASKS), rel=1e-3)
 
     def test_without_pass_nothing_is_generated(self, measured, monkeypatch):
         monkeypatch.setattr("workbench.evaluation.generation.answers.generate_texts", None)

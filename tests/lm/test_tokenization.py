@@ -256,6 +256,14 @@ def test_a_template_that_refuses_a_system_turn_names_the_row(toy_tokenizer):
         training_samples(tokenizer, ["Add.", DIALOGUE], ["a + b", "a"], "chat")
 
 
+@pytest.mark.parametrize(("template", "end"), [("chat", "<|im_end|>"), ("raw", "<eos>")])
+def test_the_sample_of_a_reference_program_ends_as_an_answer_does(toy_tokenizer, template, end):
+    tokenizer = chatty(toy_tokenizer, CHAT, "<eos>")
+    prompt_format = PromptFormat.resolve(tokenizer, template, None, ())
+    (sample,) = prompt_format.samples(tokenizer, ["def f():\n"], ["    return 1\n"])
+    assert tokenizer.decode(sample.input_ids[-1:]) == end
+
+
 @pytest.mark.parametrize(("eos", "end"), [("<eos>", "<|im_end|>"), ("<|im_end|>", "<|im_end|>")])
 def test_the_turn_end_is_the_templates_own(toy_tokenizer, eos, end):
     tokenizer = chatty(toy_tokenizer, CHAT, eos)

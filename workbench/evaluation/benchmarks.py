@@ -18,6 +18,7 @@ import platformdirs
 
 from ..core import progress
 from ..core.errors import MissingFileError, UserError
+from ..core.folders import new_content
 from ..core.store import cache_dir
 
 _FIELDS = {"task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol"}
@@ -125,7 +126,6 @@ def _download(source: _Source, path: Path) -> Path:
             f"give the right file in {source.override}."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+    with new_content(path) as scratch:
+        scratch.write_bytes(content)
     return path

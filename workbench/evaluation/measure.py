@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -246,17 +247,19 @@ def _code_samples(setup: _Setup, tasks: EvalPlusTasks | ProgramTasks, names: lis
 def _instruction_samples(setup: _Setup, tasks: datasets.Dataset, template: str):
     """The references by task id, and (task id, twin) pairs, as samples."""
     ids = list(map(str, tasks["id"][:]))
-    if repeated := {task_id for task_id in ids if ids.count(task_id) > 1}:
+    if repeated := [task_id for task_id, n in Counter(ids).items() if n > 1]:
         raise UserError(f"id={min(repeated)!r} names several rows; measures by task need ids of their own.")
+    questions = dict(zip(ids, prompts.questions(tasks, template), strict=True))
 
-    def samples(table: datasets.Dataset, column: str) -> list[prompts.Sample]:
-        texts = table["instruction"][:], table[column][:]
-        return prompts.training_samples(setup.generator.tokenizer, *texts, template, _MAX_LENGTH)
+    def samples(own_ids: list[str], programs: list[str]) -> list[prompts.Sample]:
+        own = [questions[task_id] for task_id in own_ids]
+        return prompts.training_samples(setup.generator.tokenizer, own, programs, template, _MAX_LENGTH)
 
-    references, twins = dict(zip(ids, samples(tasks, "response"), strict=True)), []
+    references, twins = dict(zip(ids, samples(ids, tasks["response"][:]), strict=True)), []
     if "preference" in setup.measures:
         table = broken_twins.twins(tasks)
-        twins = list(zip(table["id"][:], samples(table, "twin"), strict=True))
+        owners = table["id"][:]
+        twins = list(zip(owners, samples(owners, table["twin"][:]), strict=True))
     return references, twins
 
 

@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -158,7 +159,13 @@ def _accepts(parameter: str) -> bool:
     2.11 lacks enable_gqa."""
     from torch.nn.attention.varlen import varlen_attn
 
-    return parameter in inspect.signature(varlen_attn).parameters
+    return parameter in _parameters(varlen_attn)
+
+
+@cache
+def _parameters(function) -> frozenset[str]:
+    """The names of the parameters of `function`; cached, because every layer asks."""
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _cuts(window: int | None, layout: Layout) -> bool:

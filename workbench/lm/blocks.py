@@ -10,42 +10,48 @@ number. Query i of a sample sees keys 0 to i, or the last `window` of them (0: n
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
 _BLOCK = 128  # queries per product; 64 for samples of up to 256 tokens, where half a block is masked
 
 
-def _blocks(length: int, n: int, shared: int, lengths: list[int], window: int) -> Iterator[tuple]:
-    """(index of the queries, index of the keys, first query, end, first key) of each block of queries.
+class _Block(NamedTuple):
+    """A block of queries of all samples that reach it, and the keys that they may see."""
 
-    A block leaves out the samples that end before it.
-    """
+    queries: tuple[slice, slice]
+    keys: tuple[slice, slice]
+    ahead: torch.Tensor  # -inf where a key of the block itself lies ahead of the query, else 0
+    behind: torch.Tensor | None  # True where a key has left the window; None without such keys
+
+
+def _blocks(query, key, lengths: list[int], window: int) -> Iterator[_Block]:
+    length, shared = key.shape[1], query.shape[1] // key.shape[1]
     size = min(length, 64 if length <= 256 else _BLOCK)
+    ahead = query.new_full((size, size), -torch.inf).triu(1).repeat_interleave(shared, 0)
     for start in range(0, length, size):
         stop = min(start + size, length)
-        live = n // len(lengths) * sum(length > start for length in lengths)
+        live = len(query) // len(lengths) * sum(n > start for n in lengths)
         first = max(0, start - window + 1) if window else 0
-        yield (
+        behind = None
+        if window and stop > window:
+            behind = torch.arange(first, stop) <= torch.arange(start, stop)[:, None] - window
+            behind = behind.repeat_interleave(shared, 0).to(query.device)
+        yield _Block(
             (slice(live), slice(start * shared, stop * shared)),
             (slice(live), slice(first, stop)),
-            start,
-            stop,
-            first,
+            ahead[: (stop - start) * shared, : stop - start],
+            behind,
         )
 
 
-def _probabilities(query, key, start: int, stop: int, first: int, scale: float, window: int) -> torch.Tensor:
+def _probabilities(query, key, block: _Block, scale: float) -> torch.Tensor:
     """Attention probabilities [live, queries x shared, keys] of one block."""
-    shared = query.shape[1] // (stop - start)
-    scores = torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=scale)
-    ahead = torch.full((stop - start, stop - start), -torch.inf, dtype=query.dtype, device=query.device).triu(
-        1
-    )
-    scores[..., start - first :] += ahead.repeat_interleave(shared, 0)
-    if window and stop > window:
-        behind = torch.arange(first, stop) <= torch.arange(start, stop)[:, None] - window
-        scores.masked_fill_(behind.repeat_interleave(shared, 0).to(scores.device), -torch.inf)
+    scores = torch.baddbmm(query.new_empty(()), query[block.queries], key[block.keys].mT, beta=0, alpha=scale)
+    scores[..., -block.ahead.shape[1] :] += block.ahead
+    if block.behind is not None:
+        scores.masked_fill_(block.behind, -torch.inf)
     return scores.softmax(-1)
 
 
@@ -55,9 +61,8 @@ def block_attention(
 ) -> torch.Tensor:
     """Output [n, longest x shared, d]. What stands behind the end of a sample is unspecified."""
     output = torch.zeros_like(query)
-    shared = query.shape[1] // key.shape[1]
-    for rows, seen, *span in _blocks(key.shape[1], len(query), shared, lengths, window):
-        torch.bmm(_probabilities(query[rows], key[seen], *span, scale, window), value[seen], out=output[rows])
+    for block in _blocks(query, key, lengths, window):
+        torch.bmm(_probabilities(query, key, block, scale), value[block.keys], out=output[block.queries])
     return output
 
 
@@ -78,12 +83,12 @@ def _block_attention_backward(
     window: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of query, key and value. The probabilities are computed again, block by block."""
-    shared = query.shape[1] // key.shape[1]
     exact = torch.promote_types(query.dtype, torch.float32)  # sums over blocks of queries are kept in it
     of_query = torch.zeros_like(query)
     of_key, of_value = (torch.zeros_like(states, dtype=exact) for states in (key, value))
-    for rows, seen, *span in _blocks(key.shape[1], len(query), shared, lengths, window):
-        probabilities = _probabilities(query[rows], key[seen], *span, scale, window)
+    for block in _blocks(query, key, lengths, window):
+        rows, seen = block.queries, block.keys
+        probabilities = _probabilities(query, key, block, scale)
         # Transposed twice: a CPU multiplies a transposed first factor of bfloat16 fifty times slower.
         of_value[seen] += torch.bmm(gradient[rows].mT, probabilities).mT
         # The softmax: dS = P * (dP - sum(dP * P)), where the sum over keys is that of gradient x output.

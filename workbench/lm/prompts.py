@@ -95,12 +95,23 @@ def generation_prompts(tokenizer, questions: Sequence[Question], template: str =
     Only the chat template takes turns; the others take instructions.
     """
     template = resolve_template(tokenizer, template)
+    return _encode_prompts(tokenizer, _prompt_texts(tokenizer, questions, template), template)
+
+
+def _prompt_texts(tokenizer, questions: Sequence[Question], template: str) -> list[str]:
+    """The prompt of each question under a resolved template; for "chat", as a text of `chat.render`."""
     if not questions:
         return []
     if template == "chat":
-        return chat.encode(tokenizer, _chat_prompts(tokenizer, questions))
-    texts = [TEMPLATES[template].format(instruction=text) for text in questions]
-    return tokenization.encode_prompts(tokenizer, texts)
+        return _chat_prompts(tokenizer, questions)
+    return [TEMPLATES[template].format(instruction=text) for text in questions]
+
+
+def _encode_prompts(tokenizer, texts: Sequence[str], template: str) -> list[list[int]]:
+    if not texts:
+        return []
+    encode = chat.encode if template == "chat" else tokenization.encode_prompts
+    return encode(tokenizer, texts)
 
 
 def training_samples(
@@ -125,20 +136,16 @@ def training_samples(
     template = resolve_template(tokenizer, template)
     if not questions:
         return []
-    prompts = generation_prompts(tokenizer, questions, template)
+    texts = _prompt_texts(tokenizer, questions, template)
+    prompts = _encode_prompts(tokenizer, texts, template)
+    if template == "chat":
+        conversations = [_turns(question) for question in questions]
+        targets = chat.encode_answers(tokenizer, conversations, texts, responses)
+    else:
+        answers = tokenization.encode_continuations(tokenizer, responses)
+        targets = [[*answer, tokenizer.eos_token_id] for answer in answers]
     samples = []
-    for prompt, target in zip(prompts, _targets(tokenizer, questions, responses, template), strict=True):
+    for prompt, target in zip(prompts, targets, strict=True):
         ids = tuple([*prompt, *target][:max_length])
         samples.append(Sample(ids, max(1, min(len(prompt), len(ids)))))
     return samples
-
-
-def _targets(
-    tokenizer, questions: Sequence[Question], responses: Sequence[str], template: str
-) -> list[list[int]]:
-    """The ids of each response and of the token that ends it."""
-    if template == "chat":
-        conversations = [_turns(question) for question in questions]
-        return chat.encode_answers(tokenizer, conversations, _chat_prompts(tokenizer, questions), responses)
-    answers = tokenization.encode_continuations(tokenizer, responses)
-    return [[*answer, tokenizer.eos_token_id] for answer in answers]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.errors import one_of
-from ...lm import prompts, tokenization
+from ...lm import chat, prompts, tokenization
 from ...lm.prompts import Sample
 
 RAW = "raw"  # the prompt is the task's own code, for a base model to continue
@@ -54,13 +54,15 @@ class PromptFormat:
         return [ids + opening for ids in prompts.generation_prompts(tokenizer, requests, self.template)]
 
     def samples(self, tokenizer, texts: Sequence[str], solutions: Sequence[str]) -> list[Sample]:
-        """The prompt of each task and its solution, as the model would write it; `solutions` continue the
-        tasks' code."""
+        """The prompt of each task and its solution, as the model would write and end it; `solutions` continue
+        the tasks' code."""
         if self.template != RAW:
             solutions = [text + code + _CLOSING[0] for text, code in zip(texts, solutions, strict=True)]
         answers = tokenization.encode_continuations(tokenizer, solutions)
+        turn_end = chat.turn_end(tokenizer) if self.template == "chat" else None
+        end = tokenizer.eos_token_id if turn_end is None else turn_end
         return [
-            Sample((*prompt, *answer, tokenizer.eos_token_id), max(1, len(prompt)))
+            Sample((*prompt, *answer, end), max(1, len(prompt)))
             for prompt, answer in zip(self.prompts(tokenizer, texts), answers, strict=True)
         ]
 
