@@ -25,6 +25,7 @@ from pathlib import Path
 
 import psutil
 
+from workbench.core.cpus import cpu_count
 from workbench.evaluation import EvalReport, benchmarks, evaluate
 
 SUITES = ("base", "plus")
@@ -59,7 +60,7 @@ def peer(path: Path, scratch: Path) -> dict[str, list[bool]]:
     samples.write_bytes(gzip.decompress(path.read_bytes()))
     command = [sys.executable, "-m", "evalplus.evaluate", path.name.partition("-")[0]]
     subprocess.run(
-        [*command, "--samples", str(samples), "--parallel", str(os.cpu_count())],
+        [*command, "--samples", str(samples), "--parallel", str(cpu_count())],
         check=True,
         capture_output=True,
         env=os.environ | {"XDG_CACHE_HOME": str(scratch)},

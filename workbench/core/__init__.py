@@ -1,1 +1,1 @@
-"""Shared utilities: errors, tables, texts, the result store, progress bars, memory, folders, hub access."""
+"""Shared utilities: errors, tables, texts, result store, progress bars, memory, CPUs, folders, the hub."""

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from ..core import progress
+from ..core.cpus import cpu_count
 from ..core.errors import UserError
 from ..core.store import Store, digest
 from ..lm import models
@@ -82,7 +83,7 @@ def _key(model: str | Path, settings: TrainingSettings) -> str:
     relevant = {name: getattr(settings, name) for name in names}
     device = models.pick_device(settings.device)
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    machine = [platform.node(), platform.machine(), os.cpu_count(), torch.get_num_threads(), device, gpu]
+    machine = [platform.node(), platform.machine(), cpu_count(), torch.get_num_threads(), device, gpu]
     versions = [_VERSION, torch.__version__, transformers.__version__]
     dtype = models.dtype_name(settings.dtype, device)
     return digest(models.fingerprint(model), relevant, dtype, machine, versions)

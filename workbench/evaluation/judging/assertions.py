@@ -1,12 +1,12 @@
 """Judge code by a program of assertions that runs after it."""
 
-import os
 import queue
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pandas as pd
 
+from ...core.cpus import cpu_count
 from .. import sandbox
 from ..samples import writable
 from ..sandbox.forks import starter
@@ -34,7 +34,7 @@ def run_with_tests(
     """
     level = sandbox.level()
     programs = [f"{code}\n\n{test}\n" for code, test in zip(codes, tests, strict=True)]
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cpu_count()
     with ExitStack() as stack:
         idle = queue.SimpleQueue()  # a starter serves one run at a time
         for _ in range(min(workers, len(programs))):

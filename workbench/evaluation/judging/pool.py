@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from ...core.cpus import cpu_count
 from .. import sandbox
 from ..sandbox.process import SandboxError, cpu_seconds
 from .evalplus import python_path
@@ -30,7 +31,7 @@ class WorkerPool:
 
     def __init__(self, workers: int | None = None, cpu_seconds: float = _CPU_SECONDS):
         self.level = sandbox.level()
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or cpu_count()
         self._cpu_seconds = cpu_seconds
         self._threads = ThreadPoolExecutor(self.workers)  # each thread has a worker of its own
         self._thread = threading.local()
