@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -85,6 +86,11 @@ class TestDecoding:
     def test_settings_out_of_range_are_refused(self, settings, message):
         with pytest.raises(UserError, match=message):
             Decoding(**settings)
+
+    def test_decoding_shows_no_deprecation(self, toy, prompts):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            assert len(texts(toy, prompts, Decoding(2))) == len(prompts)
 
     @pytest.mark.parametrize("batch_size", [1, 3, 48])
     def test_decoding_ends_at_stop_strings(self, toy, prompts, batch_size):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -46,6 +47,13 @@ def test_an_adapter_brings_the_embeddings_of_new_tokens(adapter, settings):
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     ids = tokenizer("def add <tool 2>", return_tensors="pt").input_ids
     torch.testing.assert_close(model(ids).logits, adapted.eval()(ids).logits)
+
+
+def test_loading_an_adapter_shows_no_deprecation(adapter):
+    folder, _ = adapter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        models.load_model(folder, "float32", "cpu")
 
 
 @pytest.mark.parametrize("base", [None, "", "/nowhere/base", "../nowhere"])

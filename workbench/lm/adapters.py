@@ -1,6 +1,7 @@
 """LoRA adapters: which base model they name, and merging them into it."""
 
 import json
+import warnings
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -40,6 +41,7 @@ def merge(model, folder: Path):
     rows = _embedding_rows(model, folder)
     if rows and rows != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter has the values of all rows
+    hide_warning_of_peft()
     try:
         return PeftModel.from_pretrained(model, folder).merge_and_unload()
     except (RuntimeError, ValueError) as error:
@@ -50,6 +52,11 @@ def merge(model, folder: Path):
             f"the adapter in {folder} does not fit its base model ({detail}); name the model that it was "
             f"trained on in {_CONFIG}."
         ) from None
+
+
+def hide_warning_of_peft() -> None:
+    """Ignore a warning that users cannot act on: peft reads a property that transformers deprecates."""
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def _embedding_rows(model, folder: Path) -> int | None:

@@ -5,7 +5,6 @@ operations between them (norms, rotations, activations) are recomputed. This hal
 and costs a few percent of the time.
 """
 
-import warnings
 from functools import partial
 from importlib.util import find_spec
 
@@ -14,6 +13,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 
 from ..core.errors import UserError
 from ..lm import models
+from ..lm.adapters import hide_warning_of_peft
 from ..lm.devices import dtype_name, pick_device
 from ..lm.dropout import replace_dropout
 from .settings import TrainingSettings
@@ -74,8 +74,7 @@ def with_adapter(model, base: str, settings: TrainingSettings):
         lora_dropout=settings.lora_dropout,
         target_modules=list(LORA_TARGETS) if names.issuperset(LORA_TARGETS) else "all-linear",
     )
-    # peft reads a property that transformers deprecates; users cannot act on this warning.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    hide_warning_of_peft()
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     replace_dropout(adapted)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from transformers import (
     GenerationConfig,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -25,6 +27,9 @@ _TAIL = 24  # last tokens to search for a stop string; longer than any stop stri
 _BATCH_TOKENS = 2**15  # tokens in the key-value cache of a batch, if every text reaches its maximum length
 _CONTEXT = 4  # tokens of the prompt that are decoded together with its continuation
 _SHRINK = 8  # a batch drops its finished texts once they are an eighth of it
+# The argument of `generate` for a key-value cache; newer versions of transformers deprecate the longer name.
+_HAS_CACHE = "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters
+_CACHE = "cache" if _HAS_CACHE else "past_key_values"
 
 
 @dataclass(frozen=True)
@@ -176,9 +181,9 @@ def _round(model, tokenizer, texts, ids, mask, cache, width, eos, decoding) -> t
     return model.generate(
         ids,
         attention_mask=mask,
-        past_key_values=cache,
         logits_processor=noise,
         stopping_criteria=StoppingCriteriaList([_TextEnds(texts, width, tokenizer, eos, decoding)]),
+        **{_CACHE: cache},
     )
 
 
