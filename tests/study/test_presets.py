@@ -19,6 +19,7 @@ class TestPaper:
         assert asdict(wb.preset(name).training) == {
             "method": "full",
             "epochs": 3,
+            "max_steps": None,
             "optimizer": "adamw",
             "learning_rate": 5e-5,
             "scheduler": "cosine",

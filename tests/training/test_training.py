@@ -62,6 +62,15 @@ def test_accumulated_batches_equal_one_large_batch(tune, padded):
     same_training(tune(batch_size=4, accumulation=2, epochs=6).wait(), padded)
 
 
+def test_max_steps_ends_training_within_an_epoch(tune):
+    run = tune(batch_size=2, epochs=3, max_steps=5).wait()
+    assert [record["step"] for record in run.history] == [1, 2, 3, 4, 5]
+    assert {record["of"] for record in run.history} == {5}
+    assert run.history[-1]["learning_rate"] < run.history[0]["learning_rate"] / 5  # scheduled over 5 steps
+    assert run.summary["tokens"] == run.history[-1]["tokens"]
+    assert run.status == "done"
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_gradient_checkpointing_changes_only_memory(tune, method):
     settings = {"method": method, "lora_dropout": 0.0}

@@ -126,7 +126,9 @@ def measure(name: str, settings: TrainingSettings, seconds: float) -> dict:
 
 def _measured(name: str, settings: TrainingSettings, seconds: float, device: str) -> dict:
     ladder = Ladder(models.context_length(name))
-    settings = replace(settings, strategy="pad", accumulation=2, save_minutes=None, save_steps=None)
+    settings = replace(
+        settings, strategy="pad", accumulation=2, max_steps=None, save_minutes=None, save_steps=None
+    )
     synchronize = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -65,9 +65,11 @@ def _train_in_turn(
         if not has_turn:
             return {"status": "stopped"}
         samples = folder.read_samples()
-        planned = {"padding_rate": Schedule(samples, settings).padding_rate}
+        schedule = Schedule(samples, settings)
+        tokens = schedule.tokens(0, len(schedule))
+        planned = state["summary"] | {"padding_rate": schedule.padding_rate, "tokens": tokens}
         with processes.start_lock():
-            folder.update(status="running", summary=state["summary"] | planned)
+            folder.update(status="running", summary=planned)
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
         checkpoint = checkpoints.newest(folder.checkpoints)
         before = folder.keep_history(checkpoints.step_of(checkpoint) if checkpoint else 0)
@@ -84,7 +86,7 @@ def _train_in_turn(
             quality=Quality(settings, folder.heldout_file),
         )
     summary["seconds"] = round(summary["seconds"] + seconds_of(before), 2)
-    return {"status": "stopped" if summary["stopped"] else "done", "summary": state["summary"] | summary}
+    return {"status": "stopped" if summary["stopped"] else "done", "summary": planned | summary}
 
 
 def start(folder: RunFolder, detached: bool) -> None:

@@ -132,6 +132,11 @@ def _name(device: str) -> str:
     return re.sub(r"\W+", "-", f"{socket.gethostname()}-{device}")
 
 
+def count() -> int:
+    """Return the number of processes of a distributed training; 1 without `torch.distributed`."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true in any process of a distributed training. All of them must call this.
 

@@ -97,7 +97,8 @@ class Run:
                                  samples to train on, and those left out because they have no response token
                                  within `max_length`
             overlong             what was done to samples of more than `max_length` tokens, as text
-            tokens               tokens of all epochs, without padding
+            tokens               tokens of all epochs (until the run starts) or up to `max_steps`, without
+                                 padding
             rows_sha256          hash of the rows
             padding_rate         padding / computed tokens
             stopped, steps       whether the run was stopped, and the optimizer steps done

@@ -13,6 +13,7 @@ from ..lm import models, prompts
 from ..lm.batching import collate, collate_leaking
 from ..lm.prompts import Sample
 from ..packing import overlong
+from . import processes
 from .settings import TrainingSettings
 
 
@@ -23,23 +24,36 @@ def samples_of(
 
     Raises UserError if a column is missing or no row has a response token within `settings.max_length`.
     """
+    samples, summary = usable(tokenized(ds, model, settings), settings)
+    return samples, summary | {"rows_sha256": tables.rows_sha256(ds)}
+
+
+def tokenized(ds: datasets.Dataset, model: str | Path, settings: TrainingSettings) -> list[Sample]:
+    """Tokenize the rows of `ds` at their full length, one sample each. Raises UserError if a column is
+    missing."""
     tables.require(ds, ["instruction", "response"], "wb.load")
     tokenizer = models.load_tokenizer(model)
     template = prompts.resolve_template(tokenizer, settings.template)
     questions = prompts.questions(ds, template)
-    whole = prompts.training_samples(tokenizer, questions, ds["response"][:], template)
+    return prompts.training_samples(tokenizer, questions, ds["response"][:], template)
+
+
+def usable(whole: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], dict]:
+    """Return the samples to train on, cut to `max_length`, and their part of the run's summary.
+
+    Raises UserError if no sample has a response token within `settings.max_length`.
+    """
     samples, pieces = fitted(whole, settings)
     with_targets = [sample for sample in samples if sample.n_targets]
     if not with_targets:
         raise UserError(
-            f"none of the {len(ds)} rows has a response token within max_length={settings.max_length}."
+            f"none of the {len(whole)} rows has a response token within max_length={settings.max_length}."
         )
     return with_targets, {
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
         "overlong": str(pieces),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
-        "rows_sha256": tables.rows_sha256(ds),
     }
 
 
@@ -64,7 +78,7 @@ class Schedule(Dataset):
     """The batches of all epochs; item t is the batch of the t-th forward pass, as rows of samples.
 
     Each epoch is shuffled with its own seed. All epochs form one sequence, so a resumed run continues with
-    exactly the batches that an uninterrupted run would train on.
+    exactly the batches that an uninterrupted run would train on. `settings.max_steps` ends it early.
     """
 
     def __init__(self, samples: list[Sample], settings: TrainingSettings):
@@ -80,7 +94,9 @@ class Schedule(Dataset):
             )
             for epoch in range(settings.epochs)
         ]
-        self.batches = [batch for plan in self.plans for batch in plan.batches]
+        batches = [batch for plan in self.plans for batch in plan.batches]
+        passes = settings.max_steps and settings.max_steps * settings.accumulation * processes.count()
+        self.batches = batches[:passes]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -96,7 +112,7 @@ class Schedule(Dataset):
 
     @property
     def padding_rate(self) -> float:
-        """Padding / computed tokens over all epochs."""
+        """Padding / computed tokens over all epochs, whole ones also with `max_steps`."""
         return 1 - sum(plan.n_tokens for plan in self.plans) / sum(plan.n_computed for plan in self.plans)
 
 

@@ -51,6 +51,8 @@ class TrainingSettings:
                         as in transformers. The scheduler is "linear", "cosine", "cosine_with_restarts",
                         "polynomial", "constant", "constant_with_warmup" or "inverse_sqrt"
         epochs          passes over the rows; each epoch has an order of its own
+        max_steps       optimizer steps after which training ends, even within an epoch; None for no limit.
+                        The learning rate is scheduled over the steps that are trained
         batch_size      samples in one forward pass
         accumulation    forward passes in one optimizer step
         seed            of shuffling, dropout and new adapters
@@ -93,6 +95,7 @@ class TrainingSettings:
 
     method: str = "full"
     epochs: int = 1
+    max_steps: int | None = None
     optimizer: str = "adamw"
     learning_rate: float = 5e-5
     scheduler: str = "cosine"
@@ -136,7 +139,8 @@ class TrainingSettings:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        optional = [name for name in ("save_steps", "eval_steps") if getattr(self, name) is not None]
+        optional = ("max_steps", "save_steps", "eval_steps")
+        optional = [name for name in optional if getattr(self, name) is not None]
         for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r", *optional):
             positive(name, getattr(self, name))
         positive("eval_max_new_tokens", self.eval_max_new_tokens)

@@ -50,6 +50,8 @@ def _values(job: Job) -> dict:
         "logging_steps": 1,
         "output_dir": "axolotl",
     }
+    if settings.max_steps:
+        values["max_steps"] = settings.max_steps
     if settings.method != "full":
         values |= {
             "adapter": settings.method,

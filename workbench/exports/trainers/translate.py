@@ -55,6 +55,8 @@ class Job:
             "logging_steps": 1,
             "report_to": "none",
         }
+        if settings.max_steps:
+            values["max_steps"] = settings.max_steps
         return values | ({"tf32": True} if settings.tf32 else {})
 
     @property
