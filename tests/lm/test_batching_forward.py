@@ -238,6 +238,46 @@ def test_an_error_in_the_self_test_is_reported_as_that_error(toy, monkeypatch):
         batch_mode(toy())
 
 
+def test_a_kernel_that_fails_is_reported_and_exhausted_memory_is_not_a_reason(toy, monkeypatch):
+    def failing(message):
+        def fail(*args):
+            raise RuntimeError(message)
+
+        return fail
+
+    monkeypatch.setattr(attention, "_grouped", failing("no kernel image is available"))
+    mode = batch_mode(toy(), training=True)
+    assert (mode.name, mode.reason) == (
+        "padded",
+        "a packed forward pass raises RuntimeError: no kernel image is available",
+    )
+    monkeypatch.setattr(attention, "_grouped", failing("CUDA out of memory"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        batch_mode(toy())
+
+
+def test_the_self_test_computes_in_the_callers_autocast(toy, monkeypatch):
+    """Rounding in bfloat16 is no leak, and each number format has a result of its own."""
+    model, dtypes, grouped = toy(), [], attention._grouped
+
+    def recorded(query, *args):
+        dtypes.append(query.dtype)
+        return grouped(query, *args)
+
+    monkeypatch.setattr(attention, "_grouped", recorded)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert batch_mode(model).name == "packed"
+    assert set(dtypes) == {torch.bfloat16}
+    assert batch_mode(model).name == "packed"
+    assert set(dtypes) == {torch.bfloat16, torch.float32}
+
+
+def test_a_loss_that_is_not_a_number_is_not_called_a_leak(toy, monkeypatch):
+    monkeypatch.setattr(attention, "_grouped", lambda query, *args: query * float("nan"))
+    reason = "the loss of packed samples differs from that of single ones by nan nats per token"
+    assert batch_mode(toy()).reason == reason
+
+
 def test_the_self_test_runs_once_per_model_and_leaves_no_attribute(toy, monkeypatch):
     model = toy()
     attributes = set(vars(model))

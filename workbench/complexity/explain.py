@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from ..core import tables
+from ..core import memory, tables
 from ..core.errors import UserError, one_of
 from ..lm import forward, models, prompts
 from .pairs import CONVENTIONS, pairs
@@ -28,6 +28,7 @@ class Explanation:
     ifd: float
 
 
+@memory.released_from_gpu()
 def explain(
     ds: datasets.Dataset,
     row: int,

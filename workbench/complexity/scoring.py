@@ -11,6 +11,7 @@ from ..core import memory, progress, tables
 from ..core.errors import UserError, one_of, positive
 from ..core.store import Store
 from ..lm import models, prompts
+from ..lm.devices import precision
 from . import variants
 from .engine import TOKEN_BUDGET, Engine
 from .pairs import CONVENTIONS, TOKENS_VERSION, pairs
@@ -75,6 +76,7 @@ def _require_texts(ds: datasets.Dataset) -> None:
             raise UserError(f"column {name!r} holds {kind}, not text; load the table with wb.load.")
 
 
+@memory.released_from_gpu()
 def score(
     ds: datasets.Dataset,
     model: str = "smollm2-135m",
@@ -162,7 +164,7 @@ def score(
             models.fingerprint(model),
             convention,
             prompt,
-            dtype,
+            precision(dtype, device),
             max_length,
             *TOKENS_VERSION[convention],
         ],

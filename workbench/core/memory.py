@@ -19,6 +19,19 @@ def release() -> None:
     _glibc("malloc_trim")(0)
 
 
+@contextmanager
+def released_from_gpu():
+    """Context, or decorator, after which memory that is no longer used is returned to the GPU.
+
+    PyTorch would keep it for this process. Does nothing if the process has not used a GPU.
+    """
+    try:
+        yield
+    finally:
+        if torch.cuda.is_initialized():
+            release()
+
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 # Thresholds in bytes. The second is the maximum of glibc's own dynamic threshold.
 _KEEP, _GIVE_BACK = 2**30, 2**25
@@ -67,7 +80,9 @@ class PeakMemory:
     """
 
     def __init__(self, device: str):
-        self.device, self.on_gpu = device, device.startswith("cuda")
+        self.on_gpu = device.startswith("cuda")
+        # Other threads, e.g. the one that samples, may have another current GPU.
+        self.device = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
         self.start_mib = self.peak_mib = 0.0
         self._process = psutil.Process()
         self._done = threading.Event()

@@ -85,7 +85,7 @@ def _key(model: str | Path, settings: TrainingSettings) -> str:
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     machine = [platform.node(), platform.machine(), cpu_count(), torch.get_num_threads(), device, gpu]
     versions = [_VERSION, torch.__version__, transformers.__version__]
-    dtype = models.dtype_name(settings.dtype, device)
+    dtype = models.dtype_name(settings.dtype, device, training=True)
     return digest(models.fingerprint(model), relevant, dtype, machine, versions)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import datasets
 import pandas as pd
 
-from ..core import tables
+from ..core import memory, tables
 from ..core.errors import UserError, one_of, positive
 from ..lm import prompts
 from ..lm.devices import dtype_name
@@ -55,6 +55,7 @@ class _Setup:
     measures: tuple[str, ...] | None
 
 
+@memory.released_from_gpu()
 def evaluate(
     model: TunedRun | str | os.PathLike | None = None,
     benchmark: str | datasets.Dataset = "bundled",

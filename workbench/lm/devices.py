@@ -1,5 +1,8 @@
 """Devices and dtypes: which of them a model is loaded, scored and trained in."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -38,6 +41,11 @@ def pick_device(device: str = "auto") -> str:
             "of these, or 'auto'."
         )
     return device
+
+
+def with_index(device: str) -> str:
+    """Return `device`, with the number of this thread's current GPU if it is "cuda" without one."""
+    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
 
 
 def _count(kind: str) -> int:
@@ -85,3 +93,66 @@ def _cpu_multiplies_bf16() -> bool:
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def autocast(dtype: str, device: str) -> AbstractContextManager:
+    """The context in which a training in `dtype` ("float32", "bfloat16" or "float16") computes its loss."""
+    if dtype == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
+
+
+def precision(dtype: str, device: str) -> str:
+    """Return the format in which PyTorch multiplies matrices of `dtype` on `device` now: "float32",
+    "bfloat16", "float16", or "tf32" or "bf16" if the process lets float32 be multiplied in one of these."""
+    if dtype != "float32":
+        return dtype
+    kind, backends = torch.device(device).type, torch.backends
+    if kind not in ("cuda", "cpu"):
+        return dtype
+    if kind == "cuda" and not has_tf32(device):
+        return dtype
+    matmul = backends.cuda.matmul if kind == "cuda" else backends.mkldnn.matmul
+    if hasattr(matmul, "fp32_precision"):  # PyTorch 2.9
+        return matmul.fp32_precision if matmul.fp32_precision in ("tf32", "bf16") else dtype
+    if kind == "cuda":
+        return "tf32" if matmul.allow_tf32 else dtype
+    return {"medium": "bf16"}.get(torch.get_float32_matmul_precision(), dtype)
+
+
+def has_tf32(device: str) -> bool:
+    """Whether `device` supports TF32, as NVIDIA GPUs do from Ampere on."""
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+_tf32_lock = threading.Lock()
+_tf32_users = 0  # contexts of `tf32` that are open, in any thread
+_tf32_before: str | bool | None = None  # the setting before the first of them
+
+
+@contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """Context in which NVIDIA GPUs multiply float32 in TF32, if `enabled`.
+
+    The setting is one for the whole process. It is put back when the last of several open contexts ends,
+    also after an error.
+    """
+    global _tf32_users, _tf32_before
+    if not enabled:
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    name, value = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
+    with _tf32_lock:
+        if not _tf32_users:
+            _tf32_before = getattr(matmul, name)
+        _tf32_users += 1
+        if getattr(matmul, name) != value:
+            setattr(matmul, name, value)
+    try:
+        yield
+    finally:
+        with _tf32_lock:
+            _tf32_users -= 1
+            if not _tf32_users and getattr(matmul, name) != _tf32_before:
+                setattr(matmul, name, _tf32_before)

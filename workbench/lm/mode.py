@@ -1,5 +1,6 @@
 """How many samples a model can run at once without changing the loss of any: a self-test on two samples."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from ..core.memory import is_out_of_memory
+from .devices import precision
 from .nll import packed_nll, padded_nll
 from .prompts import Sample
 
@@ -19,8 +22,8 @@ class BatchMode:
     reason: str | None = None
 
 
-# Results of the self-test by model, and by whether it covered training.
-_MODES: WeakKeyDictionary[torch.nn.Module, dict[bool, BatchMode]] = WeakKeyDictionary()
+# Results of the self-test by model, and by whether it covered training and in which dtype it computed.
+_MODES: WeakKeyDictionary[torch.nn.Module, dict[tuple[bool, str], BatchMode]] = WeakKeyDictionary()
 
 Run = Callable[[torch.nn.Module, Sequence[Sample]], list[torch.Tensor]]
 
@@ -30,12 +33,20 @@ def batch_mode(model: torch.nn.Module, training: bool = False) -> BatchMode:
 
     The first call runs two small samples together and each alone and compares; later calls for the same model
     return the cached result. With `training`, packed samples must agree with gradients enabled too, where
-    attention uses another kernel.
+    attention uses another kernel. The test computes in the autocast of the caller.
     """
     modes = _MODES.setdefault(model, {})
-    if training not in modes:
-        modes[training] = _self_test(model, training)
-    return modes[training]
+    key = training, _format(model)
+    if key not in modes:
+        modes[key] = _self_test(model, training)
+    return modes[key]
+
+
+def _format(model) -> str:
+    """The number format of the model's matrix products, e.g. "float32" or "tf32"."""
+    kind = model.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+    return precision(str(dtype).removeprefix("torch."), str(model.device))
 
 
 def _self_test(model, training: bool) -> BatchMode:
@@ -51,10 +62,14 @@ def _defect(model, run: Run, gradients: bool = False) -> str | None:
     """Why `run` cannot be used for `model`; None if it is exact."""
     try:
         nats = deviation(model, run, gradients)
-    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+    except (NotImplementedError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         return f"a packed forward pass raises {type(error).__name__}: {error}"
-    if nats <= (1e-3 if model.dtype == torch.float32 else 0.2):
+    if nats <= (1e-3 if _format(model) == "float32" else 0.2):
         return None
+    if not math.isfinite(nats):
+        return f"the loss of packed samples differs from that of single ones by {nats} nats per token"
     return f"packed samples see each other, which shifts the loss by {nats:.2g} nats per token"
 
 
@@ -67,8 +82,8 @@ def deviation(model, run: Run, gradients: bool = False) -> float:
     # The second sample is long enough for attention in blocks.
     ids = [token % model.config.vocab_size for token in range(7, 1077, 10)]
     samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
-    with torch.set_grad_enabled(gradients):
-        together = torch.cat(run(model, samples)).detach()
     with torch.no_grad():
         alone = torch.cat([nll for sample in samples for nll in padded_nll(model, [sample])])
+    with torch.set_grad_enabled(gradients):
+        together = torch.cat(run(model, samples)).detach()
     return (together - alone).abs().mean().item()

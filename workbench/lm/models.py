@@ -23,7 +23,7 @@ from ..core.hub import why_unreachable
 from ..core.store import Store, cache_dir, digest
 from . import adapters, tokenization
 from .adapters import base_of
-from .devices import dtype_name, pick_device
+from .devices import dtype_name, pick_device, with_index
 
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
@@ -382,14 +382,13 @@ def load_model(name: str | os.PathLike, dtype: str = "auto", device: str = "auto
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            **(_nf4(dtype_name(dtype, device), device) if four_bit else {}),
+            **_placement(device),
+            **(_nf4(dtype_name(dtype, device)) if four_bit else {}),
         )
     except ValueError as error:
         raise UserError(
             f"model={str(name)!r} is not a causal language model that transformers can load: {error}"
         ) from None
-    if not four_bit:  # 4-bit weights are already on the GPU
-        model = model.to(pick_device(device))
     return model.eval(), _tokenizer_for(model, name)
 
 
@@ -399,12 +398,17 @@ def _tokenizer_for(model, name: str | os.PathLike):
     return tokenizer
 
 
-def _nf4(dtype: str, device: str) -> dict:
-    """Arguments of `from_pretrained` for 4-bit weights on `device` (QLoRA, arXiv 2305.14314)."""
+def _placement(device: str) -> dict:
+    """Arguments of `from_pretrained` that read weights straight to `device`, not to host memory first."""
+    device = with_index(pick_device(device))
+    return {} if device == "cpu" else {"device_map": {"": device}}
+
+
+def _nf4(dtype: str) -> dict:
+    """Arguments of `from_pretrained` for 4-bit weights (QLoRA, arXiv 2305.14314)."""
     from transformers import BitsAndBytesConfig
 
     return {
-        "device_map": {"": pick_device(device)},
         "quantization_config": BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",

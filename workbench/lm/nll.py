@@ -41,7 +41,7 @@ def _head_nll(head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     if head.bias is not None:
         target_logits += head.bias[targets]
     # Round as the logits above are rounded; otherwise a near-certain token could have a negative nll.
-    return torch.stack(normalizers).logsumexp(0) - target_logits.to(hidden.dtype).float()
+    return torch.stack(normalizers).logsumexp(0) - target_logits.to(logits.dtype).float()
 
 
 def packed_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:

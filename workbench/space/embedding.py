@@ -6,14 +6,16 @@ The text is the instruction alone, as in section 3 of arXiv 2504.12687: what a r
 import datasets
 import numpy as np
 
-from ..core import progress, tables
+from ..core import memory, progress, tables
 from ..core.errors import UserError, positive
 from ..core.store import Store, digest
 from ..lm import models
+from ..lm.devices import precision
 
 _ROUND = 1024  # rows embedded and cached at once
 
 
+@memory.released_from_gpu()
 def embed(
     ds: datasets.Dataset,
     model: str = "all-MiniLM-L6-v2",
@@ -52,8 +54,9 @@ def embed(
         raise UserError("the dataset has no rows to embed.")
     if max_length is not None:
         positive("max_length", max_length)
+    device = models.pick_device(device)
     dtype = models.dtype_name(dtype, device)
-    settings = [models.fingerprint(model), dtype, max_length]
+    settings = [models.fingerprint(model), precision(dtype, device), max_length]
     store = Store("embedding") if cache else None
     texts = ds["instruction"][:]
     keys = [digest(settings, text) for text in texts]
@@ -75,7 +78,7 @@ def embed(
             bar.update(len(batch))
     matrix = np.stack([vectors[key] for key in keys])
     ds = tables.with_columns(ds, {"embedding": matrix}, {"embedding": tables.vector(matrix.shape[1])})
-    return tables.note(ds, "embed", {"model": str(model), "dtype": settings[1], "max_length": max_length})
+    return tables.note(ds, "embed", {"model": str(model), "dtype": dtype, "max_length": max_length})
 
 
 def _unit_vectors(encoder, texts: list[str]) -> np.ndarray:

@@ -3,10 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
     PreTrainedModel,
@@ -22,7 +25,7 @@ from ..core.errors import UserError
 from ..core.memory import PeakMemory
 from ..lm import models
 from ..lm.attention import packed_attention
-from ..lm.devices import dtype_name, pick_device
+from ..lm.devices import autocast, dtype_name, has_tf32, pick_device, tf32, with_index
 from ..lm.mode import batch_mode
 from ..lm.packed import PackedLM
 from ..lm.prompts import Sample
@@ -151,7 +154,6 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         weight_decay=settings.weight_decay,
         bf16=dtype == "bfloat16",
         fp16=dtype == "float16",
-        tf32=True if settings.tf32 and trainable.has_tf32(device) else None,
         use_cpu=device == "cpu",
         # Full tuning uses every weight in every step; peft may leave some without a gradient.
         ddp_find_unused_parameters=settings.method != "full",
@@ -165,20 +167,38 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         disable_tqdm=True,
         report_to=[],
     )
-    if arguments.world_size == 1:
-        arguments._n_gpu = min(1, arguments.n_gpu)  # a second GPU would enable DataParallel
+    if arguments.world_size == 1 and arguments.n_gpu:
+        arguments._n_gpu = 1  # a second GPU would enable DataParallel
+        _place(arguments, torch.device(device))
     return arguments
+
+
+def _place(arguments: TrainingArguments, device: torch.device) -> None:
+    """Make the Trainer and accelerate train on `device`; by themselves they take the first GPU."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    vars(arguments)["_setup_devices"] = device  # the cached value of `arguments.device`
+    PartialState().device = device
+
+
+def _current(device: str) -> AbstractContextManager:
+    """The context in which `device` is the current GPU of this thread; afterwards the previous one is."""
+    return torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A training that has not started yet. `model` is the loaded model without an adapter's wrapper,
-    `attention` its attention implementation as loaded, and `memory` measures the peak from here on."""
+    """A training that has not started yet.
+
+    `model` is the loaded model without an adapter's wrapper, and `attention` its attention implementation as
+    loaded. `autocast()` is the context in which the loss is computed; `memory` measures the peak from here.
+    """
 
     trainer: Trainer
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     attention: str
+    autocast: Callable[[], AbstractContextManager]
     memory: PeakMemory
 
 
@@ -189,31 +209,41 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     Raises UserError if `settings.strategy` packs samples and the model cannot keep them apart.
     """
     set_seed(settings.seed)
-    device = pick_device(settings.device)
-    base, tokenizer = trainable.load_base(model_name, settings, device)
-    mode = None if settings.leaky else batch_mode(base, training=True)
-    isolated = mode is not None and mode.name == "packed"
-    if mode and not isolated and settings.strategy not in ("max", "pad"):
+    device = with_index(pick_device(settings.device))
+    dtype = dtype_name(settings.dtype, device, training=True)
+    with _current(device), tf32(settings.tf32 and has_tf32(device)), models.quiet():
+        base, tokenizer = trainable.load_base(model_name, settings, device)
+        isolated = not settings.leaky and _isolates(base, model_name, settings, autocast(dtype, device))
+        model = base if settings.method == "full" else trainable.with_adapter(base, model_name, settings)
+        trainable.recompute(model, everything=settings.gradient_checkpointing)
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        attention = base.config._attn_implementation
+        with PeakMemory(device) as memory, packed_attention(base) if isolated else nullcontext():
+            arguments = _arguments(folder, settings, device)
+            trainer = _PlanTrainer(
+                model=PackedLM(model),
+                args=arguments,
+                train_dataset=Rounds(batches, arguments.world_size),
+                data_collator=Collator(pad_id, settings, isolated),
+            )
+            trainer.model_accepts_loss_kwargs = True  # divides the loss by the tokens of the whole step
+            trainer.remove_callback(PrinterCallback)
+            yield Ready(trainer, base, tokenizer, attention, partial(autocast, dtype, device), memory)
+
+
+def _isolates(model, name: str, settings: TrainingSettings, precision: AbstractContextManager) -> bool:
+    """Whether packed samples do not see each other, in the `precision` (an autocast) of the training.
+
+    Raises UserError if they do and `settings.strategy` packs samples.
+    """
+    with precision:
+        mode = batch_mode(model, training=True)
+    if mode.name != "packed" and settings.strategy not in ("max", "pad"):
         raise UserError(
-            f"model={model_name!r} ({type(base).__name__}) cannot train on packed samples ({mode.reason}); "
+            f"model={name!r} ({type(model).__name__}) cannot train on packed samples ({mode.reason}); "
             f"use strategy='pad' instead of {settings.strategy!r}."
         )
-    model = base if settings.method == "full" else trainable.with_adapter(base, model_name, settings)
-    trainable.recompute(model, everything=settings.gradient_checkpointing)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    packed = packed_attention(base) if isolated else nullcontext()
-    attention = base.config._attn_implementation
-    with PeakMemory(device) as memory, packed, models.quiet():
-        arguments = _arguments(folder, settings, device)
-        trainer = _PlanTrainer(
-            model=PackedLM(model),
-            args=arguments,
-            train_dataset=Rounds(batches, arguments.world_size),
-            data_collator=Collator(pad_id, settings, isolated),
-        )
-        trainer.model_accepts_loss_kwargs = True  # divides the loss by the tokens of the whole step
-        trainer.remove_callback(PrinterCallback)
-        yield Ready(trainer, base, tokenizer, attention, memory)
+    return mode.name == "packed"
 
 
 def train(
@@ -241,7 +271,8 @@ def train(
         def measure(step: int, last: int) -> dict:
             if quality is None or not quality.is_due(step, last):
                 return {}
-            return quality.measure(ready.model, ready.tokenizer, ready.attention)
+            with ready.autocast():
+                return quality.measure(ready.model, ready.tokenizer, ready.attention)
 
         trainer, memory = ready.trainer, ready.memory
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop, measure)

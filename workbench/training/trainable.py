@@ -8,7 +8,6 @@ and costs a few percent of the time.
 from functools import partial
 from importlib.util import find_spec
 
-import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from ..core.errors import UserError
@@ -43,11 +42,6 @@ def check_hardware(settings: TrainingSettings) -> None:
                 f"{name}={value!r} needs the package bitsandbytes, which is not installed: "
                 f"pip install bitsandbytes, or use {name}={alternative!r}."
             )
-
-
-def has_tf32(device: str) -> bool:
-    """Whether `device` supports TF32, as NVIDIA GPUs do from Ampere on."""
-    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def load_base(name: str, settings: TrainingSettings, device: str):

@@ -9,6 +9,7 @@ from ...core import progress
 from ...core.errors import UserError, one_of, positive
 from ...core.store import Store, digest
 from ...lm import chat, models, prompts
+from ...lm.devices import precision
 from . import vllm
 from .decoding import Decoding, generate_texts
 
@@ -49,7 +50,9 @@ class AnswerGenerator:
         self, prompts: Sequence[list[int]], decoding: Decoding, n_samples: int = 1
     ) -> list[list[str]]:
         """`n_samples` texts for each prompt, which is a list of token ids."""
-        settings = [models.fingerprint(self.name), models.dtype_name(self.dtype, self.device), self.backend]
+        device = models.pick_device(self.device)
+        numbers = precision(models.dtype_name(self.dtype, device), device)
+        settings = [models.fingerprint(self.name), numbers, self.backend]
         if (end := chat.turn_end(self.tokenizer)) not in (None, self.tokenizer.eos_token_id):
             settings.append(end)
         store = Store("answers") if self.cache else None
