@@ -18,10 +18,10 @@ FLOORS = [
     ["data", "coverage", "cleaning", "packing", "lm"],
     ["space", "selection", "evaluation", "complexity"],
     ["training", "figures"],
-    ["study", "cost"],
+    ["evidence", "cost"],
+    ["study"],
     ["exports"],
-    ["widgets"],
-    ["cli"],
+    ["widgets", "cli"],
     ["__init__", "__main__"],  # the package's own doors
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,8 +5,9 @@ resamples whole tasks (clusters), and the permutation test flips whole tasks.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,65 @@ def paired_difference(
     return Difference(value, low, high, len(sums), detectable, _sign_flips(sums, seed))
 
 
+def mean_of_runs(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of one number per training run, repeated with several seeds, with its t interval.
+
+    `n` is the number of runs. With a single run, the interval is (nan, nan). It covers seeds alone, not the
+    choice of the rows that the number was measured on. Raises ValueError without values.
+    """
+    values = np.asarray(values, dtype=float)
+    if not len(values):
+        raise ValueError("there are no values to average.")
+    value, n = float(values.mean()), len(values)
+    if n < 2:
+        return Estimate(value, math.nan, math.nan, n, math.nan)
+    sd = float(values.std(ddof=1))
+    margin = float(stats.t.isf((1 - confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    return Estimate(value, value - margin, value + margin, n, detectable_mean(n, sd))
+
+
+def difference_of_runs(
+    first: np.ndarray,
+    second: np.ndarray,
+    weights: Sequence[float] | None = None,
+    *,
+    confidence: float = CONFIDENCE,
+    alpha: float = ALPHA,
+) -> Difference:
+    """The mean difference, second minus first, of two trainings that were each repeated with several seeds.
+
+    `first` [n_first, rows] and `second` [n_second, rows] are measurements of each run on the same held-out
+    rows (or tasks), and `weights` [rows] the weights of the rows, by default 1. Two sources of chance add up:
+    the scatter between the runs of each training, as in Welch's t-test, and that of the mean difference
+    between rows, because other rows could have been held out. Degrees of freedom are Satterthwaite's. With a
+    single row, only the runs count, and the test is Welch's.
+
+    `n` is the number of rows. `detectable` is the true difference that this scatter lets a test at level
+    `alpha` detect with probability 0.8; divide `alpha` by the number of comparisons that `holm` corrects for.
+    Raises ValueError with fewer than two runs of either training, whose scatter is then unknown.
+    """
+    runs = [np.atleast_2d(np.asarray(values, dtype=float)) for values in (first, second)]
+    if min(map(len, runs)) < 2:
+        raise ValueError(f"{min(map(len, runs))} run: the scatter between seeds needs at least 2.")
+    n = runs[0].shape[1]
+    share = np.full(n, 1 / n) if weights is None else np.asarray(weights, float) / np.sum(weights)
+    by_row = runs[1].mean(axis=0) - runs[0].mean(axis=0)
+    value = float(by_row @ share)
+    parts = [((values @ share).var(ddof=1) / len(values), len(values) - 1) for values in runs]
+    if n > 1:
+        scatter, unequal = (by_row - value) * share, share @ share  # the latter is 1 / n for equal weights
+        parts.append((scatter @ scatter / (1 - unequal), 1 / unequal - 1))
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Difference(value, value, value, n, 0.0, float(value == 0))
+    freedom = variance**2 / sum(part**2 / own for part, own in parts)
+    error = math.sqrt(variance)
+    margin = float(stats.t.isf((1 - confidence) / 2, freedom)) * error
+    p_value = 2 * float(stats.t.sf(abs(value) / error, freedom))
+    detectable = error * _detectable_shift(round(freedom, 1), alpha)
+    return Difference(value, value - margin, value + margin, n, detectable, p_value)
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values (float64 [n], in the order given) of a family of comparisons.
 
@@ -138,9 +198,7 @@ def t_power(n: int, effect: float, *, paired: bool = False, alpha: float = ALPHA
     deviations of the paired differences.
     """
     freedom = n - 1 if paired else 2 * n - 2
-    critical = stats.t.isf(alpha / 2, freedom)
-    shift = abs(effect) * math.sqrt(n if paired else n / 2)
-    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.sf(critical, freedom, -shift))
+    return _t_power(abs(effect) * math.sqrt(n if paired else n / 2), freedom, alpha)
 
 
 def detectable_mean(
@@ -157,10 +215,7 @@ def detectable_mean(
     def excess(effect: float) -> float:
         return t_power(n, effect, paired=paired, alpha=alpha) - power
 
-    high = 1 / math.sqrt(n)
-    while excess(high) < 0:
-        high *= 2
-    return sd * optimize.brentq(excess, 0, high, xtol=1e-12)
+    return sd * _smallest(excess, 1 / math.sqrt(n))
 
 
 def needed_for_mean(
@@ -216,6 +271,25 @@ def needed_for_share(
     if not difference:
         raise ValueError("difference=0: no number of tasks detects it.")
     return math.ceil(_variance(share, discordance) * (_z(power, alpha) / difference) ** 2)
+
+
+@cache
+def _detectable_shift(freedom: float, alpha: float, power: float = POWER) -> float:
+    """The shift of a t statistic, in standard errors, that its two-sided test detects with probability
+    `power`."""
+    return _smallest(lambda shift: _t_power(shift, freedom, alpha) - power, 1.0)
+
+
+def _t_power(shift: float, freedom: float, alpha: float) -> float:
+    critical = stats.t.isf(alpha / 2, freedom)
+    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.sf(critical, freedom, -shift))
+
+
+def _smallest(excess: Callable[[float], float], high: float) -> float:
+    """The root of an increasing function that is negative at 0; the search starts from `high`."""
+    while excess(high) < 0:
+        high *= 2
+    return optimize.brentq(excess, 0, high, xtol=1e-12)
 
 
 def _z(power: float, alpha: float) -> float:
