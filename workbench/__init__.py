@@ -17,6 +17,7 @@ stage, in the order in which they are used:
     selection   select, strategy, Explorer, compare
     packing     pack
     training    calibrate, finetune, attach
+    evidence    sweep, Sweep
     evaluation  evaluate, twins
     studies     Recipe, preset, export
     notebook    Workbench, and the modules widgets, figures, models
@@ -62,6 +63,9 @@ _HOMES = {
     "calibrate": "cost",
     "finetune": "training",
     "attach": "training",
+    # evidence
+    "sweep": "evidence",
+    "Sweep": "evidence",
     # evaluation
     "twins": "evaluation",
     "evaluate": "evaluation",

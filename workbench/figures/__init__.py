@@ -20,6 +20,7 @@ from .pass_rates import VERDICTS, evaluation, flips, verdicts
 from .preview import packing_preview
 from .strategies import cluster_counts, comparison, overlap
 from .svg import to_svg
+from .sweep import sweep
 from .tokens import Html, token_gains
 from .training import before_after, live_curve, loss_curves
 
@@ -60,6 +61,7 @@ __all__ = [
     "points_kept",
     "share_traces",
     "style",
+    "sweep",
     "to_svg",
     "token_gains",
     "verdicts",

@@ -135,21 +135,34 @@ class RunFolder:
         return kept
 
     def log(self, text: str) -> None:
-        """Append a line to the log. A log that cannot be written is ignored: run.json has the essentials."""
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
-        if self.echo:
-            print(line, flush=True)
-        with suppress(OSError), self.log_file.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(line + "\n")
+        """Append a line to the log."""
+        append_line(self.log_file, text, self.echo)
 
     def tail(self, lines: int) -> list[str]:
         """Return the last lines of the log."""
-        try:
-            with self.log_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 200 * lines))
-                return file.read().decode(errors="replace").splitlines()[-lines:]
-        except FileNotFoundError:
-            return []
+        return last_lines(self.log_file, lines)
+
+
+def append_line(file: Path, text: str, echo: bool = False) -> None:
+    """Append a line, with the time, to the log `file`; also print it if `echo`.
+
+    A log that cannot be written is ignored: other files have the essentials.
+    """
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
+    if echo:
+        print(line, flush=True)
+    with suppress(OSError), file.open("a", encoding="utf-8", errors="replace") as log:
+        log.write(line + "\n")
+
+
+def last_lines(file: Path, lines: int) -> list[str]:
+    """Return the last lines of the log `file`; none if it does not exist."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 200 * lines))
+            return log.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
 
 
 class History:

@@ -3,14 +3,13 @@
 The last is for job schedulers, which end a process with a signal and later repeat its command to resume.
 """
 
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -101,27 +100,13 @@ def start(folder: RunFolder, detached: bool) -> None:
 
 def _spawn(folder: RunFolder) -> int:
     """Start the process of a detached run; return its pid."""
-    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have extended sys.path
-    with folder.log_file.open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "workbench.training", str(folder.path.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # survives the end of the kernel or terminal
-        )
-    threading.Thread(target=child.wait, daemon=True).start()  # reap the child, so it does not stay a zombie
-    return child.pid
+    return processes.spawn("workbench.training", folder.path, folder.log_file)
 
 
-def main(folder: RunFolder) -> int:
-    """Call `work` in the main thread of a process of its own; return the exit code.
-
-    SIGTERM (sent by clusters before they take a machine away) and Ctrl-C stop the run with a checkpoint; a
-    second signal ends the process at once. The exit code is 0 if the run is done, 1 if it failed and 128 plus
-    the signal number if a signal stopped it.
-    """
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM (sent by clusters before they take a machine away) and Ctrl-C in the list that is
+    yielded; a second signal of a kind ends the process at once. Only for the main thread."""
     caught = []
 
     def stop(number, frame):
@@ -130,10 +115,20 @@ def main(folder: RunFolder) -> int:
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        work(folder, should_stop=lambda: bool(caught))
+        yield caught
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def main(folder: RunFolder) -> int:
+    """Call `work` in the main thread of a process of its own; return the exit code.
+
+    A signal of `stop_signals` stops the run with a checkpoint. The exit code is 0 if the run is done, 1 if it
+    failed and 128 plus the signal number if a signal stopped it.
+    """
+    with stop_signals() as caught:
+        work(folder, should_stop=lambda: bool(caught))
     status = folder.read()["status"]
     return 128 + caught[0] if caught and status == "stopped" else EXIT_CODES.get(status, 0)
 

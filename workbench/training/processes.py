@@ -8,6 +8,7 @@ blocks another.
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,23 @@ from ..core.store import cache_dir
 _HEARTBEAT = 15.0  # seconds between heartbeats
 _SILENCE = 180.0  # seconds without a heartbeat after which a process on another machine counts as dead
 _RETRY = 0.2  # seconds between two attempts to take a turn
+
+
+def spawn(module: str, folder: Path, log_file: Path) -> int:
+    """Start `python -m module folder` as a process that outlives this one and writes to `log_file`; return
+    its pid."""
+    path = os.pathsep.join(filter(None, sys.path))  # a notebook may have extended sys.path
+    with log_file.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, str(folder.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,  # survives the end of the kernel or terminal
+        )
+    threading.Thread(target=child.wait, daemon=True).start()  # reap the child, so it does not stay a zombie
+    return child.pid
 
 
 def identity(pid: int | None = None) -> dict:
