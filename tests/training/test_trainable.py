@@ -3,7 +3,9 @@
 import pytest
 import torch
 from conftest import table
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from workbench.core.errors import UserError
 from workbench.lm import models
@@ -106,3 +108,64 @@ def test_other_architectures_get_adapters_on_all_linear_layers(toy_model_dir, ar
     linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
     adapted = trainable.with_adapter(model, "base", TrainingSettings(method="lora")).base_model.model
     assert {n for n, m in adapted.named_modules() if hasattr(m, "lora_A")} == linear
+
+
+class TestExperts:
+    """The experts of a mixture are one tensor per layer, in no linear layer."""
+
+    @pytest.fixture(params=["mixtral", "qwen2_moe"])  # the second has a shared expert of linear layers
+    def folder(self, request, toy_tokenizer, tmp_path):
+        sizes = {"num_local_experts": 4} if request.param == "mixtral" else {"num_experts": 4}
+        shapes = {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "initializer_range": 0.2,
+        }
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
+        if request.param == "qwen2_moe":
+            sizes |= {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40}
+        config = AutoConfig.for_model(
+            request.param,
+            **(shapes | heads | sizes),
+            vocab_size=384,
+            num_experts_per_tok=2,
+            bos_token_id=None,
+            eos_token_id=toy_tokenizer.eos_token_id,
+            pad_token_id=toy_tokenizer.pad_token_id,
+        )
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
+        toy_tokenizer.save_pretrained(tmp_path / "moe")
+        return tmp_path / "moe"
+
+    def adapted(self, folder, dropout: float):
+        model, _ = models.load_model(folder, "float32", "cpu")
+        settings = TrainingSettings(method="lora", lora_dropout=dropout)
+        return trainable.with_adapter(model, str(folder), settings)
+
+    def test_with_dropout_only_linear_layers_are_adapted_which_is_said(self, folder):
+        with pytest.warns(
+            UserWarning, match=r"experts of \w+ get no adapters with lora_dropout=0.1.* q_proj"
+        ):
+            model = self.adapted(folder, 0.1)
+        names = {name.split(".lora_A")[0].split(".")[-1] for name, _ in model.named_parameters()}
+        assert names >= {"q_proj", "k_proj", "v_proj", "o_proj"}
+        assert ("gate_proj" in names) == ("qwen2" in type(model.get_base_model()).__name__.lower())
+        assert not any("experts.lora_A" in name for name, _ in model.named_parameters())
+
+    def test_without_dropout_the_experts_are_adapted(self, folder):
+        model = self.adapted(folder, 0.0)
+        names = [name for name, _ in model.named_parameters() if "experts" in name and "lora_A" in name]
+        assert len([name for name in names if "shared" not in name]) == 4  # two tensors in each of two layers
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    @pytest.mark.filterwarnings("ignore:the experts of:UserWarning")
+    def test_a_tuned_mixture_loads_with_its_adapter_merged(self, folder, tmp_path, dropout):
+        settings = FAST | {"method": "lora", "lora_dropout": dropout, "lora_r": 4, "strategy": "balanced"}
+        run = finetune(DS, folder, tmp_path / "run", epochs=3, **settings).wait()
+        assert run.history[-1]["loss"] < run.history[0]["loss"]
+        ids = torch.arange(7, 60)[None]
+        with torch.no_grad():
+            merged = models.load_model(run.model_dir, "float32", "cpu")[0](input_ids=ids).logits
+            wrapped = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), run.model_dir)
+            torch.testing.assert_close(merged, wrapped.eval()(input_ids=ids).logits, atol=1e-4, rtol=1e-4)

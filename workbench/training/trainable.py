@@ -5,9 +5,11 @@ operations between them (norms, rotations, activations) are recomputed. This hal
 and costs a few percent of the time.
 """
 
+import warnings
 from functools import partial
 from importlib.util import find_spec
 
+import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from ..core.errors import UserError
@@ -60,19 +62,47 @@ def with_adapter(model, base: str, settings: TrainingSettings):
 
     if settings.method == "qlora":  # norms in float32; `recompute` enables gradient checkpointing
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=list(LORA_TARGETS) if names.issuperset(LORA_TARGETS) else "all-linear",
+        **_targets(model, settings.lora_dropout),
     )
     hide_warning_of_peft()
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
     replace_dropout(adapted)
     return adapted
+
+
+def _targets(model, dropout: float) -> dict:
+    """Arguments of `LoraConfig` that name the layers to adapt.
+
+    The experts of a mixture may be one tensor per layer, and no linear layers. Peft adapts such tensors only
+    without dropout; with it, a warning says that they stay as they are.
+    """
+    names = {_last(name) for name, _ in model.named_modules()}
+    fused = [name for name, weight in model.named_parameters() if "experts." in name and weight.dim() == 3]
+    if not fused:
+        return {"target_modules": list(LORA_TARGETS) if names.issuperset(LORA_TARGETS) else "all-linear"}
+    head = model.get_output_embeddings()
+    linear = sorted(
+        {_last(name) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    )
+    if dropout == 0:
+        return {"target_modules": linear, "target_parameters": sorted({_last(name, 2) for name in fused})}
+    warnings.warn(
+        f"the experts of {type(model).__name__} get no adapters with lora_dropout={dropout}, because each "
+        f"layer keeps them in one tensor; {', '.join(linear)} do. With lora_dropout=0 the experts do too.",
+        stacklevel=2,
+    )
+    return {"target_modules": linear}
+
+
+def _last(name: str, parts: int = 1) -> str:
+    """The last `parts` parts of a dotted name."""
+    return ".".join(name.split(".")[-parts:])
 
 
 def _policy(context, operator, *args, **kwargs) -> CheckpointPolicy:
