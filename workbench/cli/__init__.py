@@ -178,9 +178,39 @@ def _finetune(args) -> None:
     sys.exit(run_here(rows, model, args.output, heldout, **asdict(recipe.training)))
 
 
+def _sweep(args) -> None:
+    from .. import evidence
+    from ..study import sweep_report
+    from ..study.presets import recipe_of
+
+    recipe = _with_data(recipe_of(args.recipe), args)
+    design = recipe.sweep
+    if args.model or not design.models:
+        design = replace(design, models=(args.model or recipe.model,))
+    pool, heldout = recipe.split(recipe.load())
+    for strategy in design.arms:
+        pool = replace(recipe, strategy=strategy).prepare(pool)
+    evidence.prepare(
+        pool, heldout, args.output, design, recipe.training, selection={"max_ifd": recipe.max_ifd}
+    )
+    code = evidence.sweep_here(args.output)
+    sweep = evidence.Sweep(args.output)
+    print(sweep_report.means(sweep).to_string(index=False), *sweep.verdict, sep="\n")
+    print(f"report: {sweep_report.write(sweep)}")
+    if sweep.error:
+        _complain(str(sweep.error))
+    sys.exit(code)
+
+
 def _status(args) -> None:
     from ..training import attach
 
+    if (args.folder / "plan.json").exists():
+        from ..evidence import Sweep
+
+        sweep = Sweep(args.folder)
+        print(sweep, sweep.error or sweep.log(lines=1), sep="\n")
+        return
     run = attach(args.folder)
     print(run)
     print(run.error or run.log(lines=1))
@@ -260,7 +290,13 @@ _VERBS = {
         options.finetune,
         _finetune,
     ),
-    "status": ("show the state of a run, from its folder", options.status, _status),
+    "sweep": (
+        "train on several ratios and strategies with several seeds, and say what that shows; the same "
+        "command resumes",
+        options.sweep,
+        _sweep,
+    ),
+    "status": ("show the state of a run or sweep, from its folder", options.status, _status),
     "first-look": (
         "compute the bundled dataset's scores, clusters and map coordinates again",
         options.nothing,

@@ -122,8 +122,16 @@ def finetune(verb: ArgumentParser) -> None:
     _output(verb, "runs/finetune", "folder of the run")
 
 
+def sweep(verb: ArgumentParser) -> None:
+    columns(verb)
+    verb.add_argument("--recipe", required=True, help=f"{_RECIPE}; its section `sweep` says what to vary")
+    verb.add_argument("--data", help=f"{_DATA} (default: the recipe's)")
+    verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")
+    _output(verb, "runs/sweep", "folder of the sweep")
+
+
 def status(verb: ArgumentParser) -> None:
-    verb.add_argument("folder", type=Path, help="folder of the run")
+    verb.add_argument("folder", type=Path, help="folder of the run or sweep")
 
 
 def nothing(verb: ArgumentParser) -> None:

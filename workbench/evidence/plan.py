@@ -10,6 +10,8 @@ import numpy as np
 from ..core import tables
 from ..core.errors import UserError, derived_seed, number, one_of, positive
 from ..core.store import digest
+from ..evaluation.quick import HELD_OUT
+from ..evaluation.tasks import TITLES
 from ..lm import models
 from ..lm.prompts import Sample
 from ..selection import STRATEGIES, check_ratio, select
@@ -41,19 +43,22 @@ class Design:
                         `epochs` and `max_steps`. With "epochs", each cell trains for as many epochs instead
         learning_rates  values to train with; empty: the settings' own
         models          models to train; empty: one
+        tasks           benchmarks to measure preference and margin on: "held-out" (the held-out rows, which
+                        then need a column `check`), "bundled", "humaneval", "humaneval+", "mbpp", "mbpp+"
 
     Raises UserError if a value is unknown or out of range.
     """
 
-    ratios: tuple = (0.1, 0.2, 0.4, 1.0)
-    strategies: tuple = ("ifd-cluster",)
+    ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 1.0)
+    strategies: tuple[str, ...] = ("ifd-cluster",)
     seeds: int | dict = 3
     budget: str = "rows-epochs"
-    learning_rates: tuple = ()
-    models: tuple = ()
+    learning_rates: tuple[float, ...] = ()
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("ratios", "strategies", "learning_rates", "models"):
+        for name in ("ratios", "strategies", "learning_rates", "models", "tasks"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence):
                 raise UserError(f"{name}={values!r} must be a list.")
@@ -67,6 +72,8 @@ class Design:
             one_of("strategies", strategy, STRATEGIES)
         for rate in self.learning_rates:
             number("learning_rates", rate, above=0)
+        for task in self.tasks:
+            one_of("tasks", task, [HELD_OUT, "bundled", *TITLES])
         one_of("budget", self.budget, BUDGETS)
         for name, seeds in self._seeds.items():
             one_of("seeds", name, [*self.arms, ALL])

@@ -1,29 +1,20 @@
-"""`wb.sweep`: start the sweep in a folder, in a thread or in a process that outlives it, and follow it.
+"""The sweep in a folder: its cells, what they show, and how to wait for it, stop it and resume it.
 
 A `Sweep` keeps no state outside its folder, so any notebook or shell can open the same sweep with
 `Sweep(output_dir)`.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import datasets
 import pandas as pd
 
 from .. import figures
-from ..core import progress, tables
+from ..core import progress
 from ..core.errors import UserError
-from ..core.store import digest
-from ..training import TrainingSettings
 from ..training.folder import last_lines
-from ..training.lifecycle import lasting_name
-from ..training.settings import settings_of
-from ..training.trainable import check_hardware
 from . import work
 from .folder import SweepFolder, cells_of
-from .plan import Design, plan_cells
 from .table import rows_of, summary_of, table_of
 from .verdict import comparisons, verdict
 
@@ -201,97 +192,3 @@ class Sweep:
     def __repr__(self) -> str:
         counts = self.progress
         return f"<Sweep {self.output_dir}: {self.status}, {counts['done']} of {counts['cells']} cells>"
-
-
-def sweep(
-    ds: datasets.Dataset,
-    heldout: datasets.Dataset,
-    model: str | Path = "smollm2-135m",
-    output_dir: str | Path = "runs/sweep",
-    *,
-    ratios: Sequence[float] = Design.ratios,
-    strategies: Sequence[str] = Design.strategies,
-    seeds: int | Mapping[str, int] = Design.seeds,
-    budget: str = Design.budget,
-    tasks: str | datasets.Dataset | Sequence[str | datasets.Dataset] | None = None,
-    learning_rates: Sequence[float] = (),
-    models: Sequence[str] = (),
-    selection: Mapping | None = None,
-    settings: TrainingSettings | None = None,
-    keep_models: bool = False,
-    detached: bool = True,
-    **training,
-) -> Sweep:
-    """Train on selections of `ds` at several ratios, by several strategies, with several seeds, and compare
-    the models on held-out rows. Returns the `Sweep` at once; it runs in the background.
-
-    Random rows and random rows of as many tokens are always among the arms, with three draws or more, because
-    only they show what a strategy is worth. `Sweep.verdict` says what the design shows, and what it could
-    have shown. Cells with the same rows and settings are one training. Trainings take turns on a device, and
-    each is a run of `wb.finetune` in the folder.
-
-    The sweep can be resumed after any interruption: call `Sweep.resume`, or this function again with the same
-    arguments. A finished cell never runs again, also if the design grows: cells are stored by their content.
-
-    Args:
-        ds: the pool to select from, with the columns that the strategies read (`wb.score`, `wb.cluster`).
-        heldout: rows with `instruction` and `response`, which no cell trains on.
-        model: the model to fine-tune, or give several `models`.
-        output_dir: folder of the sweep.
-        ratios, strategies, seeds, budget, learning_rates: see `evidence.Design`.
-        tasks: "bundled", "humaneval", "humaneval+", "mbpp" or "mbpp+", a table with `id`, `instruction`,
-            `response` and `check`, or several of these: also measure `task_loss`, `preference` and `margin`
-            as `wb.evaluate` does. Without them no ratio is named as better than all rows.
-        selection: further arguments of `wb.select` for the strategies, e.g. {"max_ifd": 0.9}.
-        settings: `TrainingSettings`, or give their fields as keywords, as in `wb.finetune`.
-        keep_models: keep the trained model of each cell, in `output_dir/runs/KEY/model`.
-        detached: run in a process of its own, which continues when the kernel ends; else in a thread.
-
-    Raises:
-        UserError: a parameter or table is not usable, or a sweep with other cells is active in the folder.
-    """
-    settings = _settings(settings, training)
-    check_hardware(settings)
-    models = tuple(lasting_name(name) for name in models or (model,))
-    names = {"ratios": ratios, "strategies": strategies, "seeds": seeds, "budget": budget}
-    design = Design(**names, learning_rates=learning_rates, models=models)
-    folder = SweepFolder(Path(output_dir))
-    content = _write_tables(folder, ds, heldout, tasks)
-    measured_on = digest(content["heldout"], content["tasks"])
-    plan = plan_cells(ds, design, settings, measured_on, selection or {})
-    content |= {"design": asdict(design), "settings": asdict(settings), "keep_models": keep_models}
-    cells = [asdict(cell) for cell in plan.cells]
-    if work.is_active(folder):
-        if folder.read_content()["cells"] != cells:
-            raise UserError(
-                f"output_dir={str(output_dir)!r} holds a sweep with other cells that is still active; "
-                "wait() for it, stop() it, or choose another folder."
-            )
-        return Sweep(output_dir)
-    folder.write_plan(plan, content)
-    return Sweep(output_dir).resume(detached)
-
-
-def _settings(settings: TrainingSettings | None, training: dict) -> TrainingSettings:
-    if settings is not None and training:
-        raise UserError(f"settings and {next(iter(training))}= are two ways to set the training; give one.")
-    return settings or settings_of(training)
-
-
-def _write_tables(folder: SweepFolder, ds, heldout, tasks) -> dict:
-    """Check the tables and write them to the folder; returns their names."""
-    tables.require(ds, ["instruction", "response"], "wb.load")
-    tables.require(heldout, ["instruction", "response"], "wb.load")
-    if not len(heldout):
-        raise UserError("heldout has no rows; set some rows of the data aside.")
-    if "id" not in heldout.column_names:
-        heldout = tables.with_columns(
-            heldout, {"id": list(map(str, range(len(heldout))))}, {"id": tables.TEXT}
-        )
-    listed = [] if tasks is None else list(tasks) if isinstance(tasks, list | tuple) else [tasks]
-    folder.path.mkdir(parents=True, exist_ok=True)
-    return {
-        "pool": folder.write_table("pool", ds),
-        "heldout": folder.write_table("heldout", heldout),
-        "tasks": [task if isinstance(task, str) else folder.write_table("tasks", task) for task in listed],
-    }

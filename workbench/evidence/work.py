@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core import memory
+from ..core.errors import UserError
 from ..training import TrainingSettings, job, processes
 from .cells import Bench
 from .folder import SweepFolder
@@ -30,13 +31,31 @@ def start(folder: SweepFolder, detached: bool) -> None:
     with processes.start_lock():
         if is_active(folder):
             return
-        folder.stop_file.unlink(missing_ok=True)
-        state = {"running": True, "detached": detached, "error": None, "process": processes.identity()}
-        folder.update_state(**state)
+        _claim(folder, detached)
         if detached:
             folder.update_state(process=processes.identity(_spawn(folder)))
         else:
             threading.Thread(target=work, args=(folder,), name=_thread_name(folder)).start()
+
+
+def _claim(folder: SweepFolder, detached: bool) -> None:
+    """Record this process as the one that works on the sweep. The caller holds `processes.start_lock`."""
+    folder.stop_file.unlink(missing_ok=True)
+    state = {"running": True, "detached": detached, "error": None, "process": processes.identity()}
+    folder.update_state(**state)
+
+
+def sweep_here(path: Path) -> int:
+    """Work on the sweep in the calling thread, print the log, and return the exit code of `main`.
+
+    Raises UserError if something else works on it.
+    """
+    folder = SweepFolder(Path(path))
+    with processes.start_lock():
+        if is_active(folder):
+            raise UserError(f"output_dir={str(path)!r} holds a sweep that is active; stop() it first.")
+        _claim(folder, detached=False)
+    return main(folder.path, echo=True)
 
 
 def _spawn(folder: SweepFolder) -> int:

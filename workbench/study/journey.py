@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pandas as pd
 
 from .. import packing
@@ -100,12 +99,9 @@ def _load(study: Study, say: Say) -> None:
     """Load the rows and set some of them aside for the evaluation."""
     recipe = study.recipe
     ds = recipe.load()
-    order = np.random.default_rng(recipe.seed).permutation(len(ds))[: recipe.rows]
-    if len(order) <= recipe.held_out:
-        raise UserError(f"held_out={recipe.held_out} leaves none of the {len(order)} rows to train on.")
-    study.held_out = ds.select(np.sort(order[: recipe.held_out]))
-    study.pool = ds.select(np.sort(order[recipe.held_out :]))
-    say(f"{len(order)} of {len(ds)} rows: {len(study.pool)} to select from, {recipe.held_out} held out")
+    study.pool, study.held_out = recipe.split(ds)
+    n = len(study.pool) + recipe.held_out
+    say(f"{n} of {len(ds)} rows: {len(study.pool)} to select from, {recipe.held_out} held out")
 
 
 def _score(study: Study, say: Say) -> None:

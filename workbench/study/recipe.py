@@ -3,14 +3,17 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_origin
 
 import datasets
+import numpy as np
 import yaml
 
 from ..complexity import CONVENTIONS, FEATURES, score, variants
 from ..core import progress, tables
 from ..core.errors import MissingFileError, UserError, one_of, positive, seed_of
 from ..data import load
+from ..evidence import Design
 from ..lm.prompts import SCORING_PROMPTS
 from ..selection import STRATEGIES, Selection, check_ratio, select
 from ..space.clustering import cluster
@@ -74,6 +77,10 @@ class Recipe:
         full            also train on all rows
         max_new_tokens  longest answer in the evaluation, in tokens
 
+    Ratios and strategies side by side:
+
+        sweep           an `evidence.Design`: what `workbench sweep` varies
+
     Raises UserError if a value is out of range or unknown, if both `keep_rows` and `keep_tokens` are given,
     or if `rows` leaves none to train on beside `held_out`. `data` and model names are checked on use.
     """
@@ -107,6 +114,7 @@ class Recipe:
     gpus: int = 1
     max_new_tokens: int = 256
     full: bool = False
+    sweep: Design = field(default_factory=Design)
     seed: int = 0
 
     def __post_init__(self):
@@ -158,6 +166,17 @@ class Recipe:
     def load(self, limit: int | None = None) -> datasets.Dataset:
         """`wb.load` of this recipe's data, with its columns."""
         return load(self.data, limit=limit, **{name: getattr(self, name) for name in COLUMN_FIELDS})
+
+    def split(self, ds: datasets.Dataset) -> tuple[datasets.Dataset, datasets.Dataset]:
+        """Return the pool to select from and the held-out rows: `rows` rows of `ds`, drawn with `seed`.
+
+        Raises UserError if none is left for the pool.
+        """
+        order = np.random.default_rng(self.seed).permutation(len(ds))[: self.rows]
+        if len(order) <= self.held_out:
+            raise UserError(f"held_out={self.held_out} leaves none of the {len(order)} rows to train on.")
+        held_out, pool = order[: self.held_out], order[self.held_out :]
+        return ds.select(np.sort(pool)), ds.select(np.sort(held_out))
 
     def score(self, ds: datasets.Dataset) -> datasets.Dataset:
         """`wb.score` with this recipe's settings."""
@@ -236,10 +255,12 @@ def _value(kind, value: object, label: str):
     """`value` converted to the type of its setting."""
     if is_dataclass(kind):
         return _build(kind, value, label)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_value(get_args(kind)[0], item, label) for item in value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with suppress(ValueError):
             return float(value)  # YAML reads 5e-4, which has no point, as a string
-    if not isinstance(value, kind):
-        expected = kind.__name__ if isinstance(kind, type) else kind
+    if not isinstance(value, get_origin(kind) if get_origin(kind) is tuple else kind):
+        expected = "list" if get_origin(kind) is tuple else kind.__name__ if isinstance(kind, type) else kind
         raise UserError(f"{label}={value!r} must be of type {expected}.")
     return value

@@ -9,20 +9,13 @@ import plotly.io
 from .. import figures
 from ..core import tables
 from ..core.texts import escaped
+from ..evidence import Sweep
 from .journey import Study
+from .sweep_report import HEAD, section
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .8rem; border-bottom: 1px solid #8886; text-align: right; }}
-th:first-child, td:first-child {{ text-align: left; }}
-details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; padding: .8rem; }}
-.note {{ color: #888; }}
-</style></head><body>
-<h1>{title}</h1>
+_PAGE = (
+    HEAD
+    + """
 <p>{kept}</p>
 {comparison}
 <p class="note">{caution}</p>
@@ -30,9 +23,11 @@ details {{ margin: 1rem 0; }} pre {{ overflow-x: auto; background: #8882; paddin
 {coverage}
 <p class="note">{chance}</p>
 {figures}
+{sweep}
 <details><summary>Recipe</summary><pre>{recipe}</pre></details>
 </body></html>
 """
+)
 _CAUTION = (
     "One run each, on few held-out rows: a difference of one or two tasks, or of a few hundredths of a nat, "
     "is within noise. Repeat with several seeds before drawing conclusions."
@@ -106,10 +101,17 @@ def write_html(study: Study) -> Path:
         coverage=coverage_table(study).to_html(index=False, border=0),
         chance=_CHANCE,
         figures="\n".join(_figures(study)),
+        sweep=_sweep(study),
         recipe=escaped((study.folder / "recipe.yaml").read_text()),
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _sweep(study: Study) -> str:
+    """The section on the sweep in the study's folder `sweep`; empty without one."""
+    folder = study.folder / "sweep"
+    return section(Sweep(folder)) if (folder / "plan.json").exists() else ""
 
 
 def _figures(study: Study):
