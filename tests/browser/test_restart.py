@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from browsing import KERNEL_IS_IDLE, RUN_ALL, jupyter, keep, no_error_in, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 STEPS = 60  # of a toy model; takes several times as long as a restart of the kernel
 CELL = """import workbench as wb

@@ -221,8 +221,8 @@ def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
 @pytest.mark.timeout(900)
 def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
     short = tmp_path / "short.yaml"
-    replace(QUICKSTART, held_out=12, max_new_tokens=32).to_yaml(short)
-    arguments = ["quickstart", "--recipe", str(short), "--rows", "60", "--output", str(tmp_path / "study")]
+    replace(QUICKSTART, held_out=6, max_new_tokens=16).to_yaml(short)
+    arguments = ["quickstart", "--recipe", str(short), "--rows", "30", "--output", str(tmp_path / "study")]
     done = subprocess.run(
         [sys.executable, "-m", "workbench", *arguments],
         env=os.environ | {"PYTHONPATH": str(Path(workbench.__file__).parents[1])},
@@ -242,7 +242,7 @@ def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
         pass
 
     def scored(study, say):
-        assert study.pool["score_status"][:] == ["ok"] * 48
+        assert study.pool["score_status"][:] == ["ok"] * 24
         raise Scored
 
     monkeypatch.setattr(engine.Engine, "__call__", _refuse)
