@@ -1,5 +1,6 @@
 """Recipes to and from YAML, and the command line: its output and exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -77,6 +78,11 @@ class TestRecipe:
             ("ratio: 1.5", "ratio=1.5 must be above 0 and at most 1"),
             ("ratio: much", "recipe.yaml: ratio='much' must be of type float"),
             ("max_ifd: true", "recipe.yaml: max_ifd=True must be of type float"),
+            ("by: 5", "recipe.yaml: by=5 must be of type str"),
+            ("{by: n_tokens, strategy: random}", "by='n_tokens' has no effect on strategy='random'"),
+            ("{by: n_tokens, max_ifd: 0.9}", "max_ifd=0.9 bounds IFD, but by='n_tokens' takes its place"),
+            ("{strategy: ifd-band, lower: 0.9}", "lower=0.9 must be below upper=0.75"),
+            ("upper: 0.9", "upper=0.9 has no effect on strategy='ifd-cluster'"),
             ("data: 5", "recipe.yaml: data=5 must be of type str"),
             ("k: '10'", "recipe.yaml: k='10' must be of type int"),
             ("k: 0", "k=0 must be a whole number of at least 1"),
@@ -85,7 +91,7 @@ class TestRecipe:
             ("rows: 40", "rows=40 leaves no rows to train on beside held_out=40"),
             ("held_out: -1", "held_out=-1 must be a whole number of at least 1"),
             ("max_new_tokens: 0", "max_new_tokens=0 must be a whole number of at least 1"),
-            ("strategy: best", "strategy='best' is not known; choose one of deita, facility-location, "),
+            ("strategy: best", "strategy='best' is not known; choose one of cluster-random, deita, "),
             ("training: {method: dora}", "method='dora' is not known; choose one of full, lora, qlora"),
             ("training: {optimizer: sgd}", "optimizer='sgd' is not known; choose one of adafactor, adamw, "),
             ("training: {learning_rate: 0}", "learning_rate=0.0 must be a finite number above 0"),
@@ -173,6 +179,10 @@ class TestCommandLine:
             (["--rows", "0", "--full"], replace(QUICKSTART, rows=None, full=True)),
             (["--model", "m", "--data", "d.csv"], replace(QUICKSTART, model="m", scorer="m", data="d.csv")),
             (["--recipe", "recipe.yaml"], Recipe(full=True, k=3)),
+            (
+                ["--strategy", "ifd-band", "--by", "quality", "--lower", "0.4", "--upper", "0.9"],
+                replace(QUICKSTART, strategy="ifd-band", by="quality", lower=0.4, upper=0.9),
+            ),
             (["--recipe", "recipe.yaml", "--ratio", "0.1"], Recipe(full=True, k=3, ratio=0.1)),
         ],
     )
@@ -190,6 +200,21 @@ class TestCommandLine:
         monkeypatch.setattr(journey, "travel", travel)
         with pytest.raises(Arrived):
             cli.main(["quickstart", *arguments])
+
+    def test_select_ranks_by_a_column_of_the_data(self, tmp_path, capsys):
+        rows = [{"instruction": f"add {i}", "response": f"x + {i}", "quality": i % 7} for i in range(20)]
+        data, kept = tmp_path / "rows.jsonl", tmp_path / "kept.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        choose = ["select", "--recipe", "quickstart", "--data", str(data), "--output", str(kept)]
+        cli.main([*choose, "--strategy", "ifd-top", "--by", "quality", "--ratio", "0.2"])
+        assert "4 of 20 rows kept by ifd-top by quality" in capsys.readouterr().out
+        assert [json.loads(line)["quality"] for line in kept.read_text().splitlines()] == [5, 6, 5, 6]
+        for by, problem in (("instruction", "holds no numbers"), ("qualty", "is missing from the dataset")):
+            with pytest.raises(SystemExit) as ended:
+                cli.main([*choose, "--by", by])
+            assert ended.value.code == 2
+            named = "name a numeric one (there are: quality)."
+            assert capsys.readouterr().err == f"workbench: by='{by}': this column {problem}; {named}\n"
 
     def test_an_interrupt_ends_with_130(self, monkeypatch, capsys):
         # Python's own handler, since shells make background jobs ignore SIGINT.

@@ -215,13 +215,21 @@ class TestDatasetCard:
         assert head["size_categories"] == ["n<1K"]
         assert head["configs"] == [{"config_name": "default", "data_files": "data.jsonl"}]
         assert tables.rows_sha256(sel.dataset) in body
-        assert "strategy: ifd-cluster\nratio: 0.4\nmax_ifd: 1.0\nseed: 0\n" in body
+        assert "strategy: ifd-cluster\nratio: 0.4\nmax_ifd: 1.0\nseed: 0\nby: ifd\n" in body
+        assert "Rows are ranked by the column `ifd`." in body
         assert "4 of 12 rows kept: 33.3% of all, 40.0% of the 10 eligible." in body
         assert "| IFD is below the cut of cluster | 6 |" in body
         assert "| IFD is not below max_ifd 1 | 1 |" in body
         assert "| not scored: no_target | 1 |" in body
         # The kept scores are 0.7, 0.8, 0.9 and 0.95.
         assert "| ifd | 4 | 0.8375 | 0.7 | 0.73 | 0.85 | 0.935 | 0.95 |" in body
+
+    def test_it_names_another_column_that_ranks(self, scored, tmp_path):
+        ds = scored.add_column("my score", [float(i) / 4 for i in range(12)])
+        _, body = front_matter(wb.export(wb.select(ds, 0.5, "ifd-top", by="my score"), tmp_path / "out"))
+        assert "Rows are ranked by the column `my score`." in body
+        assert "| my score is below the cut | 6 |" in body
+        assert "| my score | 6 | 2.125 | 1.5 |" in body  # the kept scores are 1.5, 1.75 ... 2.75
 
     def test_a_table_without_scores_has_no_such_sections(self, tmp_path):
         _, body = front_matter(wb.export(awkward(), tmp_path / "out", "dataset"))

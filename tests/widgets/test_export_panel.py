@@ -28,6 +28,8 @@ CUTS = [
     {"ratio": 0.3, "strategy": "random", "seed": 5},
     {"tokens": 500, "strategy": "random-tokens", "seed": 2},
     {"rows": 9, "strategy": "k-center", "seed": 1},
+    {"ratio": 0.5, "strategy": "ifd-band", "by": "n_response", "lower": 0.1, "upper": 0.9, "seed": 3},
+    {"rows": 8, "strategy": "cluster-random", "seed": 6},
 ]
 
 
@@ -109,7 +111,7 @@ def test_code_and_recipe_keep_the_same_rows_as_the_dashboard(study, start, tmp_p
         (tmp_path / f"{i}.yaml").write_text(panel.recipe.text)
         plan = wb.pack(selection.dataset, **PACK)
         on_screen.append([selection.dataset["id"][:], plan.rows])
-    assert len({tuple(ids) for ids, _ in on_screen}) == len(CUTS)  # seven different selections
+    assert len({tuple(ids) for ids, _ in on_screen}) == len(CUTS)  # all differ
     (tmp_path / "snippets.json").write_text(json.dumps(snippets))
     assert run_in_new_process(RUN_CODE, "snippets.json") == on_screen
     assert run_in_new_process(RUN_RECIPES, str(len(CUTS))) == [ids for ids, _ in on_screen]
@@ -136,7 +138,7 @@ def test_code_repeats_the_call_of_each_stage(study, toy_model_dir, toy_embedder_
         "ds = wb.derive(ds, variant='loss-ratio', min_tokens=1, shrinkage=2.5)",
         f"ds = wb.embed(ds, model='{toy_embedder_dir}', dtype='float32')",
         "ds = wb.cluster(ds, k=3, seed=7)",
-        "sel = wb.select(ds, strategy='ifd-cluster', rows=7, max_ifd=1.0, seed=0)",
+        "sel = wb.select(ds, strategy='ifd-cluster', rows=7, max_ifd=1.0, seed=0, by='ifd')",
         "plan = wb.pack(sel.dataset, max_length=128, strategy='balanced', batch_size=4, overlong='split', "
         "seed=3)",
     ):
@@ -162,6 +164,9 @@ class TestOrigin:
     def test_scores_without_a_note_have_no_origin(self, loaded):
         assert code.origin_of(loaded.add_column("ifd", [0.5] * 30)) is None
         assert code.origin_of(loaded.add_column("my_column", [0.5] * 30)) is not None
+
+    def test_a_column_of_the_users_own_that_ranks_has_no_origin(self, loaded):
+        assert code.origin_of(loaded.add_column("my_score", [0.5] * 30), ["my_score"]) is None
 
     def test_rows_from_memory_have_no_origin(self, loaded):
         assert code.origin_of(wb.load(loaded.to_pandas())) is None
@@ -191,6 +196,16 @@ class TestOrigin:
         assert "evil" not in text
         (line,) = code._from_origin(ds)[1:]
         assert line == f"ds = wb.embed(ds, model={hostile!r})"
+
+
+def test_a_ranking_by_a_column_of_the_users_own_starts_from_a_saved_table(study):
+    ds = study.add_column("my_score", list(range(len(study))))
+    panel = panel_of(wb.select(ds, 0.5, by="my_score"))
+    panel.show.click()
+    assert panel.start.value == _TABLE
+    panel.save_table.click()
+    assert "by='my_score'" in panel.code.text
+    assert "by: my_score" in panel.recipe.text
 
 
 def test_rows_of_unknown_origin_start_from_a_saved_table(study):

@@ -52,7 +52,7 @@ def _quickstart(args) -> None:
 
     recipe = recipe_of(args.recipe or "quickstart")
     recipe = _with_data(recipe, args)
-    changes = {"ratio": args.ratio, "rows": args.rows}
+    changes = {"ratio": args.ratio, "rows": args.rows, **_selection(args)}
     if args.model:
         changes |= {"model": args.model, "scorer": args.model}
     changes = _given(changes)
@@ -94,14 +94,27 @@ def _select(args) -> None:
     write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
     one_of("--output's suffix", args.output.suffix, write)
     _check_folder(args.output)
-    recipe = _with_data(recipe_of(args.recipe), args)
+    recipe = replace(_with_data(recipe_of(args.recipe), args), **_selection(args))
+    if args.ratio is not None:
+        recipe = replace(recipe, ratio=args.ratio, keep_rows=None, keep_tokens=None)
     selection = recipe.select(recipe.prepare(recipe.load()))
     kept, report = selection.dataset, selection.report
     if args.output.suffix == ".jsonl" and "embedding" in kept.column_names:
         kept = kept.remove_columns("embedding")
     write[args.output.suffix](kept, args.output)
-    print(f"{args.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy}")
+    print(f"{args.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {_rule(selection)}")
     print(f"rows sha256 {tables.rows_sha256(kept)}")
+
+
+def _selection(args) -> dict:
+    """The settings of the selection on the command line."""
+    return _given({name: getattr(args, name) for name in ("strategy", "by", "lower", "upper")})
+
+
+def _rule(selection) -> str:
+    """The strategy and, unless it is IFD, the column that ranks."""
+    by = selection.settings.get("by", "ifd")
+    return selection.settings["strategy"] + ("" if by == "ifd" else f" by {by}")
 
 
 def _recipe(args) -> None:

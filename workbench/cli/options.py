@@ -25,12 +25,23 @@ def columns(verb: ArgumentParser) -> None:
     names.add_argument("--dialogue", metavar="COLUMN", help="whole dialogues, as lists of messages")
 
 
+def scores(verb: ArgumentParser) -> None:
+    """Add the strategy of the selection and its settings, those of the recipe by default."""
+    verb.add_argument("--strategy", help="how rows are ranked (default: the recipe's, or ifd-cluster)")
+    verb.add_argument(
+        "--by", metavar="COLUMN", help="a numeric column that ranks in place of IFD, highest first"
+    )
+    verb.add_argument("--lower", type=float, help="of ifd-band: lowest quantile to keep (default: 0.25)")
+    verb.add_argument("--upper", type=float, help="of ifd-band: highest quantile to keep (default: 0.75)")
+
+
 def quickstart(verb: ArgumentParser) -> None:
     columns(verb)
     verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
     verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
     verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 240)")
     verb.add_argument("--ratio", type=float, help="share of the eligible rows to keep (default: 0.4)")
+    scores(verb)
     verb.add_argument("--full", action="store_true", help="also train on all rows")
     verb.add_argument("--recipe", help=f"start from {_RECIPE}; the other options change it")
     _output(verb, "runs/quickstart", "folder for all results")
@@ -50,6 +61,8 @@ def select(verb: ArgumentParser) -> None:
     columns(verb)
     verb.add_argument("--recipe", required=True, help=_RECIPE)
     verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
+    verb.add_argument("--ratio", type=float, help="share of the rows to keep (default: the recipe's budget)")
+    scores(verb)
     _output(verb, "selection.jsonl", "file to write, .jsonl or .parquet")
 
 

@@ -39,7 +39,8 @@ def dataset_card(
     ]
     if selection is not None:
         parts += _selection(selection)
-    parts += _scores(ds) + _recipe(recipe)
+    ranked_by = [selection.settings["by"]] if selection and "by" in selection.settings else []
+    parts += _scores(ds, ranked_by) + _recipe(recipe)
     return _page(data, parts)
 
 
@@ -52,23 +53,26 @@ def _selection(selection: Selection) -> list[str]:
         f"{report.n_kept:,} of {report.n_rows:,} rows kept: {report.share_of_all:.1%} of all, "
         f"{report.share_of_eligible:.1%} of the {report.n_eligible:,} eligible.",
     ]
+    if report.ranked_by:
+        parts.append(f"Rows are ranked by the column `{report.ranked_by}`.")
     if selection.dropped:
-        counts = Counter(map(kind_of_reason, selection.dropped.values()))
+        label = selection.settings.get("by", "IFD")
+        counts = Counter(kind_of_reason(reason, label) for reason in selection.dropped.values())
         parts.append(
             _table(("dropped because", "rows"), [(why, f"{n:,}") for why, n in counts.most_common()])
         )
     return parts
 
 
-def kind_of_reason(reason: str) -> str:
-    """A reason without the numbers of its row, so equal reasons can be counted."""
-    return re.sub(r"\b(IFD|cluster) -?\d+(\.\d+)?", r"\1", reason)
+def kind_of_reason(reason: str, score: str = "IFD") -> str:
+    """A reason without its row's numbers, so equal reasons can be counted; `score` is the score's name."""
+    return re.sub(rf"(?<!\w)(IFD|cluster|{re.escape(score)}) -?\d+(\.\d+)?(e[+-]\d+)?", r"\1", reason)
 
 
-def _scores(ds: datasets.Dataset) -> list[str]:
-    """Statistics of the score columns that `ds` has."""
+def _scores(ds: datasets.Dataset, ranked_by: list[str]) -> list[str]:
+    """Statistics of the score columns that `ds` has, and of the columns `ranked_by`."""
     lines = []
-    for name in ("ifd", "ppl_response", "ppl_conditioned", "n_tokens"):
+    for name in dict.fromkeys(("ifd", "ppl_response", "ppl_conditioned", "n_tokens", *ranked_by)):
         if name not in ds.column_names:
             continue
         values = tables.array(ds, name).astype(float)

@@ -6,7 +6,7 @@ recorded in it; otherwise from the table itself, saved to a file.
 
 import inspect
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..complexity import FEATURES, derive, score
 from ..core import tables
 from ..core.errors import UserError
 from ..data import load
-from ..selection import Selection
+from ..selection import SETTINGS, Selection
 from ..space.clustering import cluster
 from ..space.embedding import embed
 from ..study.recipe import STAGE_FIELDS, Recipe
@@ -52,11 +52,11 @@ class Origin:
     stages: dict[str, dict]
 
 
-def origin_of(ds: datasets.Dataset) -> Origin | None:
+def origin_of(ds: datasets.Dataset, reads: Iterable[str] = ()) -> Origin | None:
     """The origin of `ds`, or None if it cannot be repeated.
 
     That is so if the source is unknown, if rows were removed, added or moved since, or if the recorded stages
-    do not explain the columns of `ds`.
+    do not explain the columns of `ds`. `reads` are further columns that must come from the source or a stage.
     """
     notes = tables.notes(ds)
     loaded = notes.get("load", {})
@@ -69,7 +69,7 @@ def origin_of(ds: datasets.Dataset) -> Origin | None:
             return None
     explained = {*loaded.get("columns", ()), *(column for stage in later for column in _COLUMNS[stage])}
     computed = {column for columns in _COLUMNS.values() for column in columns}
-    if not computed & set(ds.column_names) <= explained:
+    if not {*reads, *(computed & set(ds.column_names))} <= explained:
         return None
     stages = {stage: _plain(_SETTINGS[stage], notes[stage]) for stage in later}
     return Origin(_plain(_parameters(load), loaded) if "source" in loaded else None, stages)
@@ -88,7 +88,11 @@ def as_code(selection: Selection, pack: dict | None = None, table: str | Path | 
         "from workbench.core import tables",
         "",
         f"# keeps {report.n_kept:,} of {report.n_rows:,} rows",
-        *([_call("ds", "load", {"source": str(table)})] if table else _from_origin(selection.source)),
+        *(
+            [_call("ds", "load", {"source": str(table)})]
+            if table
+            else _from_origin(selection.source, ranked_by(selection))
+        ),
         _call("sel", "select", settings, "ds"),
         f"rows = {tables.rows_sha256(selection.dataset)!r}",
         'assert tables.rows_sha256(sel.dataset) == rows, "the selected rows differ"',
@@ -104,7 +108,7 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
     Its data are `table`, or else the rows' origin; raises UserError unless that is `replayable`.
     """
     settings, notes = selection.settings, tables.notes(selection.source)
-    if table is None and not replayable(selection.source):
+    if table is None and not replayable(selection.source, ranked_by(selection)):
         raise UserError(
             "a recipe cannot load these rows from their origin; save the table and pass its file."
         )
@@ -115,6 +119,7 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
         "keep_tokens": settings["tokens"],
         "max_ifd": float(settings["max_ifd"]),
         "seed": settings["seed"],
+        **{name: settings[name] for name in SETTINGS if name in settings},
     }
     if settings["ratio"]:
         values["ratio"] = settings["ratio"]
@@ -126,9 +131,14 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
     return Recipe(**values, training=TrainingSettings(**training))
 
 
-def replayable(ds: datasets.Dataset) -> bool:
-    """Whether a recipe alone can compute `ds` again, without a file of the table."""
-    origin = origin_of(ds)
+def ranked_by(selection: Selection) -> list[str]:
+    """The column that ranks, as a list; empty if the strategy reads none."""
+    return [selection.settings["by"]] if "by" in selection.settings else []
+
+
+def replayable(ds: datasets.Dataset, reads: Iterable[str] = ()) -> bool:
+    """Whether a recipe alone, without a file of the table, can compute `ds` and its columns `reads` again."""
+    origin = origin_of(ds, reads)
     if origin is None or origin.arguments is None or origin.arguments.keys() != {"source"}:
         return False
     embedded = origin.stages.get("embed", {})
@@ -144,9 +154,9 @@ def as_command(recipe: str | Path, output: str | Path) -> str:
     )
 
 
-def _from_origin(ds: datasets.Dataset) -> list[str]:
-    """Lines of code that compute `ds` again."""
-    origin = origin_of(ds)
+def _from_origin(ds: datasets.Dataset, reads: Iterable[str] = ()) -> list[str]:
+    """Lines of code that compute `ds`, with its columns `reads`, again."""
+    origin = origin_of(ds, reads)
     if origin is None:
         raise UserError(
             "the origin of these rows is unknown or they have changed; save the table and pass its file."

@@ -6,15 +6,18 @@ recipe and the dashboard know it by name.
 
 from . import strategies  # noqa: F401  importing a strategy registers it
 from .budget import Budget, budget_of, check_ratio
-from .candidates import Candidates
+from .candidates import BAND, IFD, Candidates, check_by, numeric_columns
 from .comparison import Comparison, beside_random, compare
-from .inspection import RowDetails, ifd_cut, row_details
+from .inspection import RowDetails, band, ifd_cut, row_details
 from .ranking import Ranking
-from .registry import STRATEGIES, Strategy, strategy, strategy_for, usable
+from .registry import SETTINGS, STRATEGIES, Strategy, check_settings, strategy, strategy_for, usable
 from .selection import Report, Selection
 from .selector import Explorer, select
 
 __all__ = [
+    "BAND",
+    "IFD",
+    "SETTINGS",
     "STRATEGIES",
     "Budget",
     "Candidates",
@@ -25,11 +28,15 @@ __all__ = [
     "RowDetails",
     "Selection",
     "Strategy",
+    "band",
     "beside_random",
     "budget_of",
+    "check_by",
     "check_ratio",
+    "check_settings",
     "compare",
     "ifd_cut",
+    "numeric_columns",
     "row_details",
     "select",
     "strategy",

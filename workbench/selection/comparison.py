@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..core import progress
 from ..core.errors import UserError, derived_seed, one_of, positive
-from .candidates import Candidates
+from .candidates import BAND, IFD, Candidates
+from .registry import STRATEGIES, check_settings
 from .selection import Selection
 from .selector import select
 
@@ -72,6 +73,9 @@ def compare(
     rows: int | None = None,
     tokens: int | None = None,
     max_ifd: float = 1.0,
+    by: str = IFD,
+    lower: float = BAND[0],
+    upper: float = BAND[1],
     seed: int = 0,
     draws: int = 20,
 ) -> Comparison:
@@ -83,7 +87,8 @@ def compare(
 
     Args:
         strategies: two or more names.
-        ratio, rows, tokens, max_ifd, seed: as in `wb.select`. With `tokens`, that is everyone's budget.
+        ratio, rows, tokens, max_ifd, by, lower, upper, seed: as in `wb.select`. With `tokens`, that is
+            everyone's budget. Strategies that read no `by`, `lower` or `upper` ignore them.
         draws: number of random selections, each of as many rows as the first strategy keeps.
 
     Returns:
@@ -98,7 +103,9 @@ def compare(
     """
     if isinstance(strategies, str) or len(set(strategies)) < 2:
         raise UserError(f"strategies={strategies!r} must be a list of two or more different names.")
-    shared = {"max_ifd": max_ifd, "candidates": Candidates(ds, max_ifd)}
+    if by != IFD and not any("by" in STRATEGIES[name].settings for name in strategies if name in STRATEGIES):
+        check_settings(strategies[0], by=by)
+    shared = {"candidates": Candidates(ds, max_ifd, by, lower, upper)}
     first, *others = dict.fromkeys(strategies)
     selections = {first: select(ds, ratio, first, rows=rows, tokens=tokens, seed=seed, **shared)}
     n_kept = len(selections[first].indices)

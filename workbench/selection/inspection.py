@@ -1,15 +1,18 @@
-"""A selection in detail: the IFD at which it cuts, and one row's rank, reason and neighbours."""
+"""A selection in detail: the score at which it cuts, and one row's rank, reason and neighbours."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from .selection import Selection
-from .strategies.ifd import hardest
+from .strategies.bands import in_band
+from .strategies.ifd import by_cluster, hardest
 
 
 def ifd_cut(selection: Selection) -> tuple[float, float] | None:
-    """The lowest and highest IFD at which a cluster is cut; equal if one cut holds for all rows.
+    """The lowest and highest score (IFD unless `by` names another column) at which a cluster is cut.
+
+    They are equal if one cut holds for all rows.
 
     None if the kept rows are not those above a cut: nothing is kept, or the strategy ranks by something else.
     """
@@ -17,24 +20,34 @@ def ifd_cut(selection: Selection) -> tuple[float, float] | None:
     if not mask.any() or (mask & ~candidates.eligible).any():
         return None
     left_out = candidates.eligible & ~mask
-    ifd, codes = candidates.ifd, candidates.clusters.codes
-    lowest = float(ifd[mask].min())
-    if lowest >= ifd[left_out].max(initial=-np.inf):
+    score, codes = candidates.score, candidates.clusters.codes
+    lowest = float(score[mask].min())
+    if lowest >= score[left_out].max(initial=-np.inf):
         return lowest, lowest
     kept = np.full(len(candidates.clusters.labels), np.inf)
     dropped = np.full(len(kept), -np.inf)
-    np.minimum.at(kept, codes[mask], ifd[mask])
-    np.maximum.at(dropped, codes[left_out], ifd[left_out])
+    np.minimum.at(kept, codes[mask], score[mask])
+    np.maximum.at(dropped, codes[left_out], score[left_out])
     if (kept < dropped).any():
         return None
     return lowest, float(kept[np.isfinite(kept)].max())
+
+
+def band(selection: Selection) -> tuple[float, float] | None:
+    """The lowest and highest score in the bands of the clusters; None without a band or rows in it."""
+    settings, candidates = selection.settings, selection.candidates
+    if "lower" not in settings:
+        return None
+    groups = [in_band(group, settings["lower"], settings["upper"]) for group in by_cluster(candidates)]
+    score = candidates.score[np.concatenate([np.zeros(0, int), *groups])]
+    return (float(score.min()), float(score.max())) if len(score) else None
 
 
 @dataclass(frozen=True)
 class RowDetails:
     """One row in a selection.
 
-    `reason` says why the row is dropped, None if it is kept. `rank` is its rank by IFD, 1 for the highest,
+    `reason` says why the row is dropped, None if it is kept. `rank` is its rank by score, 1 for the highest,
     among the `ranked` eligible rows of its cluster (of the dataset, without clusters); None if the row is not
     eligible. `cluster` is None without clusters. `nearest` are the most similar kept rows, most similar
     first, as (row, cosine similarity); empty without embeddings.
@@ -52,7 +65,7 @@ def row_details(selection: Selection, row: int, n_nearest: int = 5) -> RowDetail
     """Details of `row`, a row number of `selection.source`. O(kept * d)."""
     candidates = selection.candidates
     label = candidates.cluster[row]
-    order = hardest(candidates.ifd, np.flatnonzero(candidates.eligible & (candidates.cluster == label)))
+    order = hardest(candidates.score, np.flatnonzero(candidates.eligible & (candidates.cluster == label)))
     position = np.flatnonzero(order == row)
     return RowDetails(
         row=row,

@@ -9,13 +9,14 @@ import numpy as np
 from ..core import tables
 from ..core.errors import UserError, one_of
 from .budget import Budget
-from .candidates import POOLS, Candidates
+from .candidates import BAND, IFD, MAX_IFD, POOLS, Candidates, check_by, check_scores
 from .ranking import Ranking, proportional
 
 Rank = Callable[[Candidates, int, np.random.Generator], "np.ndarray | list[np.ndarray]"]
 Allot = Callable[[Candidates, Ranking, Budget], np.ndarray]
 
 STRATEGIES: dict[str, "Strategy"] = {}
+SETTINGS = {"by": IFD, "lower": BAND[0], "upper": BAND[1]}  # of strategies, with their defaults
 _STAGES = {"embedding": "wb.embed", "cluster": "wb.embed and wb.cluster"}  # all other columns: wb.score
 
 
@@ -34,6 +35,17 @@ class Strategy:
     allot: Allot
     nested: bool
     reason: str
+    settings: tuple[str, ...]
+
+    def columns(self, by: str = IFD) -> tuple[str, ...]:
+        """The columns it needs if column `by` ranks; unless it reads that setting, always `needs`."""
+        if "by" not in self.settings:
+            return self.needs
+        return tuple(by if name == IFD else name for name in self.needs)
+
+    def used(self, **settings) -> dict:
+        """Those of `settings` (`by`, `lower`, `upper`) that it reads."""
+        return {name: value for name, value in settings.items() if name in self.settings}
 
     def ranking(self, candidates: Candidates, budget: Budget, seed: int) -> Ranking:
         """Rank the rows, at least as many as `budget` can keep.
@@ -80,6 +92,7 @@ def strategy(
     allot: Allot = proportional,
     nested: bool = False,
     reason: str = "not chosen by {name}",
+    settings: tuple[str, ...] = (),
 ) -> Callable[[Rank], Rank]:
     """Register the decorated function as the selection strategy `name`, replacing your own of that name.
 
@@ -87,10 +100,10 @@ def strategy(
     ... def shortest(candidates, n, rng):
     ...     return np.argsort(candidates.column("n_tokens"), kind="stable")
 
-    The function gets the `Candidates` (columns as arrays: `.ifd`, `.cluster`, `.tokens`, `.embedding`,
-    `.eligible`, `.column(name)`), the largest number `n` of rows that the budget can keep, and a seeded
-    `np.random.Generator`. It returns row numbers, int [n or more], best first; or a list of such arrays, one
-    per group, and a ratio then keeps its share of each group.
+    The function gets the `Candidates` (columns as arrays: `.ifd`, `.score`, `.cluster`, `.tokens`,
+    `.embedding`, `.eligible`, `.column(name)`), the largest number `n` of rows that the budget can keep, and
+    a seeded `np.random.Generator`. It returns row numbers, int [n or more], best first; or a list of such
+    arrays, one per group, and a ratio then keeps its share of each group.
 
     Args:
         name: for `wb.select`, recipes and the dashboard.
@@ -101,19 +114,25 @@ def strategy(
         allot: function (candidates, ranking, budget) -> rows to keep of each group, int [g].
         nested: whether the order is independent of `n` and costs the same for all rows; `wb.Explorer` then
             ranks once for all budgets.
-        reason: why a row is dropped, for `Selection.dropped`. {name}, {ifd} and {cluster} are filled in.
+        reason: why a row is dropped, for `Selection.dropped`. {name}, {ifd}, {cluster} and {score} (the score
+            with its name) are filled in.
+        settings: the settings of `wb.select` that the function reads. "by": it ranks by `candidates.score`,
+            so a column named by the user may take the place of "ifd" in `needs`. "lower" and "upper": it
+            reads `candidates.lower` and `.upper`.
 
     Raises:
-        UserError: `pool` is neither "all" nor "eligible", or `name` is that of a built-in strategy. What the
-            function returns is checked on use.
+        UserError: `pool` is neither "all" nor "eligible", `settings` has an unknown one, or `name` is that of
+            a built-in strategy. What the function returns is checked on use.
     """
     one_of("pool", pool, POOLS)
+    for setting in settings:
+        one_of("settings", setting, SETTINGS)
     if _is_built_in(STRATEGIES.get(name)):
         raise UserError(f"name={name!r} is a built-in strategy; choose another name.")
 
     def register(rank: Rank) -> Rank:
         ratio_pool = "all" if of_all else pool
-        STRATEGIES[name] = Strategy(name, rank, needs, pool, ratio_pool, allot, nested, reason)
+        STRATEGIES[name] = Strategy(name, rank, needs, pool, ratio_pool, allot, nested, reason, settings)
         return rank
 
     return register
@@ -123,19 +142,38 @@ def _is_built_in(registered: Strategy | None) -> bool:
     return registered is not None and registered.rank.__module__.startswith(f"{__package__}.")
 
 
-def strategy_for(ds: datasets.Dataset, name: str, *, uses_tokens: bool = False) -> Strategy:
+def strategy_for(ds: datasets.Dataset, name: str, *, by: str = IFD, uses_tokens: bool = False) -> Strategy:
     """The strategy called `name`.
 
-    Raises UserError if there is none, or if `ds` lacks a column that it or a token budget needs.
+    Raises UserError if there is none, or if `ds` lacks a column that it or a token budget needs; if column
+    `by` ranks, it must hold numbers.
     """
     one_of("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
-    for column in (*chosen.needs, *(("n_tokens",) if uses_tokens else ())):
+    if by != IFD and "by" in chosen.settings:
+        check_by(ds, by)
+    for column in (*chosen.columns(by), *(("n_tokens",) if uses_tokens else ())):
         tables.require(ds, [column], _STAGES.get(column, "wb.score"))
     return chosen
 
 
-def usable(ds: datasets.Dataset) -> list[str]:
-    """Names of the strategies whose columns `ds` has."""
+def check_settings(name: str, *, max_ifd: float = MAX_IFD, **settings) -> None:
+    """Raise UserError if strategy `name` does not read one of `settings` that is not at its default.
+
+    `settings` are `by`, `lower` and `upper`. Raises UserError, too, unless they and `max_ifd` are valid.
+    """
+    one_of("strategy", name, STRATEGIES)
+    for setting, value in settings.items():
+        if value != SETTINGS[setting] and setting not in STRATEGIES[name].settings:
+            readers = ", ".join(key for key, other in STRATEGIES.items() if setting in other.settings)
+            raise UserError(
+                f"{setting}={value!r} has no effect on strategy={name!r}; leave it out, or choose one of "
+                f"{readers}."
+            )
+    check_scores(max_ifd, **(SETTINGS | settings))
+
+
+def usable(ds: datasets.Dataset, by: str = IFD) -> list[str]:
+    """Names of the strategies whose columns `ds` has, if column `by` ranks."""
     columns = set(ds.column_names)
-    return [name for name, registered in STRATEGIES.items() if columns.issuperset(registered.needs)]
+    return [name for name, registered in STRATEGIES.items() if columns.issuperset(registered.columns(by))]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import coverage
-from .candidates import Candidates, mean
+from .candidates import IFD, Candidates, mean
 from .registry import STRATEGIES
 
 
@@ -16,10 +16,12 @@ from .registry import STRATEGIES
 class Report:
     """What a selection keeps, counted over all rows of the dataset.
 
-    `n_eligible` counts the rows with an IFD below `max_ifd`. `clusters` is the table of
-    `coverage.cluster_shares`, and `divergence` the Jensen-Shannon divergence (bits, 0 to 1) between the
-    clusters' shares of all rows and of the kept rows; both are None without a column `cluster`. Mean IFDs are
-    over scored rows, None if there are none.
+    `n_eligible` counts the rows with an IFD below `max_ifd`; by another column, those with a value.
+    `clusters` is the table of `coverage.cluster_shares`, and `divergence` the Jensen-Shannon divergence
+    (bits, 0 to 1) between the clusters' shares of all rows and of the kept rows; both are None without a
+    column `cluster`. `ranked_by` is the column that ranks, "ifd" or the one named as `by`; None if the
+    strategy reads neither. `mean_score_all` and `mean_score_kept` are its means. All means are over rows with
+    a value, None if there are none.
     """
 
     n_rows: int
@@ -29,6 +31,9 @@ class Report:
     mean_ifd_kept: float | None
     clusters: pd.DataFrame | None
     divergence: float | None
+    ranked_by: str | None = None
+    mean_score_all: float | None = None
+    mean_score_kept: float | None = None
 
     @property
     def share_of_all(self) -> float:
@@ -50,9 +55,9 @@ class Report:
 class Selection:
     """The rows of `source` that a strategy keeps; returned by `wb.select`.
 
-    `indices` are the kept row numbers, int64, ascending. `settings` are strategy, budget, `max_ifd` and seed.
-    `dataset`, `dropped`, `report` and `coverage` are computed on first use. `sums`, if given, spare
-    `coverage` a pass over the embeddings.
+    `indices` are the kept row numbers, int64, ascending. `settings` are strategy, budget, `max_ifd`, seed,
+    and `by`, `lower` and `upper` if the strategy reads them. `dataset`, `dropped`, `report` and `coverage`
+    are computed on first use. `sums`, if given, spare `coverage` a pass over the embeddings.
     """
 
     source: datasets.Dataset
@@ -80,14 +85,22 @@ class Selection:
 
     def reason(self, row: int) -> str:
         """Why `row`, which is not kept, was dropped."""
-        strategy, ifd = STRATEGIES[self.settings["strategy"]], self.candidates.ifd[row]
-        if strategy.pool == "eligible" and np.isnan(ifd):
-            columns = [name for name in ("score_reason", "score_status") if name in self.source.column_names]
-            reasons = (self.candidates.column(name)[row] for name in columns)
-            return f"not scored: {next(filter(None, reasons), 'no IFD')}"
-        if strategy.pool == "eligible" and not self.candidates.eligible[row]:
-            return f"IFD {ifd:.4f} is not below max_ifd {self.candidates.max_ifd:g}"
-        return strategy.reason.format(name=strategy.name, ifd=ifd, cluster=self.candidates.cluster[row])
+        strategy, candidates = STRATEGIES[self.settings["strategy"]], self.candidates
+        ifd, cluster = candidates.ifd[row], candidates.cluster[row]
+        if strategy.pool == "eligible" and not candidates.eligible[row]:
+            return self._why_not_eligible(row)
+        score = candidates.score_of(row) if "{score" in strategy.reason else ""
+        return strategy.reason.format(name=strategy.name, ifd=ifd, cluster=cluster, score=score)
+
+    def _why_not_eligible(self, row: int) -> str:
+        candidates, ifd = self.candidates, self.candidates.ifd[row]
+        if candidates.by != IFD:
+            return f"no {candidates.by}"
+        if not np.isnan(ifd):
+            return f"IFD {ifd:.4f} is not below max_ifd {candidates.max_ifd:g}"
+        columns = [name for name in ("score_reason", "score_status") if name in self.source.column_names]
+        reasons = (candidates.column(name)[row] for name in columns)
+        return f"not scored: {next(filter(None, reasons), 'no IFD')}"
 
     @cached_property
     def report(self) -> Report:
@@ -104,7 +117,21 @@ class Selection:
             mean_ifd_kept=mean(self.candidates.ifd[self.indices]),
             clusters=clusters,
             divergence=divergence,
+            **self._scores,
         )
+
+    @property
+    def _scores(self) -> dict:
+        """The fields of the report about the column that ranks; empty if none does."""
+        by = self.settings.get("by")
+        if by is None:
+            return {}
+        score = self.candidates.score
+        return {
+            "ranked_by": by,
+            "mean_score_all": mean(score),
+            "mean_score_kept": mean(score[self.indices]),
+        }
 
     @cached_property
     def coverage(self) -> coverage.Coverage:
@@ -116,6 +143,8 @@ class Selection:
         """The numbers of `report` and `coverage` by name."""
         report = self.report
         numbers = {"n_kept": report.n_kept, "mean_ifd": report.mean_ifd_kept}
+        if self.candidates.by != IFD:
+            numbers[f"mean_{self.candidates.by}"] = mean(self.candidates.score[self.indices])
         if report.clusters is not None:
             numbers |= {"cluster_divergence": report.divergence, "clusters_lost": report.clusters_lost}
         return numbers | self.coverage.numbers

@@ -9,9 +9,9 @@ import numpy as np
 from .. import coverage
 from ..core.errors import seed_of
 from .budget import Budget, budget_of
-from .candidates import Candidates
+from .candidates import BAND, IFD, Candidates
 from .ranking import Ranking
-from .registry import strategy_for
+from .registry import Strategy, check_settings, strategy_for
 from .selection import Selection
 
 
@@ -23,6 +23,9 @@ def select(
     rows: int | None = None,
     tokens: int | None = None,
     max_ifd: float = 1.0,
+    by: str = IFD,
+    lower: float = BAND[0],
+    upper: float = BAND[1],
     seed: int = 0,
     candidates: Candidates | None = None,
 ) -> Selection:
@@ -34,16 +37,21 @@ def select(
 
     Args:
         ds: the table; needs the columns that the strategy reads.
-        ratio: budget as a share in (0, 1], 0.4 by default. For "ifd-cluster", "ifd-top", "ppl-top" and
-            "deita" it is a share of the eligible rows, rounded down, within each cluster for "ifd-cluster".
-            For the others it is a share of all rows.
+        ratio: budget as a share in (0, 1], 0.4 by default. For "ifd-cluster", "ifd-band", "cluster-random",
+            "ifd-top", "ppl-top" and "deita" it is a share of the eligible rows, rounded down, within each
+            cluster for the first three. For the others it is a share of all rows.
         strategy: how rows are ranked, one of these or any registered with `wb.strategy`.
             "ifd-cluster": the paper's rule; needs `ifd` and `cluster`.
             "ifd-quota": highest IFD in each cluster, and of each cluster its share of all rows; needs both.
             "ifd-top": highest IFD, whatever the cluster; needs `ifd`.
+            "ifd-band": random rows of each cluster whose IFD lies between two quantiles, as many as
+            "ifd-cluster" keeps if the band has them; needs both.
+            "cluster-random": random eligible rows of each cluster, as many as "ifd-cluster" keeps; needs
+            both.
             "ppl-top": highest perplexity of the response given the instruction, among eligible rows.
             "random": any rows, scored or not; needs no column.
             "random-tokens": random rows with as many tokens as "ifd-cluster" keeps within this budget.
+            "longest": most training tokens, scored or not; needs `n_tokens`.
             "deita": highest IFD, skipping rows with a cosine similarity of 0.9 or more to a kept one; needs
             `ifd` and `embedding`.
             "k-center", "facility-location", "parametric": cover the embedding space and ignore scores; need
@@ -53,27 +61,35 @@ def select(
         tokens: budget as a number of training tokens (column `n_tokens`), filled in the same order up to the
             first row that would exceed it.
         max_ifd: upper bound, exclusive, of an eligible row's IFD.
+        by: a numeric column in place of IFD, for the strategies that rank by IFD, and for "random-tokens" and
+            "cluster-random". Highest first, so negate a column of which the lowest values are best. Rows with
+            a value are then eligible, whatever their IFD; rows without one are dropped.
+        lower, upper: of "ifd-band", quantiles of the score among the eligible rows of a cluster.
         seed: of the strategies that draw.
-        candidates: `selection.Candidates(ds, max_ifd)`, to read the columns once for several calls; its
-            `max_ifd` takes precedence.
+        candidates: `selection.Candidates(ds)`, to read the columns once for several calls; its `max_ifd`,
+            `by`, `lower` and `upper` take precedence.
 
     Returns:
         A `Selection`: `.indices` (int64, ascending), `.dataset`, `.dropped` (row -> reason), `.report` and
         `.coverage`. It keeps fewer rows than the budget where the strategy has no more to offer.
 
     Raises:
-        UserError: the strategy is unknown, a column that it needs is missing, more than one budget is given,
-            or the budget, `max_ifd` or `seed` is out of range.
+        UserError: the strategy is unknown, a column that it needs is missing, column `by` does not hold
+            finite numbers, more than one budget is given, a setting is given that the strategy does not read,
+            or the budget, `max_ifd`, the band or `seed` is out of range.
 
     Not covered: whether a model trained on the selection beats chance. Compare with random selections
-    (`wb.compare`), train on both with several seeds.
+    (`wb.compare`), train on both with several seeds. The published evidence is divided. The paper gains 0.8
+    points of pass@1 on average over training on all rows. With Llama-2-7B, arXiv 2503.01807 measures 38.7 for
+    IFD against 40.9 for random rows at 10,000 of 200,000 rows, and 35.8 against 40.7 at 10,000 of 5.8
+    million. arXiv 2605.12906 finds that coverage matters more than difficulty at small budgets.
     """
     budget, seed = budget_of(ratio, rows, tokens), seed_of(seed)
-    chosen = strategy_for(ds, strategy, uses_tokens=tokens is not None)
-    candidates = candidates or Candidates(ds, max_ifd)
+    candidates = _candidates(ds, strategy, candidates, max_ifd, by, lower, upper)
+    chosen = strategy_for(ds, strategy, by=candidates.by, uses_tokens=tokens is not None)
     ranking = chosen.ranking(candidates, budget, seed)
     kept = ranking.first(chosen.allot(candidates, ranking, budget))
-    return Selection(ds, np.sort(kept), candidates, _settings(strategy, budget, candidates, seed))
+    return Selection(ds, np.sort(kept), candidates, _settings(chosen, budget, candidates, seed))
 
 
 class Explorer:
@@ -96,12 +112,15 @@ class Explorer:
         strategy: str = "ifd-cluster",
         *,
         max_ifd: float = 1.0,
+        by: str = IFD,
+        lower: float = BAND[0],
+        upper: float = BAND[1],
         seed: int = 0,
         candidates: Candidates | None = None,
     ):
-        self.strategy = strategy_for(ds, strategy)
+        self.candidates = _candidates(ds, strategy, candidates, max_ifd, by, lower, upper)
+        self.strategy = strategy_for(ds, strategy, by=self.candidates.by)
         self.ds, self.seed = ds, seed_of(seed)
-        self.candidates = candidates or Candidates(ds, max_ifd)
 
     @cached_property
     def _ranking(self) -> Ranking:
@@ -118,17 +137,28 @@ class Explorer:
     ) -> Selection:
         """The `Selection` within this budget; see `wb.select`."""
         budget = budget_of(ratio, rows, tokens)
-        strategy_for(self.ds, self.strategy.name, uses_tokens=tokens is not None)
+        strategy_for(self.ds, self.strategy.name, by=self.candidates.by, uses_tokens=tokens is not None)
         nested = self.strategy.nested
         ranking = self._ranking if nested else self.strategy.ranking(self.candidates, budget, self.seed)
         counts = self.strategy.allot(self.candidates, ranking, budget)
         mask = np.zeros(len(self.candidates), bool)
         mask[ranking.first(counts)] = True
-        settings = _settings(self.strategy.name, budget, self.candidates, self.seed)
+        settings = _settings(self.strategy, budget, self.candidates, self.seed)
         sums = self._prefixes.sums(counts) if nested and self._prefixes else None
         return Selection(self.ds, np.flatnonzero(mask), self.candidates, settings, sums)
 
 
-def _settings(strategy: str, budget: Budget, candidates: Candidates, seed: int) -> dict:
+def _candidates(
+    ds: datasets.Dataset, strategy: str, given: Candidates | None, max_ifd: float, *settings
+) -> Candidates:
+    """`given`, or the candidates of `ds` with these settings: `by`, `lower` and `upper`."""
+    by, lower, upper = settings
+    check_settings(strategy, max_ifd=max_ifd, by=by, lower=lower, upper=upper)
+    return given or Candidates(ds, max_ifd, by, lower, upper)
+
+
+def _settings(strategy: Strategy, budget: Budget, candidates: Candidates, seed: int) -> dict:
     """The settings that a selection records."""
-    return {"strategy": strategy, **asdict(budget), "max_ifd": candidates.max_ifd, "seed": seed}
+    used = strategy.used(by=candidates.by, lower=candidates.lower, upper=candidates.upper)
+    settings = {"strategy": strategy.name, **asdict(budget), "max_ifd": candidates.max_ifd, "seed": seed}
+    return settings | used

@@ -18,7 +18,7 @@ from ..core import tables
 from ..core.errors import UserError
 from ..core.folders import new_content
 from ..evaluation import EvalReport, evaluate
-from ..selection import Selection, beside_random, select
+from ..selection import IFD, Selection, beside_random, select
 from ..space.projection import project
 from ..training import Run, finetune
 from . import first_look
@@ -138,10 +138,15 @@ def _select(study: Study, say: Say) -> None:
     say(
         f"kept {report.n_kept} rows: {report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the "
         f"{report.n_eligible} eligible; clusters lost {report.clusters_lost}, divergence "
-        f"{report.divergence:.4f} bits"
+        f"{report.divergence:.4f} bits{_ranked_by(report.ranked_by)}"
     )
     study.coverage = beside_random(study.selection).metrics
     say("coverage: " + ", ".join(_beside_random(study, name) for name in ("mmd", "radius", "distance_90")))
+
+
+def _ranked_by(column: str | None) -> str:
+    """The end of a sentence: the column that ranks, unless it is IFD or none does."""
+    return "" if column in (None, IFD) else f"; ranked by {column}"
 
 
 def _beside_random(study: Study, name: str) -> str:

@@ -15,7 +15,16 @@ from ..core.errors import MissingFileError, UserError, one_of, positive, seed_of
 from ..data import load
 from ..evidence import Design
 from ..lm.prompts import SCORING_PROMPTS
-from ..selection import STRATEGIES, Selection, check_ratio, select
+from ..selection import (
+    BAND,
+    IFD,
+    STRATEGIES,
+    Selection,
+    check_by,
+    check_ratio,
+    check_settings,
+    select,
+)
 from ..space.clustering import cluster
 from ..space.embedding import embed
 from ..training import TrainingSettings
@@ -63,7 +72,7 @@ class Recipe:
 
     Selection, as in `wb.select`:
 
-        strategy, max_ifd
+        strategy, max_ifd, by, lower, upper
         ratio           the budget, unless one of the next two is given
         keep_rows       a number of rows
         keep_tokens     a number of training tokens
@@ -109,6 +118,9 @@ class Recipe:
     keep_tokens: int | None = None
     strategy: str = "ifd-cluster"
     max_ifd: float = 1.0
+    by: str = IFD
+    lower: float = BAND[0]
+    upper: float = BAND[1]
     model: str = "smollm2-135m"
     training: TrainingSettings = field(default_factory=TrainingSettings)
     gpus: int = 1
@@ -119,7 +131,7 @@ class Recipe:
 
     def __post_init__(self):
         check_ratio(self.ratio)
-        one_of("strategy", self.strategy, STRATEGIES)
+        check_settings(self.strategy, max_ifd=self.max_ifd, **self.score_settings)
         one_of("convention", self.convention, CONVENTIONS)
         one_of("prompt", self.prompt, SCORING_PROMPTS)
         variants.check(self.variant, self.min_tokens, self.shrinkage)
@@ -198,14 +210,22 @@ class Recipe:
             return {"rows": self.keep_rows} if self.keep_rows else {"tokens": self.keep_tokens}
         return {"ratio": self.ratio}
 
+    @property
+    def score_settings(self) -> dict:
+        """`by`, `lower` and `upper` of `wb.select`."""
+        return {"by": self.by, "lower": self.lower, "upper": self.upper}
+
     def prepare(self, ds: datasets.Dataset) -> datasets.Dataset:
         """`ds` with the columns that the selection needs; computes those that are missing.
 
         Existing scores and embeddings are used as they are. So are clusters, unless their recorded k or seed
         differs from this recipe's.
         """
-        needed = {*STRATEGIES[self.strategy].needs, *(["n_tokens"] if self.keep_tokens else [])}
+        of_strategy = STRATEGIES[self.strategy].columns(self.by)
+        needed = {*of_strategy, *(["n_tokens"] if self.keep_tokens else [])}
         missing = needed - set(ds.column_names)
+        if self.by not in (IFD, *FEATURES, "n_tokens"):
+            check_by(ds, self.by)  # before hours of scoring
         if missing & {*FEATURES, "n_tokens"}:
             ds = self.score(ds)
         recorded, settings = tables.noted(ds, "cluster"), self.arguments("cluster")
@@ -221,7 +241,8 @@ class Recipe:
 
     def select(self, ds: datasets.Dataset) -> Selection:
         """`wb.select` with this recipe's settings."""
-        return select(ds, **self.budget, strategy=self.strategy, max_ifd=self.max_ifd, seed=self.seed)
+        settings = {"strategy": self.strategy, "max_ifd": self.max_ifd, "seed": self.seed}
+        return select(ds, **self.budget, **settings, **self.score_settings)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Recipe":

@@ -10,6 +10,7 @@ from .. import figures
 from ..core import tables
 from ..core.texts import escaped
 from ..evidence import Sweep
+from ..selection import IFD
 from .journey import Study
 from .sweep_report import HEAD, section
 
@@ -91,7 +92,7 @@ def write_html(study: Study) -> Path:
     kept = (
         f"{report.n_kept:,} of {report.n_rows:,} rows kept by {recipe.strategy} at {budget} {value:g}: "
         f"{report.share_of_all:.1%} of all, {report.share_of_eligible:.1%} of the {report.n_eligible:,} "
-        f"with an IFD below {recipe.max_ifd:g}."
+        + (f"with an IFD below {recipe.max_ifd:g}." if recipe.by == IFD else f"with a value of {recipe.by}.")
     )
     page = _PAGE.format(
         title="Workbench study",

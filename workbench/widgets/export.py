@@ -90,7 +90,8 @@ class ExportPanel(w.VBox):
         if self.texts.layout.display == "none":
             return
         selection, pack = self._now()
-        if self.start.value == _ORIGIN and code.origin_of(selection.source) is None:
+        source, reads = selection.source, code.ranked_by(selection)
+        if self.start.value == _ORIGIN and code.origin_of(source, reads) is None:
             self.start.value = _TABLE  # its observer calls this method again
             return
         saved = self._saved == self._state(selection)
@@ -101,7 +102,7 @@ class ExportPanel(w.VBox):
                 "The code starts from a file of the table, which is not saved yet: save the table first."
             )
             return
-        for_recipe = table or (None if code.replayable(selection.source) else self._path("table.parquet"))
+        for_recipe = table or (None if code.replayable(source, reads) else self._path("table.parquet"))
         self.code.text = code.as_code(selection, pack, table)
         self.recipe.text = str(code.as_recipe(selection, pack, for_recipe))
         self.command.text = code.as_command(self._path("recipe.yaml"), self._path("selection.jsonl"))

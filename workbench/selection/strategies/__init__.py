@@ -1,3 +1,3 @@
 """The built-in selection strategies. An import registers them, in the order that menus show."""
 
-from . import baselines, diversity, ifd, parametric  # noqa: F401
+from . import bands, baselines, diversity, ifd, parametric  # noqa: F401

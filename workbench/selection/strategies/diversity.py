@@ -19,7 +19,8 @@ _AT_ONCE = 256  # rows whose similarities are one matrix product
     "deita",
     needs=("ifd", "embedding"),
     pool="eligible",
-    reason="IFD {ifd:.4f} is below the cut, or the row is too similar to a harder kept one",
+    reason="{score} is below the cut, or the row is too similar to a harder kept one",
+    settings=("by",),
 )
 def deita(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
     """By IFD, highest first, skipping rows with a cosine similarity of 0.9 or more to a kept row.
@@ -27,7 +28,7 @@ def deita(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarra
     In the style of DEITA (Liu et al., 2024). Fewer than `n` rows if too many repeat others.
     O(kept * scanned * d).
     """
-    order = hardest(candidates.ifd, np.flatnonzero(candidates.eligible))
+    order = hardest(candidates.score, np.flatnonzero(candidates.eligible))
     vectors = candidates.embedding
     kept: list[int] = []
     for start in range(0, len(order), _CHUNK):
