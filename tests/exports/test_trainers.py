@@ -127,6 +127,15 @@ class TestTrainers:
         assert "template" not in factory
         assert axolotl["chat_template"] == "tokenizer_default"
 
+    def test_all_answers_of_a_dialogue(self, configs):
+        script, factory, axolotl, _ = configs(template="chat", train_on="all")
+        trl = trl_arguments(script, "SFTConfig")
+        assert (trl["assistant_only_loss"], "completion_only_loss" in trl) == ("True", False)
+        assert "split_off_response" not in script
+        assert factory["mask_history"] is False
+        assert axolotl["datasets"][0]["roles_to_train"] == ["assistant"]
+        assert "trains on the last one" not in (self.folder / "axolotl.yaml").read_text()
+
     @pytest.mark.parametrize("template", sorted(prompts.TEMPLATES))
     def test_the_chat_template_gives_our_training_text(self, template, toy_tokenizer, rows):
         paper = preset("paper-deepseek-oss")

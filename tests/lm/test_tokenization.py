@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from chats import CHAT, DIALOGUE, byte_level, chatty
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -26,10 +27,6 @@ CLASSES = (
     "Qwen2Tokenizer",
     "GemmaTokenizerFast",
 )
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
 TEXTS = (
     "def add(a, b):\n    return a + b",
@@ -37,13 +34,6 @@ TEXTS = (
     "\tif x:\r\n\t\tprint('é, 日本語, 🙂')  # comment",
     "stop = '</s> <|im_end|><eos>'",
 )
-
-
-def byte_level(toy_tokenizer, **special_tokens) -> PreTrainedTokenizerFast:
-    backend = Tokenizer.from_str(toy_tokenizer.backend_tokenizer.to_str())
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, **({"eos_token": "<eos>", "pad_token": "<pad>"} | special_tokens)
-    )
 
 
 def sentence_piece(dummy_prefix: bool) -> PreTrainedTokenizerFast:
@@ -78,14 +68,6 @@ def adding(tokenizer: PreTrainedTokenizerFast, pattern: str) -> PreTrainedTokeni
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=pattern, special_tokens=ids
     )
-    return tokenizer
-
-
-def chatty(toy_tokenizer, template: str, eos: str = "<|im_end|>") -> PreTrainedTokenizerFast:
-    tokenizer = byte_level(toy_tokenizer)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.eos_token = eos
-    tokenizer.chat_template = template
     return tokenizer
 
 
@@ -197,14 +179,6 @@ def test_padding_beyond_the_embedding_becomes_the_eos(toy_tokenizer):
     assert tokenizer.pad_token_id == 320
     tokenization.require_rows(tokenizer, 320, "toy")
     assert tokenizer.pad_token == "<eos>"
-
-
-DIALOGUE = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Sum two?"},
-    {"role": "assistant", "content": "a + b"},
-    {"role": "user", "content": "Now three."},
-]
 
 
 def as_rendered(tokenizer, turns: list[dict]) -> str:

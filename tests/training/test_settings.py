@@ -15,6 +15,7 @@ from workbench.training.settings import SCHEDULERS
     [
         ("dtype", ["bf16", None, ["float32"]], "choose one of auto, bfloat16, float16, float32"),
         ("scheduler", ["cosin", "reduce_lr_on_plateau"], "choose one of constant, .*cosine"),
+        ("train_on", ["first", None], "choose one of all, last"),
         ("template", ["alpaca"], "choose one of auto, chat, codellama, deepseek"),
         ("optimizer", [["adamw"]], "choose one of adafactor, adamw"),
         ("device", ["gpu", "cuda:x", None, 0.5], "'cpu', 'mps', 'cuda', or one GPU of several .*'cuda:1'"),

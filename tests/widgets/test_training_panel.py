@@ -378,7 +378,7 @@ def test_a_selection_can_be_passed_directly(done):
 
 def test_the_form_has_the_settings_that_finetune_takes():
     form = TrainingForm("m", "runs/x", {"max_length": 512, "strategy": "balanced", "dtype": "float32"})
-    form.epochs.value, form.checkpointing.value = 3, True
+    form.epochs.value, form.checkpointing.value, form.train_on.value = 3, True, "all"
     settings = TrainingSettings(**form.settings())
     assert settings == TrainingSettings(
         method="lora",
@@ -388,6 +388,7 @@ def test_the_form_has_the_settings_that_finetune_takes():
         strategy="balanced",
         epochs=3,
         gradient_checkpointing=True,
+        train_on="all",
         dtype="float32",
     )
     assert form.detached.value

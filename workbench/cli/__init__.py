@@ -185,10 +185,11 @@ def _finetune(args) -> None:
 
     recipe = Recipe.from_yaml(args.recipe) if args.recipe else Recipe()
     recipe = _with_data(recipe, args)
+    training = replace(recipe.training, **_given({"train_on": args.train_on}))
     rows = recipe.load()
     heldout = data.load(args.heldout, **_columns(args)) if args.heldout else None
     model = args.model or recipe.model
-    sys.exit(run_here(rows, model, args.output, heldout, **asdict(recipe.training)))
+    sys.exit(run_here(rows, model, args.output, heldout, **asdict(training)))
 
 
 def _sweep(args) -> None:

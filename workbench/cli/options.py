@@ -132,6 +132,9 @@ def finetune(verb: ArgumentParser) -> None:
     verb.add_argument("--data", help="rows to train on, e.g. a selection (default: the recipe's)")
     verb.add_argument("--heldout", help="rows to measure the loss on, every `eval_steps` steps of the recipe")
     verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")
+    verb.add_argument(
+        "--train-on", help="answers of a dialogue to train on: last or all (default: the recipe's, or last)"
+    )
     _output(verb, "runs/finetune", "folder of the run")
 
 

@@ -34,12 +34,16 @@ def _render(tokenizer, turns: Turns, open_answer: bool) -> str:
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer)
     except TemplateError as error:
-        roles = ", ".join(turn["role"] for turn in turns)
         raise UserError(
-            f"the chat template of {tokenizer.name_or_path!r} refuses the row whose turns ({roles}) begin "
-            f"with {turns[0]['content'][:_EXCERPT]!r}: {error}. Remove the row or the turn, or take another "
-            f"template."
+            f"the chat template of {tokenizer.name_or_path!r} refuses {_row_of(turns)}: {error}. Remove the "
+            f"row or the turn, or take another template."
         ) from None
+
+
+def _row_of(turns: Turns) -> str:
+    """Names the row of these turns in a message."""
+    roles = ", ".join(turn["role"] for turn in turns)
+    return f"the row whose turns ({roles}) begin with {turns[0]['content'][:_EXCERPT]!r}"
 
 
 def _specials(tokenizer) -> list[str]:
@@ -128,3 +132,38 @@ def encode_answers(
         follows = matched and text.startswith(prompt)  # a template may write a prompt unlike a past turn
         targets.append((unmarked(tokenizer, target) if follows else answer) + before)
     return [[*ids, end_id] for ids in tokenization.encode_continuations(tokenizer, targets)]
+
+
+def answer_spans(tokenizer, turns: Turns, prompt: str, prompt_ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Where the answers in `turns` lie among `prompt_ids`: (first, stop) indices, with the end of each turn.
+
+    `prompt` is the text of `turns` by `render`, up to the start of the next answer, and `prompt_ids` its ids.
+    An assistant turn before the first question is no answer. Raises UserError if the template writes an
+    answer differently once other turns follow it.
+    """
+    roles = [turn["role"] for turn in turns]
+    answers = [k for k, role in enumerate(roles) if role == "assistant" and "user" in roles[:k]]
+    if not answers:
+        return []
+    befores = render(tokenizer, [turns[:k] for k in answers], open_answer=True)
+    afters = render(tokenizer, [turns[: k + 1] for k in answers], open_answer=False)
+    end = closing(tokenizer)
+    stop = end and end[0] + tokenizer.convert_ids_to_tokens(end[1])
+    spans = []
+    for before, after in zip(befores, afters, strict=True):
+        if stop and stop in after[len(before) :]:
+            after = after[: after.rindex(stop) + len(stop)]
+        if not prompt.startswith(before) or not prompt.startswith(after):
+            raise UserError(
+                f"train_on='all': the chat template of {tokenizer.name_or_path!r} writes an answer "
+                f"differently once other turns follow it, as in {_row_of(turns)}; use train_on='last'."
+            )
+        first, last = (_common(ids, prompt_ids) for ids in encode(tokenizer, [before, after]))
+        spans.append((first, last))
+    return spans
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """The number of elements at the start of `a` and `b` that are the same."""
+    same = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(same, min(len(a), len(b)))

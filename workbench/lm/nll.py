@@ -9,7 +9,7 @@ from accelerate.utils import send_to_device
 from .attention import packed_attention
 from .batching import collate
 from .packed import predicting_states
-from .prompts import Sample
+from .prompts import IGNORE_INDEX, Sample
 
 _HEAD_ROWS = 1024  # positions per call of the LM head: 1,024 x 49,152 float32 logits take 200 MB
 _HEAD_TOKENS = 4096  # vocabulary entries per product on a CPU, so that the logits stay in its cache
@@ -64,7 +64,7 @@ def padded_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:
     logits = model(input_ids=ids, use_cache=False, **padding).logits
     nll = []
     for row, sample in enumerate(samples):
-        first, end = sample.first_target, len(sample.input_ids)
-        predictions, targets = logits[row, first - 1 : end - 1].float(), ids[row, first:end]
+        positions = (torch.tensor(sample.labels) != IGNORE_INDEX).nonzero().flatten().to(ids.device)
+        predictions, targets = logits[row, positions - 1].float(), ids[row, positions]
         nll.append(F.cross_entropy(predictions, targets, reduction="none"))
     return nll

@@ -19,6 +19,7 @@ TEMPLATES = {
 
 
 SCORING_PROMPTS = ("paper", "chat")
+TRAIN_ON = ("last", "all")  # the answers of a dialogue that are targets
 # An instruction, or the turns ({"role": ..., "content": ...}) of a dialogue up to the response.
 Question = str | list[dict]
 
@@ -61,21 +62,34 @@ def _chat_prompts(tokenizer, questions: Sequence[Question]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sequence of a causal model. The tokens from index `first_target` on are targets.
+    """One sequence of a causal model. The tokens from index `first_target` on are targets, except `gaps`.
 
-    `first_target` is at least 1, because no position predicts the first token.
+    `first_target` is at least 1, because no position predicts the first token. `gaps` are (first, stop)
+    indices behind it, in ascending order: the turns between two answers of a dialogue.
     """
 
     input_ids: tuple[int, ...]
     first_target: int
+    gaps: tuple[tuple[int, int], ...] = ()
 
     @property
     def labels(self) -> list[int]:
-        return [IGNORE_INDEX] * self.first_target + list(self.input_ids[self.first_target :])
+        labels = [IGNORE_INDEX] * self.first_target + list(self.input_ids[self.first_target :])
+        for first, stop in self.gaps:
+            labels[first:stop] = [IGNORE_INDEX] * (stop - first)
+        return labels
 
     @property
     def n_targets(self) -> int:
-        return max(0, len(self.input_ids) - self.first_target)
+        between = sum(stop - first for first, stop in self.gaps)
+        return max(0, len(self.input_ids) - self.first_target) - between
+
+    def part(self, start: int, stop: int | None = None) -> "Sample":
+        """The tokens `start` to `stop` (default: the last) as a sample; the first of them is no target."""
+        ids = self.input_ids[start:stop]
+        first_target = max(1, min(self.first_target - start, len(ids)))
+        gaps = ((max(first_target, a - start), min(b - start, len(ids))) for a, b in self.gaps)
+        return Sample(ids, first_target, tuple((a, b) for a, b in gaps if a < b))
 
 
 def resolve_template(tokenizer, template: str = "auto") -> str:
@@ -120,6 +134,7 @@ def training_samples(
     responses: Sequence[str],
     template: str = "auto",
     max_length: int | None = None,
+    train_on: str = "last",
 ) -> list[Sample]:
     """Samples of prompt, response and the token that ends it; the last two are targets.
 
@@ -128,9 +143,13 @@ def training_samples(
     separately, so that training and generation use the same prompt tokens. Samples are truncated to
     `max_length` tokens.
 
+    With `train_on="all"`, the earlier answers in the turns of a dialogue are targets too, each with the token
+    that ends it; the token ids are the same as with "last".
+
     Raises UserError if the tokenizer has no end-of-sequence token, no chat template for "chat", or if the
-    chat template refuses the turns of a row.
+    chat template refuses the turns of a row or, with "all", writes an earlier answer differently.
     """
+    one_of("train_on", train_on, TRAIN_ON)
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
     template = resolve_template(tokenizer, template)
@@ -144,8 +163,22 @@ def training_samples(
     else:
         answers = tokenization.encode_continuations(tokenizer, responses)
         targets = [[*answer, tokenizer.eos_token_id] for answer in answers]
-    samples = []
-    for prompt, target in zip(prompts, targets, strict=True):
-        ids = tuple([*prompt, *target][:max_length])
-        samples.append(Sample(ids, max(1, min(len(prompt), len(ids)))))
-    return samples
+    samples = [
+        Sample((*prompt, *target), max(1, len(prompt)))
+        for prompt, target in zip(prompts, targets, strict=True)
+    ]
+    if train_on == "all" and template == "chat":
+        samples = [
+            _with_earlier_answers(sample, chat.answer_spans(tokenizer, _turns(question), text, prompt))
+            for sample, question, text, prompt in zip(samples, questions, texts, prompts, strict=True)
+        ]
+    return [sample.part(0, max_length) for sample in samples]
+
+
+def _with_earlier_answers(sample: Sample, spans: Sequence[tuple[int, int]]) -> Sample:
+    """`sample`, whose prompt holds answers at `spans`, (first, stop) token indices, as further targets."""
+    if not spans:
+        return sample
+    starts = [first for first, _ in spans[1:]] + [sample.first_target]
+    gaps = zip((stop for _, stop in spans), starts, strict=True)
+    return Sample(sample.input_ids, max(1, spans[0][0]), tuple((a, b) for a, b in gaps if a < b))

@@ -113,13 +113,14 @@ class RunFolder:
         columns = {
             "input_ids": pa.array([sample.input_ids for sample in samples], pa.list_(pa.int32())),
             "first_target": [sample.first_target for sample in samples],
+            "gaps": pa.array([sample.gaps for sample in samples], pa.list_(pa.list_(pa.int32()))),
         }
         pq.write_table(pa.table(columns), self.samples_file)
 
     def read_samples(self) -> list[Sample]:
         columns = pq.read_table(self.samples_file).to_pydict()
-        ids, firsts = columns["input_ids"], columns["first_target"]
-        return [Sample(tuple(tokens), first) for tokens, first in zip(ids, firsts, strict=True)]
+        rows = zip(columns["input_ids"], columns["first_target"], columns["gaps"], strict=True)
+        return [Sample(tuple(ids), first, tuple(map(tuple, gaps))) for ids, first, gaps in rows]
 
     def append(self, record: dict) -> None:
         """Append a record to the history. It is on disk before any checkpoint of its step."""

@@ -170,7 +170,8 @@ def _wait_for_other_machine(folder: RunFolder) -> None:
 def _check_same(folder: RunFolder, ds: datasets.Dataset, model: str, settings: dict) -> None:
     """Raise UserError if the run in `folder` has another model, other rows or other settings."""
     state = folder.read()
-    stored = state["settings"] | {"model": state["model"], "rows": state["summary"]["rows_sha256"]}
+    stored = asdict(TrainingSettings(**state["settings"]))
+    stored |= {"model": state["model"], "rows": state["summary"]["rows_sha256"]}
     current = asdict(settings_of(settings))
     current |= {"model": lifecycle.lasting_name(model), "rows": tables.rows_sha256(ds)}
     for name, value in current.items():

@@ -17,6 +17,8 @@ from ..evaluation import quick
 from ..evaluation.heldout import heldout_loss
 from .settings import TrainingSettings
 
+_COLUMNS = ("instruction", "response", "dialogue", "check")  # that an evaluation reads
+
 
 def check(settings: TrainingSettings, held_out: datasets.Dataset | None) -> None:
     """Raise UserError if `settings` request an evaluation that is not possible."""
@@ -36,7 +38,7 @@ def check(settings: TrainingSettings, held_out: datasets.Dataset | None) -> None
 
 def write(held_out: datasets.Dataset, path: Path) -> None:
     """Write the held-out rows to the run's folder: the run may continue in another process."""
-    columns = [name for name in ("instruction", "response", "check") if name in held_out.column_names]
+    columns = [name for name in _COLUMNS if name in held_out.column_names]
     tables.write_parquet(held_out.select_columns(columns), path)
 
 

@@ -202,7 +202,8 @@ def finetune(
     """Start to fine-tune `model` on `ds` in the background and return the `Run` at once.
 
     `ds` has the columns `instruction` and `response`. Only response tokens and the closing end-of-sequence
-    token are predicted, under the model's instruction template. `model` is a short name, a local folder or a
+    token are predicted, under the model's instruction template; with `train_on="all"`, also the earlier
+    answers of a `dialogue`. `model` is a short name, a local folder or a
     hub id; a folder that holds an adapter is merged into its base first.
 
     The run is a thread of this process. `detached=True` makes it a process of its own, which continues when

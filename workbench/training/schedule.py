@@ -35,7 +35,10 @@ def tokenized(ds: datasets.Dataset, model: str | Path, settings: TrainingSetting
     tokenizer = models.load_tokenizer(model)
     template = prompts.resolve_template(tokenizer, settings.template)
     questions = prompts.questions(ds, template)
-    return prompts.training_samples(tokenizer, questions, ds["response"][:], template)
+    _check_answers(ds, template, settings)
+    return prompts.training_samples(
+        tokenizer, questions, ds["response"][:], template, train_on=settings.train_on
+    )
 
 
 def usable(whole: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], dict]:
@@ -57,6 +60,17 @@ def usable(whole: list[Sample], settings: TrainingSettings) -> tuple[list[Sample
     }
 
 
+def _check_answers(ds: datasets.Dataset, template: str, settings: TrainingSettings) -> None:
+    """Raise UserError if every answer of a dialogue is to be trained on under a template without turns."""
+    if settings.train_on == "last" or template == "chat" or "dialogue" not in ds.column_names:
+        return
+    if any(turn["role"] == "assistant" for turns in ds["dialogue"][:] for turn in turns or ()):
+        raise UserError(
+            f"train_on='all' needs the turns of a dialogue, which template={template!r} writes as one "
+            f"question; use template='chat' with a model that has a chat template, or train_on='last'."
+        )
+
+
 def fitted(samples: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], packing.Pieces]:
     """Return the samples cut to `settings.max_length` tokens, and the `Pieces` that describe the cuts.
 
@@ -69,8 +83,7 @@ def fitted(samples: list[Sample], settings: TrainingSettings) -> tuple[list[Samp
     for i, start, size in zip(
         *(part.tolist() for part in (pieces.sample, pieces.start, pieces.size)), strict=True
     ):
-        first = min(max(1, samples[i].first_target - start), size)
-        cut.append(Sample(samples[i].input_ids[start : start + size], first))
+        cut.append(samples[i].part(start, start + size))
     return cut, pieces
 
 

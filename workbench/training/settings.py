@@ -6,7 +6,7 @@ from .. import packing
 from ..core.errors import number, one_of, positive, seed_of, whole_number
 from ..evaluation import quick
 from ..lm.devices import DTYPES, check_device
-from ..lm.prompts import TEMPLATES
+from ..lm.prompts import TEMPLATES, TRAIN_ON
 
 METHODS = ("full", "lora", "qlora")
 
@@ -65,6 +65,9 @@ class TrainingSettings:
                         each response token is predicted once
         strategy        how samples are packed into rows, as in `wb.pack`; "dynamic" is the paper's
         template        the instruction template; "auto" is the model's own
+        train_on        which answers of a dialogue are targets: "last", the response, or "all", every
+                        assistant turn after the first question, which needs a chat template. Rows without
+                        earlier answers are the same in both. Evaluations measure the response alone
         leaky           let packed samples attend to each other, as the paper's released collator does; for
                         comparison only
 
@@ -107,6 +110,7 @@ class TrainingSettings:
     strategy: str = "dynamic"
     overlong: str = "truncate"
     template: str = "auto"
+    train_on: str = "last"
     leaky: bool = False
     lora_r: int = 8
     lora_alpha: int = 16
@@ -130,6 +134,7 @@ class TrainingSettings:
         one_of("strategy", self.strategy, packing.PACKERS)
         one_of("overlong", self.overlong, packing.OVERLONG)
         one_of("template", self.template, ("auto", "chat", *TEMPLATES))
+        one_of("train_on", self.train_on, TRAIN_ON)
         one_of("dtype", self.dtype, DTYPES)
         one_of("eval_benchmark", self.eval_benchmark, quick.BENCHMARKS)
         check_device(self.device)

@@ -3,12 +3,14 @@
 from ...training.settings import OPTIMIZERS
 from .translate import Job, as_yaml
 
+_EVERY_ANSWER = "In a dialogue, Axolotl trains on every answer; the workbench trains on the last one."
+
 
 def files(job: Job) -> dict[str, str]:
     """Text of each file, by name."""
     comments = [
         "Axolotl; run it in this folder: axolotl train axolotl.yaml",
-        "In a dialogue, Axolotl trains on every answer; the workbench trains on the last one.",
+        *([_EVERY_ANSWER] if job.last_answer_only else []),
         *job.notes,
     ]
     return {"axolotl.yaml": as_yaml(comments, _values(job))}

@@ -52,7 +52,7 @@ def _values(job: Job, template: str | None) -> dict:
         "dataset_dir": ".",
         "template": template,
         "default_system": "" if template else None,  # some templates have a default system message
-        "mask_history": True,  # loss on the last turn only
+        "mask_history": job.last_answer_only,  # loss on the last turn only
         "cutoff_len": settings.max_length,
         "packing": job.packed,
         "neat_packing": job.packed,  # packed samples do not attend to each other

@@ -37,6 +37,11 @@ class Job:
         return self.settings.dtype in ("auto", "bfloat16")
 
     @property
+    def last_answer_only(self) -> bool:
+        """Whether the last answer of a dialogue is trained on, and not all of them."""
+        return self.settings.train_on == "last" or self.chat_template is not None
+
+    @property
     def trainer_arguments(self) -> dict:
         """Settings by their names in transformers' `TrainingArguments`, for the trainers that take those."""
         settings = self.settings

@@ -13,17 +13,12 @@ _SCRIPT = '''"""Fine-tuning with TRL; run it in this folder:
 
 tokenizer = AutoTokenizer.from_pretrained({model})
 {template}
-
-def split_off_response(row):
-    # Loss on the last turn only.
-    return {{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}}
-
-
+{split}
 rows = load_dataset("json", data_files={file}, split="train")
 trainer = SFTTrainer(
     model={model},
     processing_class=tokenizer,
-    train_dataset=rows.map(split_off_response, remove_columns=rows.column_names),
+    train_dataset={rows},
     args=SFTConfig(
 {arguments}
     ),{adapter}
@@ -31,6 +26,14 @@ trainer = SFTTrainer(
 trainer.train()
 trainer.save_model()
 '''
+_SPLIT = """
+def split_off_response(row):
+    # Loss on the last turn only.
+    return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
+
+"""
+_LAST_ANSWERS = "rows.map(split_off_response, remove_columns=rows.column_names)"
+_DIALOGUES = 'rows.select_columns(["messages"])'
 _SHARDED = "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
 
 
@@ -57,6 +60,8 @@ def files(job: Job) -> dict[str, str]:
         command=command,
         imports="\n".join(imports),
         template=template,
+        split=_SPLIT if job.last_answer_only else "",
+        rows=_LAST_ANSWERS if job.last_answer_only else _DIALOGUES,
         arguments=arguments,
         adapter=adapter,
     )
@@ -69,7 +74,7 @@ def _arguments(job: Job) -> dict[str, str]:
         "output_dir": "trl",
         "max_length": job.settings.max_length,
         "packing": job.packed,
-        "completion_only_loss": True,
+        "completion_only_loss" if job.last_answer_only else "assistant_only_loss": True,
         "gradient_checkpointing": job.settings.gradient_checkpointing,
         **job.trainer_arguments,
     }

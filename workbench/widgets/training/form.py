@@ -6,6 +6,7 @@ from dataclasses import asdict
 import ipywidgets as w
 
 from ... import packing
+from ...lm.prompts import TRAIN_ON
 from ...training.settings import METHODS, settings_of
 from ..controls import set_tooltip
 
@@ -22,6 +23,7 @@ _TOOLTIPS = {
     "rate": "5e-5 suits full fine-tuning, 5e-4 adapters",
     "accumulation": "Forward passes per optimizer step",
     "checkpointing": "Recomputes activations in the backward pass: less memory, more time",
+    "train_on": "Answers of a dialogue to train on: the last one or all",
     "seed": "Seed of the sample order and of the adapters",
     "detached": "Train in a separate process: the run continues when the kernel restarts or the browser is "
     "closed, and this panel shows it again. Otherwise it runs in the kernel, starts a few seconds earlier "
@@ -51,6 +53,7 @@ class TrainingForm(w.VBox):
         self.epochs = _number(values["epochs"], "Epochs")
         self.rate = _control(w.FloatText, values["learning_rate"], "Learning rate")
         self.accumulation = _number(values["accumulation"], "Accumulation")
+        self.train_on = _control(w.Dropdown, values["train_on"], "Answers", options=TRAIN_ON)
         self.checkpointing = _check(values["gradient_checkpointing"], "Gradient checkpointing")
         self.seed = _number(values["seed"], "Seed", minimum=0)
         colab = "google.colab" in sys.modules
@@ -73,6 +76,7 @@ class TrainingForm(w.VBox):
             "epochs": self.epochs,
             "learning_rate": self.rate,
             "accumulation": self.accumulation,
+            "train_on": self.train_on,
             "gradient_checkpointing": self.checkpointing,
             "seed": self.seed,
         }
@@ -82,7 +86,7 @@ class TrainingForm(w.VBox):
         return self.fixed | {name: control.value for name, control in self._controls().items()}
 
     def _layout_parts(self) -> list[w.Widget]:
-        rare = [self.accumulation, self.seed, self.checkpointing]
+        rare = [self.accumulation, self.train_on, self.seed, self.checkpointing]
         if self.fixed:
             text = ", ".join(f"{name}={value!r}" for name, value in self.fixed.items())
             rare.append(w.Label(f"Fixed: {text}"))
