@@ -7,6 +7,7 @@ from pathlib import Path
 from ..core.errors import UserError
 
 _CONFIG = "adapter_config.json"
+_GENERATION_CONFIG = "generation_config.json"
 
 
 def base_of(folder: Path) -> str | None:
@@ -31,16 +32,19 @@ def base_of(folder: Path) -> str | None:
 
 
 def merge(model, folder: Path):
-    """Return the base `model` with the adapter in `folder` merged in.
+    """Return the base `model` with the adapter in `folder` merged in, and the generation config beside it.
 
     If the adapter contains embeddings with another number of rows (tokens were added to the vocabulary), the
     base is resized first. Raises UserError if the adapter does not fit the base.
     """
     from peft import PeftModel
+    from transformers import GenerationConfig
 
     rows = _embedding_rows(model, folder)
     if rows and rows != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter has the values of all rows
+    if (folder / _GENERATION_CONFIG).exists():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     hide_warning_of_peft()
     try:
         return PeftModel.from_pretrained(model, folder).merge_and_unload()

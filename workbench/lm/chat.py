@@ -106,6 +106,19 @@ def turn_end(tokenizer) -> int | None:
     return end and end[1]
 
 
+def configured_ends(model) -> list[int]:
+    """The ids that end a text by the generation config of `model`."""
+    ends = model.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def stop_at_turn_end(model, tokenizer) -> None:
+    """Add the end of a turn to the generation config of `model`, so that other programs stop there too."""
+    end, ends = turn_end(tokenizer), configured_ends(model)
+    if end is not None and end not in ends:
+        model.generation_config.eos_token_id = [*ends, end]
+
+
 def encode_answers(
     tokenizer, conversations: Sequence[Turns], prompts: Sequence[str], answers: Sequence[str]
 ) -> list[list[int]]:

@@ -23,12 +23,12 @@ from transformers import (
 
 from ..core.errors import UserError
 from ..core.memory import PeakMemory
-from ..lm import models
+from ..lm import chat, models
 from ..lm.attention import packed_attention
 from ..lm.devices import autocast, dtype_name, has_tf32, pick_device, tf32, with_index
 from ..lm.mode import batch_mode
 from ..lm.packed import PackedLM
-from ..lm.prompts import Sample
+from ..lm.prompts import Sample, resolve_template
 from . import checkpoints, processes, trainable
 from .quality import Quality
 from .schedule import Collator, Rounds, Schedule
@@ -213,6 +213,8 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     dtype = dtype_name(settings.dtype, device, training=True)
     with _current(device), tf32(settings.tf32 and has_tf32(device)), models.quiet():
         base, tokenizer = trainable.load_base(model_name, settings, device)
+        if resolve_template(tokenizer, settings.template) == "chat":
+            chat.stop_at_turn_end(base, tokenizer)
         isolated = not settings.leaky and _isolates(base, model_name, settings, autocast(dtype, device))
         model = base if settings.method == "full" else trainable.with_adapter(base, model_name, settings)
         trainable.recompute(model, everything=settings.gradient_checkpointing)

@@ -8,9 +8,11 @@ and costs a few percent of the time.
 import warnings
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from ..core.errors import UserError
 from ..lm import models
@@ -129,9 +131,12 @@ def recompute(model, everything: bool = False) -> None:
 
 
 def save(model, folder, state_dict: dict | None = None) -> None:
-    """Write the weights of `model`, or its adapter, to `folder`."""
+    """Write the weights of `model`, or its adapter, and its generation config to `folder`."""
     from peft import PeftModel
 
+    if not isinstance(model, PeftModel):
+        model.save_pretrained(folder, state_dict=state_dict)
+        return
     # Adapters leave the embeddings unchanged; without this option peft asks the hub about them at each save.
-    options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-    model.save_pretrained(folder, state_dict=state_dict, **options)
+    model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
+    model.generation_config.to_json_file(Path(folder) / GENERATION_CONFIG_NAME)

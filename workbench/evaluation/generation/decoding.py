@@ -229,9 +229,7 @@ def continuation(tokenizer, prompt: list[int], ids: list[int]) -> str:
 def _end_tokens(model, tokenizer) -> set[int]:
     """The end-of-sequence tokens of the tokenizer, of its chat template's turns and of the model's generation
     config."""
-    configured = model.generation_config.eos_token_id
-    configured = configured if isinstance(configured, list) else [configured]
-    end_tokens = {tokenizer.eos_token_id, chat.turn_end(tokenizer), *configured} - {None}
+    end_tokens = {tokenizer.eos_token_id, chat.turn_end(tokenizer), *chat.configured_ends(model)} - {None}
     if not end_tokens:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
     return end_tokens
