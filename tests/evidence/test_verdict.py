@@ -110,10 +110,10 @@ def test_sentences_of_a_sweep_where_a_tenth_of_the_rows_is_too_few():
     sentences = verdict(*simulated(rng, 5, {("ifd-cluster", 0.1): 0.2, ("random", 0.1): 0.2}))
     number = r"[-+]?[\d.e-]+"
     patterns = [
-        rf"ifd-cluster, at 10%: worse than all rows, {number} \[{number}, {number}\] nats per token, p .*",
-        rf"ifd-cluster, between 20% and 40%: no difference from all rows shown \(at most {number} nats per "
+        rf"ifd-cluster, at 10 %: worse than all rows, {number} \[{number}, {number}\] nats per token, p .*",
+        rf"ifd-cluster, between 20 % and 40 %: no difference from all rows shown \(at most {number} nats per "
         rf"token, 95 %\); this design could have shown {number}",
-        rf"ifd-cluster against random at 40%: {number} \[{number}, {number}\] nats per token, 5 seeds: no "
+        rf"ifd-cluster against random at 40 %: {number} \[{number}, {number}\] nats per token, 5 seeds: no "
         rf"difference shown; this design could have shown {number}",
         r"no best ratio is named: loss alone was measured; .*",
     ]
@@ -124,7 +124,7 @@ def test_sentences_of_a_sweep_where_a_tenth_of_the_rows_is_too_few():
 def test_a_ratio_is_named_only_by_loss_and_margin_together():
     better = {("ifd-cluster", 0.4): -0.5}
     rng = np.random.default_rng(2)
-    assert "better than all rows by loss and margin: ifd-cluster at 40%" in verdict(
+    assert "better than all rows by loss and margin: ifd-cluster at 40 %" in verdict(
         *simulated(rng, 4, better, margin=True)
     )
     table, rows = simulated(rng, 4, better, margin=True)
@@ -153,7 +153,7 @@ def test_without_all_rows_the_largest_ratio_is_the_reference():
     own = compared[compared["against"] == "ifd-cluster"]
     assert own["ratio"].tolist() == [0.1, 0.2]
     assert set(own["against_ratio"]) == {0.4}
-    assert any("no difference from 40% shown" in sentence for sentence in verdict(table, rows))
+    assert any("no difference from 40 % shown" in sentence for sentence in verdict(table, rows))
 
 
 def test_models_and_learning_rates_are_compared_within_themselves():

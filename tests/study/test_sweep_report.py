@@ -44,7 +44,7 @@ def test_the_command_sweeps_reports_and_resumes(recipe, tmp_path, capsys):
     n = sweep.progress["cells"]
     assert len(sweep.table) == 10
     assert printed.count(") done: loss") == n
-    assert re.search(r"ifd-cluster, at 50%: .* than all rows|ifd-cluster, at 50%: no difference", printed)
+    assert re.search(r"ifd-cluster, at 50 %: .* than all rows|ifd-cluster, at 50 %: no difference", printed)
     assert "no best ratio is named: loss alone was measured" in printed
     page = (tmp_path / "sweep" / "report.html").read_text("utf-8")
     assert page.startswith("<!doctype html>")

@@ -121,6 +121,11 @@ class Sweep:
         return self._folder.read_content()["design"]["budget"]
 
     @property
+    def settings(self) -> dict:
+        """The training settings that all cells share; seed, learning rate, epochs and steps are their own."""
+        return self._folder.read_content()["settings"]
+
+    @property
     def progress(self) -> dict:
         """`cells` (different trainings), how many are `done`, `seconds` spent on them, and `seconds_left`.
 

@@ -167,6 +167,8 @@ def _progress(table: pd.DataFrame) -> list[str]:
 def _nothing(table: pd.DataFrame) -> str:
     if _finished(table).empty:
         return "no cell is finished: nothing can be said yet"
+    if len(table[["arm", "ratio"]].drop_duplicates()) == 1:
+        return "there is one arm at one ratio: nothing to compare"
     return (
         "one seed per arm and ratio: no difference can be told from chance, and no best ratio is named; take "
         "seeds=3 or more"
@@ -190,10 +192,10 @@ def _against_reference(compared: pd.DataFrame, cells: pd.DataFrame, rows: Rows |
 
 def _of_ratios(run: pd.DataFrame, outcome: str, measure: Measure, cells, rows, pairs: list[_Pair]) -> str:
     first, last = run.iloc[0], run.iloc[-1]
-    where = f"at {first['ratio']:.0%}"
+    where = f"at {_percent(first['ratio'])}"
     if len(run) > 1:
-        where = f"between {first['ratio']:.0%} and {last['ratio']:.0%}"
-    reference = ALL if first["against"] == ALL else f"{first['against_ratio']:.0%}"
+        where = f"between {_percent(first['ratio'])} and {_percent(last['ratio'])}"
+    reference = ALL if first["against"] == ALL else _percent(first["against_ratio"])
     start = f"{first['arm']}, {where}: "
     if outcome:
         span = _interval(first) if len(run) == 1 else _span(run)
@@ -216,7 +218,7 @@ def _against_random(compared: pd.DataFrame) -> list[str]:
             outcome = _outcome(line, sign=measure.sign)
             ending = f"{outcome}, {_p(line['p_holm'])}" if outcome else "no difference shown"
             sentences.append(
-                f"{line['arm']} against {line['against']} at {line['ratio']:.0%}: {_interval(line)} "
+                f"{line['arm']} against {line['against']} at {_percent(line['ratio'])}: {_interval(line)} "
                 f"{measure.unit}, {_seeds(line)}: {ending}; this design could have shown "
                 f"{line['detectable']:.3g}"
             )
@@ -236,7 +238,10 @@ def _best(compared: pd.DataFrame) -> str:
     both = sorted(set.intersection(*better))
     if not both:
         return "no best ratio is named: none is better than all rows by loss and margin"
-    return "better than all rows by loss and margin: " + ", ".join(f"{a} at {r:.0%}" for a, r in both)
+    named = ", ".join(f"{arm} at {_percent(ratio)}" for arm, ratio in both)
+    return f"better than all rows by loss and margin: {named}"
+        f"{arm} at {_percent(ratio)}" for arm, ratio in both
+    )
 
 
 def _outcome(line: pd.Series, sign: int) -> str:
@@ -244,6 +249,10 @@ def _outcome(line: pd.Series, sign: int) -> str:
     if not line["p_holm"] <= statistics.ALPHA:
         return ""
     return "worse" if sign * line["difference"] > 0 else "better"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:g} %"
 
 
 def _interval(line: pd.Series) -> str:

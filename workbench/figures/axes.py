@@ -74,6 +74,8 @@ def _extent(figure: go.Figure, name: str) -> tuple[tuple[str, ...], tuple[float,
             return categories, (-0.5, len(categories) - 0.5)
         if trace.type != "bar":
             ends += values
+            if side == "y":
+                ends += [end for bounds in error_bounds(trace) for end in bounds]
         elif (trace.orientation == "h") == (side == "x"):
             ends += [0.0, *_tips(trace, values, sums if figure.layout.barmode == "stack" else {})]
         else:
@@ -82,6 +84,16 @@ def _extent(figure: go.Figure, name: str) -> tuple[tuple[str, ...], tuple[float,
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     room = 0.04 * (high - low or 1)
     return (), (low if low == 0 else low - room, high + room)
+
+
+def error_bounds(trace: go.Scatter) -> list[tuple[float, float]]:
+    """Lower and upper end of the vertical error bar of each point; without a bar, the point itself twice."""
+    if trace.y is None or trace.error_y.array is None:
+        return []
+    below = trace.error_y.array if trace.error_y.arrayminus is None else trace.error_y.arrayminus
+    above = trace.error_y.array
+    spans = zip(trace.y, np.nan_to_num(below), np.nan_to_num(above), strict=True)
+    return [(float(y - low), float(y + high)) for y, low, high in spans]
 
 
 def _tips(trace: go.Bar, lengths: list[float], sums: dict) -> list[float]:

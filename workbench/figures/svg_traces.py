@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from . import marks
-from .axes import Axis
+from .axes import Axis, error_bounds
 from .look import KEPT
 
 HATCHED = "url(#hatch)"  # `to_svg` replaces it by a pattern of its own
@@ -83,6 +83,8 @@ def _scatter(trace, x: Axis, y: Axis) -> list[str]:
         dash = f' stroke-dasharray="{_DASHES[trace.line.dash]}"' if trace.line.dash in _DASHES else ""
         color = trace.line.color or KEPT
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
+    for value, (low, high) in zip(trace.x, error_bounds(trace), strict=False):
+        parts.append(marks.line(x(value), y(low), x(value), y(high), trace.error_y.color or KEPT))
     if "markers" in mode:
         colors, symbols = _each(trace.marker.color, len(points)), _each(trace.marker.symbol, len(points))
         radius = trace.marker.size / 2 if _is_number(trace.marker.size) else 3

@@ -14,6 +14,7 @@ from .export import ExportPanel
 from .inspector import Inspector
 from .numbers import Numbers
 from .state import Settings, State
+from .sweep import SweepPanel
 from .tasks import ErrorPanel
 from .training import RunPanel, TrainingPanel
 from .views import Bars, Map, PackingPreview
@@ -32,6 +33,7 @@ __all__ = [
     "RunPanel",
     "Settings",
     "State",
+    "SweepPanel",
     "TrainingPanel",
     "Workbench",
 ]

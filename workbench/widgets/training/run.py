@@ -40,8 +40,8 @@ class RunPanel(WithHtml, w.VBox):
         self.bar = w.IntProgress(layout=w.Layout(width="100%"))
         self.numbers, self.chart, self.outcome, self.lines = w.HTML(), w.HTML(), w.HTML(), w.HTML()
         self._charted: list[dict] | None = None
-        self.stop = _button("Stop", "stop", "Stop after this step and save a checkpoint")
-        self.resume = _button("Resume", "play", "Continue from the last checkpoint")
+        self.stop = button("Stop", "stop", "Stop after this step and save a checkpoint")
+        self.resume = button("Resume", "play", "Continue from the last checkpoint")
         self.stop.on_click(self.errors.guard(self._stop))
         self.resume.on_click(self.errors.guard(self._resume))
         parts = self._layout_parts()
@@ -103,10 +103,10 @@ class RunPanel(WithHtml, w.VBox):
         self.outcome.value, self.lines.value = run_view.outcome(state, folder), run_view.log(state)
         if state.last:
             self.bar.max, self.bar.value = state.last["of"], state.last["step"]
-        _set_visible(self.bar, state.active)
-        _set_visible(self.stop, state.active)
+        set_visible(self.bar, state.active)
+        set_visible(self.stop, state.active)
         self.stop.disabled = state.stopping
-        _set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
+        set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
         self.active = state.active
 
     def _stop(self, button) -> None:
@@ -118,9 +118,11 @@ class RunPanel(WithHtml, w.VBox):
         self.follow()
 
 
-def _set_visible(widget: w.DOMWidget, visible: bool) -> None:
+def set_visible(widget: w.DOMWidget, visible: bool) -> None:
+    """Show or hide a widget."""
     widget.layout.display = "" if visible else "none"
 
 
-def _button(name: str, icon: str, tooltip: str) -> w.Button:
+def button(name: str, icon: str, tooltip: str) -> w.Button:
+    """A button of the width that all of a run's have."""
     return w.Button(description=name, icon=icon, tooltip=tooltip, layout=w.Layout(width="8em"))
