@@ -240,8 +240,6 @@ def _best(compared: pd.DataFrame) -> str:
         return "no best ratio is named: none is better than all rows by loss and margin"
     named = ", ".join(f"{arm} at {_percent(ratio)}" for arm, ratio in both)
     return f"better than all rows by loss and margin: {named}"
-        f"{arm} at {_percent(ratio)}" for arm, ratio in both
-    )
 
 
 def _outcome(line: pd.Series, sign: int) -> str:
