@@ -62,6 +62,8 @@ def _quickstart(args) -> None:
     study = journey.travel(recipe, args.output)
     page = report.write_html(study)
     print("\n" + report.comparison_table(study).to_string(index=False))
+    print("\n" + report.differences_table(study).to_string(index=False))
+    print(f"\nverdict: {study.verdict}")
     selected = study.selection.report
     print(f"\nrows {selected.n_rows}, kept {selected.n_kept}; padding", end=" ")
     print(", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))

@@ -39,7 +39,7 @@ def quickstart(verb: ArgumentParser) -> None:
     columns(verb)
     verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
     verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
-    verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 240)")
+    verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 200)")
     verb.add_argument("--ratio", type=float, help="share of the eligible rows to keep (default: 0.4)")
     scores(verb)
     verb.add_argument("--full", action="store_true", help="also train on all rows")

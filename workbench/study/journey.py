@@ -15,13 +15,13 @@ import pandas as pd
 
 from .. import packing
 from ..core import tables
-from ..core.errors import UserError
+from ..core.errors import UserError, derived_seed
 from ..core.folders import new_content
-from ..evaluation import EvalReport, evaluate
+from ..evaluation import EvalReport
 from ..selection import IFD, Selection, beside_random, select
 from ..space.projection import project
 from ..training import Run, finetune
-from . import first_look
+from . import first_look, measuring
 from .recipe import Recipe
 
 Say = Callable[[str], None]
@@ -46,13 +46,15 @@ class Study:
     agreement: dict | None = None
     runs: dict[str, Run] = field(default_factory=dict)
     reports: dict[str, EvalReport] = field(default_factory=dict)
+    measures: tuple[str, ...] = ("loss", "preference")
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def lines(self) -> list[dict]:
         """One entry per model, the base model first: training rows, tokens, seconds and memory, and results.
 
-        What concerns training is None for the base model. `loss` is in nats per token.
+        What concerns training is None for the base model. `loss` is in nats per token, `margin` in nats,
+        `preference` from 0 to 1. `passed` is None if pass@1 is not measured.
         """
         lines = []
         for name, report in self.reports.items():
@@ -66,7 +68,9 @@ class Study:
                     "seconds": summary.get("seconds"),
                     "peak_memory_mib": summary.get("peak_memory_mib"),
                     "loss": report.loss_per_token,
-                    "passed": report.n_passed,
+                    "preference": report.preference,
+                    "margin": report.margin,
+                    "passed": report.n_passed if report.has_pass else None,
                     "tasks": len(report.tasks),
                 }
             )
@@ -76,6 +80,16 @@ class Study:
     def comparison(self) -> pd.DataFrame:
         """`lines` as a table."""
         return pd.DataFrame(self.lines)
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """The selection against every other model, paired by held-out row; see `measuring.differences`."""
+        return measuring.differences(self.reports, self.recipe.strategy)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence about the selection and the random rows."""
+        return measuring.verdict(self.differences, self.recipe.strategy)
 
 
 def travel(recipe: Recipe, folder: str | Path, say: Say = print) -> Study:
@@ -169,6 +183,8 @@ def _pack(study: Study, say: Say) -> None:
 
 def _finetune(study: Study, say: Say) -> None:
     """Fine-tune on each set of rows, and evaluate the base model and every run."""
+    study.measures, sentence = measuring.measures_of(study.recipe, study.held_out)
+    say(sentence)
     _evaluate(study, "base", study.recipe.model, say)
     for name, rows in _training_sets(study).items():
         run = study.runs[name] = _run(study, name, rows)
@@ -183,12 +199,19 @@ def _finetune(study: Study, say: Say) -> None:
 
 
 def _training_sets(study: Study) -> dict[str, datasets.Dataset]:
-    """Training rows by name: the selection, as many random rows, and all rows if the recipe says so."""
+    """Training rows by name: the selection, as many random rows, random rows of as many tokens, and all rows
+    if the recipe says so.
+
+    The two random sets are draws of their own, so they also show how far one draw is from another.
+    """
     recipe, selection = study.recipe, study.selection
     sets = {recipe.strategy: selection.dataset}
     if recipe.strategy != "random":
         n = len(selection.indices)
         sets["random"] = select(study.pool, rows=n, strategy="random", seed=recipe.seed).dataset
+    if recipe.strategy not in ("random", "random-tokens"):
+        tokens, seed = selection.coverage.tokens_kept, derived_seed(recipe.seed, 1)
+        sets["random-tokens"] = select(study.pool, tokens=tokens, strategy="random", seed=seed).dataset
     if recipe.full:
         sets["all rows"] = study.pool
     return sets
@@ -209,18 +232,15 @@ def _run(study: Study, name: str, rows: datasets.Dataset) -> Run:
 
 def _evaluate(study: Study, name: str, model: str | Run, say: Say) -> None:
     """Evaluate `model` on the held-out rows."""
-    report = evaluate(
-        model,
-        study.held_out,
-        template=study.recipe.training.template,
-        max_new_tokens=study.recipe.max_new_tokens,
-        dtype=study.recipe.training.dtype,
-    )
+    report = measuring.evaluate_on(study.recipe, model, study.held_out, study.measures)
     study.reports[name] = report
     with new_content(study.folder / f"tasks-{name.replace(' ', '-')}.jsonl") as scratch:
         report.tasks.to_json(scratch, orient="records", lines=True)
-    passed = f"{report.n_passed} of {len(report.tasks)} tasks pass"
-    say(f"{name}: loss {report.loss_per_token:.4f} nats/token, {passed}")
+    passed = f", {report.n_passed} of {len(report.tasks)} tasks pass" if report.has_pass else ""
+    twins = ""
+    if report.preference is not None:
+        twins = f", preference {report.preference:.1%}, margin {report.margin:.3f} nats"
+    say(f"{name}: loss {report.loss_per_token:.4f} nats/token{twins}{passed}")
 
 
 def _write_results(study: Study) -> None:
@@ -234,6 +254,8 @@ def _write_results(study: Study) -> None:
         "padding": study.padding,
         "agreement_with_bundled_scores": study.agreement,
         "models": study.lines,
+        "differences": study.differences.to_dict("records"),
+        "verdict": study.verdict if len(study.reports) > 1 else None,
         "seconds": study.seconds,
     }
     # JSON has no NaN, the loss of a model that diverged.

@@ -11,6 +11,7 @@ from ..core import tables
 from ..core.texts import escaped
 from ..evidence import Sweep
 from ..selection import IFD
+from . import measuring
 from .journey import Study
 from .sweep_report import HEAD, section
 
@@ -19,6 +20,8 @@ _PAGE = (
     + """
 <p>{kept}</p>
 {comparison}
+<p>{verdict}</p>
+{differences}
 <p class="note">{caution}</p>
 <h2>How the selection represents all rows</h2>
 {coverage}
@@ -30,8 +33,10 @@ _PAGE = (
 """
 )
 _CAUTION = (
-    "One run each, on few held-out rows: a difference of one or two tasks, or of a few hundredths of a nat, "
-    "is within noise. Repeat with several seeds before drawing conclusions."
+    "Loss: nats per token of the held-out responses, lower is better. Preference and margin: each response "
+    "beside programs with one wrong token, which fail its tests; the share that the model finds less likely, "
+    "and by how many nats. Differences are paired by held-out row, with 95 % intervals over rows. They do "
+    "not cover the seed of the training: repeat with several seeds before drawing conclusions."
 )
 _CHANCE = (
     "Random: the middle 90 % of 20 random draws of as many rows; a value outside is more than chance. "
@@ -78,10 +83,23 @@ def comparison_table(study: Study) -> pd.DataFrame:
             "training": text(line["seconds"], "{:,.0f} s"),
             "peak memory": text(line["peak_memory_mib"], "{:,.0f} MiB"),
             "held-out loss": text(line["loss"], "{:.4f}"),
-            "pass@1": f"{line['passed']} of {line['tasks']}",
+            "preference": text(line["preference"], "{:.1%}"),
+            "margin": text(line["margin"], "{:.3f}"),
         }
-        for line in study.comparison.to_dict("records")
+        | ({} if line["passed"] is None else {"pass@1": f"{line['passed']} of {line['tasks']}"})
+        for line in study.lines
     )
+
+
+def differences_table(study: Study) -> pd.DataFrame:
+    """The selection against every other model, with 95 % intervals over the held-out rows, as text."""
+    lines = {}
+    for row in study.differences.itertuples():
+        form = measuring.FORMS[row.measure]
+        low, high = form.format(row.low), form.format(row.high)
+        cells = lines.setdefault(row.first, {"": f"{row.second} - {row.first}"})
+        cells[row.measure] = f"{form.format(row.difference)} [{low}, {high}]"
+    return pd.DataFrame(lines.values())
 
 
 def write_html(study: Study) -> Path:
@@ -98,6 +116,8 @@ def write_html(study: Study) -> Path:
         title="Workbench study",
         kept=escaped(kept),
         comparison=comparison_table(study).to_html(index=False, border=0),
+        verdict=escaped(study.verdict),
+        differences=differences_table(study).to_html(index=False, border=0),
         caution=_CAUTION,
         coverage=coverage_table(study).to_html(index=False, border=0),
         chance=_CHANCE,
