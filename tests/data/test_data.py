@@ -411,15 +411,17 @@ class TestBadSources:
             ("t.json", '{"a": 1}', "not recognized; it has 'a'"),
             ("t.json", "3", "t.json holds a number; give a list of objects"),
             ("t.json", '[{"a": ', "t.json is not valid JSON: Expecting value: line 1 column 8"),
-            ("t.jsonl", "{\n}\n", r"every row \(2\) was rejected; the first: line 1: not valid JSON"),
+            ("t.jsonl", "{\n]\n", "t.jsonl is not valid JSON: Expecting property name"),
+            ("t.jsonl", "{]\n]\n", r"every row \(2\) was rejected; the first: line 1: not valid JSON"),
             ("t.jsonl", '{"instruction": "a", "response": ""}', "the first: line 1: response is empty; fix"),
             (
                 "t.jsonl",
-                b'{"a": 1}\n{"a": "\xe9"}',
-                "t.jsonl is not UTF-8: byte 16 is 0xe9; save it as UTF-8",
+                b'{"a": "\xe9"}',
+                r"line 1: byte 0xe9 \(at character 8 of the row\) is not UTF-8; give the file's encoding=",
             ),
-            ("t.json", b'["\xe9"]', "t.json is not UTF-8: byte 2 is 0xe9"),
-            ("t.csv", "a,b\n".encode("utf-16"), "t.csv is not UTF-8: byte 0 is 0xff"),
+            ("t.json", b'["\xe9"]', "row 1: byte 0xe9"),
+            ("t.csv", b"\xe9,b\n1,2\n", "t.csv, the header line: byte 0xe9"),
+            ("t.csv", "a,b\n".encode("utf-16"), "t.csv is not UTF-8 but UTF-16; give encoding='utf-16'"),
             ("t.jsonl.gz", b"plain", "t.jsonl.gz cannot be read: Not a gzipped file"),
             (
                 "t.jsonl.gz",
@@ -427,7 +429,7 @@ class TestBadSources:
                 "t.jsonl.gz cannot be read: Compressed file ended",
             ),
             ("t.parquet", b"PAR0", "t.parquet cannot be read as Parquet"),
-            ("t.txt", "a", "t.txt has the suffix '.txt'; give a .csv, .csv.gz, .json"),
+            ("t.txt", "a", "t.txt has the suffix '.txt'; give a file with .jsonl, .ndjson"),
             ("t.txt.gz", "a", "t.txt.gz has the suffix '.txt.gz'"),
             ("t", "a", "t has the suffix ''"),
         ],
@@ -447,15 +449,13 @@ class TestBadSources:
         with pytest.raises(MissingFileError, match="and neither does the folder nowhere"):
             load("nowhere/t.jsonl")
 
-    def test_folders_and_other_types_are_errors(self, tmp_path):
-        with pytest.raises(
-            UserError, match=r"is a folder; .*the dataset that datasets.load_from_disk returns"
-        ):
+    def test_folders_without_data_and_other_types_are_errors(self, tmp_path):
+        with pytest.raises(UserError, match=r"is a folder without a file to read \(.jsonl, "):
             load(tmp_path)
-        with pytest.raises(UserError, match="source is of type list; give a path"):
-            load([ROW])
-        with pytest.raises(UserError, match="of a DatasetDict, one split"):
-            load(datasets.DatasetDict())
+        with pytest.raises(UserError, match="source is of type int; give a path"):
+            load(3)
+        with pytest.raises(UserError, match="DatasetDict has no split 'train'; give split= one of 'a', 'b'"):
+            load(datasets.DatasetDict(dict.fromkeys("ab", datasets.Dataset.from_list([ROW]))))
 
     @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "3"])
     def test_limit_must_be_positive(self, limit):

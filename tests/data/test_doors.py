@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from workbench.core import tables
-from workbench.core.errors import UserError, positive, seed_of
+from workbench.core.errors import MissingFileError, UserError, positive, seed_of
 from workbench.data import RejectedRowsWarning, load, rejected
 from workbench.study.recipe import Recipe
 
@@ -38,8 +38,8 @@ def test_a_url_is_named_as_such(source):
         load(source)
 
 
-def test_a_pattern_is_named_as_such():
-    with pytest.raises(UserError, match="is a pattern, which is not read"):
+def test_a_pattern_without_files_is_named_as_such():
+    with pytest.raises(MissingFileError, match=r"shards/\*.jsonl matches no file"):
         load("shards/*.jsonl")
 
 

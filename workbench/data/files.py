@@ -1,197 +1,92 @@
-"""Read files into rows. Text is UTF-8 and is read line by line, so that errors can name the byte or line."""
+"""The file formats that `load` reads, by suffix."""
 
-import csv
-import gzip
-import json
-import sys
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import UserError
-from . import columns
-from .columns import Columns
-from .rows import Rejection, Row, excerpt, kind
+from .csv_files import csv_rows, tsv_rows
+from .json_files import json_rows, jsonl_rows
+from .rows import first_line
+from .text import COMPRESSIONS, UTF_8
 
-_BOM = "\ufeff"
-_NOT_JSON = (ValueError, RecursionError)  # RecursionError: a thousand nested brackets
+# Suffix -> function that yields the rows of a `TextFile`.
+READERS = {
+    ".jsonl": jsonl_rows,
+    ".ndjson": jsonl_rows,
+    ".json": json_rows,
+    ".csv": csv_rows,
+    ".tsv": tsv_rows,
+}
+READERS |= {name + packed: reader for name, reader in READERS.items() for packed in COMPRESSIONS}
+TABLES = (".parquet", ".arrow", ".feather")
+SUFFIXES = (*READERS, *TABLES)
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def suffix(path: Path) -> str:
     """Return the suffix that determines the format, in lower case, e.g. ".jsonl" or ".csv.gz"."""
     last = path.suffix.lower()
-    return Path(path.stem).suffix.lower() + last if last == ".gz" else last
+    return Path(path.stem).suffix.lower() + last if last in COMPRESSIONS else last
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Return the table in a Parquet file. Raises UserError if it cannot be read."""
+def read_table(path: Path, label: str) -> pa.Table:
+    """Return the table in a Parquet or Arrow file. Raises UserError if it cannot be read."""
+    kind = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
     try:
-        # pq.read_table would add a column for a folder named like "a=1".
-        with pq.ParquetFile(path) as file:
-            return file.read()
+        if kind == "Parquet":
+            # pq.read_table would add a column for a folder named like "a=1".
+            with pq.ParquetFile(path) as file:
+                return file.read()
+        return _read_arrow(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {_first_line(error)}; write it again.") from None
+        raise UserError(f"{label} cannot be read as {kind}: {first_line(error)}; write it again.") from None
 
 
-def check_content(path: Path, label: str) -> None:
-    """Raise UserError if the file is a Git LFS pointer or a web page, whatever its name says."""
+def _read_arrow(path: Path) -> pa.Table:
+    """Read an Arrow file, or a stream as `datasets` writes it; the table stays on disk (memory-mapped)."""
+    source = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid:
+        source.seek(0)
+        return pa.ipc.open_stream(source).read_all()
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Return whether the folder was written by `save_to_disk`."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def read_saved_dataset(path: Path, split: str) -> datasets.Dataset:
+    """Return the dataset that `save_to_disk` wrote to the folder; of a DatasetDict, one split."""
+    try:
+        return one_split(datasets.load_from_disk(path), str(path), split)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}; save the dataset again.") from None
+
+
+def one_split(ds: datasets.Dataset | datasets.DatasetDict, label: str, split: str) -> datasets.Dataset:
+    """Return `ds`, or the split of a DatasetDict; its only one whatever its name."""
+    if not isinstance(ds, dict):
+        return ds
+    if len(ds) == 1:
+        return next(iter(ds.values()))
+    if split not in ds:
+        raise UserError(f"{label} has no split {split!r}; give split= one of {', '.join(map(repr, ds))}.")
+    return ds[split]
+
+
+def check_content(path: Path, label: str, encoding: str) -> None:
+    """Raise UserError if the file is a Git LFS pointer, a web page or, read as UTF-8, UTF-16."""
     with path.open("rb") as file:
-        start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
+        start = file.read(200)
+    if encoding == UTF_8 and start.startswith(_UTF_16_MARKS) and suffix(path) in READERS:
+        raise UserError(f"{label} is not UTF-8 but UTF-16; give encoding='utf-16' or save it as UTF-8.")
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{label} is a Git LFS pointer, not the data; run `git lfs pull` in its repository.")
     if start.lower().startswith((b"<!doctype html", b"<html")):
         raise UserError(f"{label} is a web page (HTML), not the data; download the file itself.")
-
-
-def _jsonl_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    """Yield one row per line, except blank lines."""
-    for number, line in enumerate(_lines(path, label), start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            value = json.loads(line)
-        except _NOT_JSON as error:
-            yield Rejection(label, number, f"not valid JSON: {_first_line(error)}", excerpt(line))
-        else:
-            yield _object_row(value, number, label)
-
-
-def _json_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    """Yield the objects of a list, of the only list in an object, or the object. Also reads JSON Lines."""
-    if _is_json_lines(path, label):
-        yield from _jsonl_rows(path, label)
-        return
-    text = "".join(_lines(path, label))
-    try:
-        document = json.loads(text)
-    except _NOT_JSON as error:
-        raise UserError(
-            f"{label} is not valid JSON: {_first_line(error)}; fix it or write it again."
-        ) from None
-    for number, item in enumerate(_list_of_objects(document, label), start=1):
-        yield _object_row(item, number, label)
-
-
-def _is_json_lines(path: Path, label: str) -> bool:
-    """Return whether the first two lines are objects, as `Dataset.to_json` writes them."""
-    lines = (line for line in _lines(path, label) if not line.isspace())
-    first, second = next(lines, ""), next(lines, "")
-    if not second.startswith("{"):
-        return False
-    try:
-        return isinstance(json.loads(first), dict)
-    except _NOT_JSON:
-        return False
-
-
-def _list_of_objects(document: object, label: str) -> list:
-    if isinstance(document, list):
-        return document
-    values = document.values() if isinstance(document, dict) else ()
-    if isinstance(document, dict) and columns.find(document, Columns()):
-        return [document]  # one row; a list in it, e.g. of messages, is no table
-    lists = [value for value in values if _holds_objects(value)]
-    if len(lists) == 1:
-        return lists[0]
-    if document and isinstance(document, dict) and not lists:
-        return [document]
-    content = f"an object with {len(lists)} lists of objects" if lists else kind(document)
-    raise UserError(f"{label} holds {content}; give a list of objects, or an object with one such list.")
-
-
-def _holds_objects(value: object) -> bool:
-    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
-
-
-def _object_row(value: object, number: int, label: str) -> Row | Rejection:
-    if isinstance(value, dict):
-        return Row(number, value)
-    return Rejection(label, number, f"the row is {kind(value)}, not an object", excerpt(value))
-
-
-def _csv_rows(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Rejection]:
-    """Yield one row per record, with the number of its first line; quoted fields may contain line ends."""
-    # The default limit of 128 kB is less than a long response.
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    # Strict: otherwise a stray quote would merge all lines up to the next quote.
-    read: list[str] = []  # the lines of the current record
-    records = csv.reader(_recorded(_lines(path, label), read), delimiter=delimiter, strict=True)
-    header = _header(records, label)
-    while True:
-        line = records.line_num + 1
-        read.clear()
-        try:
-            cells = next(records, None)
-        except csv.Error as error:
-            yield from _swallowed(read, line, label, str(error))
-            continue
-        if cells is None:
-            return
-        if len(cells) > len(header):
-            reason = f"the row has {len(cells)} cells, the header {len(header)}"
-            yield Rejection(label, line, reason, excerpt(delimiter.join(cells)))
-        elif cells:  # a blank line has no cells
-            yield Row(line, dict(zip(header, cells, strict=False)))
-
-
-def _recorded(lines: Iterator[str], read: list[str]) -> Iterator[str]:
-    """Yield `lines`, and append each to `read`."""
-    for line in lines:
-        read.append(line)
-        yield line
-
-
-def _swallowed(lines: list[str], first: int, label: str, error: str) -> Iterator[Rejection]:
-    """Yield a rejection for each line of a record that is not valid CSV, e.g. of an unclosed quote."""
-    for number, line in enumerate(lines, start=first):
-        reason = f"not valid CSV: {error}" if number == first else f"part of the bad record at line {first}"
-        if not line.isspace():
-            yield Rejection(label, number, reason, excerpt(line))
-
-
-def _header(records, label: str) -> list[str]:
-    try:
-        header = next(records, [])
-    except csv.Error as error:
-        raise UserError(f"{label}: the header line is not valid CSV: {error}; fix it.") from None
-    if repeated := [name for name in header if header.count(name) > 1]:
-        raise UserError(f"{label} has two columns called {repeated[0]!r}; rename one.")
-    return header
-
-
-def _tsv_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
-    return _csv_rows(path, label, delimiter="\t")
-
-
-def _lines(path: Path, label: str) -> Iterator[str]:
-    """Yield the lines with their ends. Only a line feed ends a line, as JSON Lines specifies."""
-    offset = 0  # bytes before this line
-    try:
-        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
-            for raw in file:
-                line = raw.decode()
-                yield line if offset else line.removeprefix(_BOM)
-                offset += len(raw)
-    except UnicodeDecodeError as error:
-        at, byte = offset + error.start, error.object[error.start]
-        raise UserError(f"{label} is not UTF-8: byte {at} is 0x{byte:02x}; save it as UTF-8.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{label} cannot be read: {error}; download or write it again.") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
-
-
-READERS = {
-    ".jsonl": _jsonl_rows,
-    ".ndjson": _jsonl_rows,
-    ".json": _json_rows,
-    ".csv": _csv_rows,
-    ".tsv": _tsv_rows,
-}
-READERS |= {f"{name}.gz": reader for name, reader in READERS.items()}
-SUFFIXES = (*READERS, ".parquet")

@@ -23,7 +23,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def package_rows(name: str) -> Iterator[Row | Rejection]:
-    """Yield the functions of package or module `name` that have a docstring of at least 20 characters.
+    """Return the functions of package or module `name` that have a docstring of at least 20 characters.
 
     The name "stdlib" stands for the whole standard library. `instruction` is the docstring and the signature,
     `response` the function without its docstring, and `source` and `id` name file and line, e.g.
@@ -31,6 +31,11 @@ def package_rows(name: str) -> Iterator[Row | Rejection]:
     for a name that is not installed or has no Python source.
     """
     paths = _stdlib_files() if name == "stdlib" else _package_files(name)
+    return rows_of_files(paths)
+
+
+def rows_of_files(paths: dict[str, Path]) -> Iterator[Row | Rejection]:
+    """Yield the documented functions of Python files, label -> path, in order of their labels."""
     for label, path in sorted(paths.items()):
         yield from _file_rows(path, label)
 
@@ -38,7 +43,7 @@ def package_rows(name: str) -> Iterator[Row | Rejection]:
 def _stdlib_files() -> dict[str, Path]:
     root = Path(sysconfig.get_path("stdlib"))
     tops = [path for path in root.iterdir() if path.stem in sys.stdlib_module_names]
-    files = [file for top in tops for file in _python_files(top)]
+    files = [file for top in tops for file in python_files(top)]
     labels = {file.relative_to(root): file for file in files}
     return {label.as_posix(): file for label, file in labels.items() if _NOT_LIBRARY.isdisjoint(label.parts)}
 
@@ -50,7 +55,7 @@ def _package_files(name: str) -> dict[str, Path]:
     n_parents = name.count(".")  # parent packages in the name
     files = {}
     for top in (Path(top) for top in tops if top):
-        for file in _python_files(top):
+        for file in python_files(top):
             label = file.relative_to(top.parents[n_parents]).as_posix()
             files.setdefault(label, file)  # like import, prefer the first of several folders
     if not files:
@@ -80,7 +85,8 @@ def _find_top(name: str) -> ModuleSpec | None:
         return None
 
 
-def _python_files(top: Path) -> list[Path]:
+def python_files(top: Path) -> list[Path]:
+    """Return the Python files in a folder and its subfolders, or the file itself if it is one."""
     if top.is_dir():
         return list(top.rglob("*.py"))
     return [top] if top.suffix == ".py" and top.is_file() else []

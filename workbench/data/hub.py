@@ -2,32 +2,49 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import datasets
 
 from ..core.errors import UserError
 from ..core.hub import why_unreachable
+from .rows import first_line
 
 
-def dataset(hub_id: str, split: str) -> datasets.Dataset:
-    """Return `split` of the dataset `hub_id` from the hub, or from its cache if the hub is unreachable.
+@dataclass(frozen=True)
+class Place:
+    """Which part of a dataset to read: its split, and on the hub its configuration and revision.
+
+    With `streaming`, rows are read from the hub one by one, and nothing is stored.
+    """
+
+    split: str = "train"
+    name: str | None = None
+    revision: str | None = None
+    streaming: bool = False
+
+    def __str__(self) -> str:
+        given = {key: value for key, value in asdict(self).items() if value not in (None, False)}
+        return ", ".join(f"{'config' if key == 'name' else key}={value!r}" for key, value in given.items())
+
+
+def dataset(hub_id: str, place: Place) -> datasets.Dataset | datasets.IterableDataset:
+    """Return a part of the dataset `hub_id` from the hub, or from its cache if the hub is unreachable.
 
     Raises UserError, with the hub's answer, if neither has it.
     """
     unreachable = why_unreachable()
     try:
         if unreachable is None:
-            return datasets.load_dataset(hub_id, split=split)
+            return datasets.load_dataset(hub_id, **asdict(place))
         with _cache_only():
-            return datasets.load_dataset(hub_id, split=split)
+            return datasets.load_dataset(hub_id, **asdict(place))
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        answer = str(error).strip().split("\n")[0]
+        answer = first_line(error)
         if unreachable is None:
-            raise UserError(
-                f"source={hub_id!r}, split={split!r}: no such file; the hub says: {answer}"
-            ) from None
+            raise UserError(f"source={hub_id!r}, {place}: no such file; the hub says: {answer}") from None
         raise UserError(
-            f"source={hub_id!r}, split={split!r}: no such file; the hub is {unreachable} and its cache does "
+            f"source={hub_id!r}, {place}: no such file; the hub is {unreachable} and its cache does "
             f"not have it ({answer}); give a path, or load it once while the hub can be reached."
         ) from None
 

@@ -1,60 +1,19 @@
 """`load`: open a source, identify its columns, separate usable from rejected rows, build the table."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
 import datasets
-import numpy as np
-import pyarrow as pa
-from datasets.fingerprint import generate_random_fingerprint
 
 from ..core import errors, tables
-from . import arrow, columns, rejections, turns, unused
+from . import columns, hub, rejections, text, turns, unused
+from .building import IDS, UNUSED, UsableRows, build
 from .columns import Columns
-from .rows import Rejection, Row, Source, excerpt, is_missing
-from .sources import open_source, table_rows
+from .rows import Rejection, Row, Source, excerpt, table_rows
+from .sources import open_source
 
 _HEAD = 1000  # rows whose keys determine the columns; if they do not suffice, all rows are read
-_IDS = ("id", "task_id")  # columns that may hold the rows' own ids
-_DIALOGUE = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
-_UNUSED = "unused_parts"
-
-
-@dataclass(eq=False)
-class _Rows:
-    """The usable rows, column by column, and the rejected rows."""
-
-    n_read: int = 0
-    lines: list[int] = field(default_factory=list)
-    sources: list[str | None] = field(default_factory=list)  # the file of each row, if there are several
-    ids: dict[str, list] = field(default_factory=lambda: {name: [] for name in _IDS})
-    instruction: arrow.Column = field(default_factory=lambda: arrow.Column("instruction"))
-    response: arrow.Column = field(default_factory=lambda: arrow.Column("response"))
-    dialogues: dict[int, list[dict]] = field(default_factory=dict)  # by row; most rows have none
-    unused: dict[int, list[dict]] = field(default_factory=dict)  # by row, as in `turns.Texts`
-    others: dict[str, arrow.Column] = field(default_factory=dict)
-    rejections: list[Rejection] = field(default_factory=list)
-
-    def keep(self, row: Row, texts: turns.Texts, left_out: set[str]) -> None:
-        """Add a usable row, without its cells in the columns `left_out`."""
-        for name in row.cells:
-            if name not in self.others and name not in left_out:  # a key that no earlier row had
-                self.others[name] = arrow.Column(name, n_missing=len(self.lines))
-        for name, column in self.others.items():
-            column.append(row.cells.get(name))
-        for name, values in self.ids.items():
-            values.append(row.cells.get(name))
-        if texts.dialogue:
-            self.dialogues[len(self.lines)] = texts.dialogue
-        if texts.unused:
-            self.unused[len(self.lines)] = texts.unused
-        self.lines.append(row.line)
-        self.sources.append(row.source)
-        self.instruction.append(texts.instruction)
-        self.response.append(texts.response)
 
 
 def load(
@@ -66,6 +25,10 @@ def load(
     system: str | None = None,
     dialogue: str | None = None,
     split: str = "train",
+    config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+    encoding: str = "utf-8",
     limit: int | None = None,
 ) -> datasets.Dataset:
     """Load a dataset of instructions and responses from a file, a table, the hub or a package.
@@ -74,9 +37,14 @@ def load(
     ----------
     source : one of
 
-        - a file in UTF-8: .jsonl or .ndjson (one object per line), .json (a list of objects, an object with
-          one such list, or JSON Lines), .csv, .tsv, each also with .gz; or .parquet;
-        - a pandas DataFrame or a `datasets.Dataset`;
+        - a text file: .jsonl or .ndjson (objects on lines), .json (a list of objects, an object with one such
+          list, an object of columns, several objects one after another, or JSON Lines), .csv, .tsv, each also
+          with .gz, .bz2, .xz or .zst; or a table: .parquet, .arrow or .feather;
+        - a folder of such files, with its subfolders, or a pattern, e.g. "data/*.jsonl". If names of files or
+          subfolders hold a split, e.g. "train-00000.parquet", only those of `split` are read;
+        - a folder that `save_to_disk` wrote, or a folder of Python files, which is read as a package is;
+        - a pandas or polars DataFrame, a list of dicts, a dict of lists, or a `Dataset`, `DatasetDict` or
+          `IterableDataset` of the datasets library;
         - a hub id "owner/name"; its cache is used if the hub cannot be reached;
         - "package:NAME", the documented functions of an installed package (docstring -> code), or
           "package:stdlib". Nothing is imported or downloaded;
@@ -93,7 +61,11 @@ def load(
     dialogue : name of a column that holds whole dialogues; beside `response`, the turns before the response.
         Default: `messages`, `conversations`, `conversation`, `dialogue`, `dialog` or `chat`, if no pair of
         the list above exists.
-    split : the split of a hub dataset.
+    split : the split of a dataset from the hub, a folder or a DatasetDict; on the hub also a slice, e.g.
+        "train[:10%]".
+    config, revision, streaming : of a hub dataset: its configuration, its branch, tag or commit, and whether
+        to read its rows one by one without storing them (use `limit`).
+    encoding : of text files, e.g. "latin-1" or "utf-16". In UTF-8 files, a row with other bytes is rejected.
     limit : stop reading after this number of usable rows.
 
     Returns a `datasets.Dataset` with the columns
@@ -127,16 +99,20 @@ def load(
         errors.positive("limit", limit)
         limit = int(limit)
     named = _named(instruction=instruction, response=response, input=input, system=system, dialogue=dialogue)
-    opened = open_source(source, split)
+    place = hub.Place(split, config, revision, streaming)
+    opened = open_source(source, place, text.check_encoding(encoding))
     used, stream = _columns_and_rows(opened, named)
     rows = _separate(opened, used, stream, limit)
     if not rows.lines:
         raise rejections.nothing_left(opened, rows.rejections)
-    ds, new_names = _build(opened, used, rows)
+    ds, new_names = build(opened, used, rows)
     if rows.rejections:
         rejections.warn(opened, rows.n_read, rows.rejections)
-    unused.warn(opened.label, used, named, new_names, rows.unused.values(), _UNUSED)
-    arguments = {**named._asdict(), "limit": limit, "split": split if split != "train" else None}
+    unused.warn(opened.label, used, named, new_names, rows.unused.values(), UNUSED)
+    places = {"config": config, "revision": revision, "streaming": streaming or None}
+    defaults = {"split": (split, "train"), "encoding": (encoding, "utf-8")}
+    others = {name: value for name, (value, default) in defaults.items() if value != default}
+    arguments = {**named._asdict(), "limit": limit, **places, **others}
     content = {"columns": ds.column_names, "ids": tables.ids_digest(ds)}
     return tables.note(ds, "load", _reproducible(source, arguments) | content)
 
@@ -167,7 +143,7 @@ def _columns_and_rows(source: Source, named: Columns) -> tuple[Columns, Iterator
         used = columns.find(names, named)
         if used is None:
             raise columns.not_found(source.label, names, named)
-        return used, table_rows(source.table, [*used.names, *_IDS])
+        return used, table_rows(source.table, [*used.names, *IDS])
     rows = iter(source.rows)
     head = list(islice(rows, _HEAD))
     if (used := columns.find(_keys(head), named)) is None:
@@ -183,9 +159,11 @@ def _keys(rows: list[Row | Rejection]) -> list[str]:
     return list(dict.fromkeys(name for row in rows if isinstance(row, Row) for name in row.cells))
 
 
-def _separate(source: Source, used: Columns, stream: Iterator[Row | Rejection], limit: int | None) -> _Rows:
+def _separate(
+    source: Source, used: Columns, stream: Iterator[Row | Rejection], limit: int | None
+) -> UsableRows:
     """Separate usable from rejected rows, up to `limit` usable ones."""
-    rows = _Rows()
+    rows = UsableRows()
     left_out = {"id", *used.names}
     for row in stream:
         rows.n_read += 1
@@ -202,66 +180,3 @@ def _separate(source: Source, used: Columns, stream: Iterator[Row | Rejection], 
         if len(rows.lines) == limit:
             break
     return rows
-
-
-def _build(source: Source, used: Columns, rows: _Rows) -> tuple[datasets.Dataset, dict[str, str]]:
-    """Return the table, and the new names of columns of the source that are renamed."""
-    own = ((name, _unique_texts(values)) for name, values in rows.ids.items())
-    id_column, ids = next(((name, texts) for name, texts in own if texts), (None, None))
-    table = pa.table(
-        {
-            "id": pa.array(ids or _places(source, rows)),
-            "instruction": rows.instruction.finish(),
-            "response": rows.response.finish(),
-        }
-    )
-    if rows.dialogues:
-        cells = [rows.dialogues.get(row) for row in range(len(rows.lines))]
-        table = table.append_column("dialogue", pa.array(cells, _DIALOGUE))
-    if rows.unused:
-        cells = [rows.unused.get(row) for row in range(len(rows.lines))]
-        cells = [None if cell is None else json.dumps(cell, default=str) for cell in cells]
-        table = table.append_column(_UNUSED, pa.array(cells, pa.string()))
-    others = _others(source, used, rows, keep_id=id_column != "id")
-    new_names = columns.renamed(others.column_names, table.column_names)
-    features = datasets.Features.from_arrow_schema(table.schema)
-    for name, feature in datasets.Features.from_arrow_schema(others.schema).items():
-        new_name = new_names.get(name, name)
-        features[new_name] = feature
-        table = table.append_column(new_name, others[name])
-    note = rejections.describe(source, rows.n_read, rows.rejections)
-    info = datasets.DatasetInfo(description=note, features=features)
-    # The default fingerprint hashes the pickled table, which takes four times its memory. A table in memory
-    # does not need it.
-    return datasets.Dataset(table, info=info, fingerprint=generate_random_fingerprint()), new_names
-
-
-def _places(source: Source, rows: _Rows) -> list[str]:
-    """Return an id for each row: its file and line."""
-    return [f"{name or source.stem}:{line}" for name, line in zip(rows.sources, rows.lines, strict=True)]
-
-
-def _others(source: Source, used: Columns, rows: _Rows, keep_id: bool) -> pa.Table:
-    """Return the other columns of the usable rows; the column `id` only if `keep_id`."""
-    if source.table is None:
-        others = {name: column.finish() for name, column in rows.others.items()}
-        if keep_id and any(cell is not None for cell in rows.ids["id"]) and "id" not in used.names:
-            column = arrow.Column("id")
-            for cell in rows.ids["id"]:
-                column.append(cell)
-            others = {"id": column.finish()} | others
-        return pa.table(others)
-    left_out = {*used.names, *([] if keep_id else ["id"])}
-    others = source.table.select([name for name in source.table.column_names if name not in left_out])
-    kept = np.zeros(len(others), dtype=bool)
-    kept[np.array(rows.lines) - 1] = True
-    return arrow.storable(others if kept.all() else others.filter(pa.array(kept)))
-
-
-def _unique_texts(values: list) -> list[str] | None:
-    """Return `values` as strings, or None if one is missing, blank or repeated."""
-    if not all(isinstance(value, (str, int, float)) and not is_missing(value) for value in values):
-        return None
-    texts = [str(value) for value in values]
-    usable = all(text.strip() and turns.is_encodable(text) for text in texts)
-    return texts if usable and len(set(texts)) == len(texts) else None

@@ -1,12 +1,14 @@
 """The types that all readers share: rows, rejected rows, and the source they come from."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 import pyarrow as pa
 
+_BATCH = 10_000  # rows of a table converted to Python objects at once
 EXCERPT = 80  # characters of a rejected row that are stored to recognize it
 
 
@@ -39,6 +41,15 @@ class Source:
     notes: str = ""  # the description of the source dataset
 
 
+def table_rows(table: pa.Table, names: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of `table` with only those cells whose column is among `names`."""
+    selected = table.select([name for name in dict.fromkeys(names) if name in table.column_names])
+    lines = count(1)
+    for batch in selected.to_batches(max_chunksize=_BATCH):
+        for cells in batch.to_pylist():
+            yield Row(next(lines), cells)
+
+
 def excerpt(row: object) -> str:
     """Return the beginning of a row on one line, in at most `EXCERPT` characters of valid UTF-8."""
     text = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
@@ -52,6 +63,11 @@ def kind(value: object) -> str:
         return "a boolean"
     names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), f"of type {type(value).__name__}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return str(error).strip().split("\n")[0]
 
 
 def is_missing(value: object) -> bool:
