@@ -6,7 +6,11 @@ from gpus import A100, T4, pretend
 from trainings import DS, FAST, fail_at
 
 from workbench import cost
+from workbench.core.errors import UserError
 from workbench.cost import calibration
+from workbench.lm import sharding
+from workbench.study import launch
+from workbench.study.recipe import Recipe
 from workbench.training import TrainingSettings, finetune, loop
 from workbench.training.quality import Quality
 
@@ -110,3 +114,51 @@ def test_self_test_and_evaluation_compute_as_the_training_does(monkeypatch, toy_
     run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", heldout=DS, **settings).wait()
     assert formats == [getattr(torch, dtype)] * 2
     assert run.history[-1]["heldout_loss"] > 0
+
+
+class TestTwoGpus:
+    """One configuration shards the model, whether accelerate or the Trainer reads it."""
+
+    def test_the_trainer_and_accelerate_shard_alike(self, monkeypatch, tmp_path):
+        pretend(monkeypatch, A100, count=2)
+        monkeypatch.setattr(sharding, "is_sharded", lambda device: True)
+        chosen = arguments(tmp_path, "cuda:0").fsdp_plugin_args
+        config = launch.accelerate_config(Recipe(gpus=2))
+        assert config["distributed_type"] == "FSDP"
+        assert config["fsdp_config"] == sharding.FSDP_CONFIG
+        assert chosen["fsdp_version"] == config["fsdp_config"]["fsdp_version"] == 2
+        for name in (
+            "reshard_after_forward",
+            "auto_wrap_policy",
+            "state_dict_type",
+            "cpu_ram_efficient_loading",
+        ):
+            assert chosen[name] == config["fsdp_config"][f"fsdp_{name}"]
+
+    def test_one_process_does_not_shard(self, monkeypatch, tmp_path):
+        pretend(monkeypatch, A100, count=2)
+        assert arguments(tmp_path, "cuda:0").fsdp_plugin_args is None
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_gradients_add_up_in_float32(self, dtype):
+        policy = sharding.mixed_precision(dtype)
+        assert (policy.param_dtype, policy.reduce_dtype) == (getattr(torch, dtype), torch.float32)
+        assert policy.output_dtype is None  # the loss stays float32
+        assert sharding.mixed_precision("float32") is None
+
+    @pytest.mark.parametrize(
+        ("card", "dtype", "expected"),
+        [(T4, "auto", "fp16"), (A100, "auto", "bf16"), (T4, "float32", "no"), (A100, "float16", "fp16")],
+    )
+    def test_accelerate_gets_the_format_of_the_training(self, monkeypatch, card, dtype, expected):
+        pretend(monkeypatch, card, count=2)
+        recipe = Recipe(gpus=2, training=TrainingSettings(dtype=dtype, device="cuda"))
+        assert launch.accelerate_config(recipe)["mixed_precision"] == expected
+
+    def test_without_a_gpu_here_the_processes_choose_the_format(self):
+        assert launch.accelerate_config(Recipe(gpus=2))["mixed_precision"] == "no"
+
+    def test_several_processes_cannot_share_one_named_gpu(self, tmp_path):
+        recipe = Recipe(gpus=2, training=TrainingSettings(device="cuda:1"))
+        with pytest.raises(UserError, match=r"device='cuda:1' names one GPU, and gpus=2 .*device='cuda'"):
+            launch.prepare(recipe, tmp_path / "run", "rows.jsonl")

@@ -13,12 +13,33 @@ from torch.utils.checkpoint import checkpoint
 _CHUNK_BYTES = 2**26  # float32 logits of a chunk: small next to the layers, large enough for fast products
 
 
+class LossHead(torch.nn.Linear):
+    """The output layer of a language model, which also computes the loss of its own logits.
+
+    Sharding gathers the weights of a layer when it is called, so the loss is computed in that call.
+    """
+
+    def forward(self, hidden: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits [n, vocabulary] of hidden [n, d]; with `targets` [n], the loss of `summed`."""
+        if targets is None:
+            return super().forward(hidden)
+        return _Fused.apply(hidden, self.weight, self.bias, targets)
+
+    @classmethod
+    def adopt(cls, head: torch.nn.Module) -> None:
+        """Make `head` a `LossHead` if it is a plain linear layer. Its weights and their names stay."""
+        if type(head) is torch.nn.Linear:
+            head.__class__ = cls
+
+
 def summed(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Summed cross-entropy (nats, float32 scalar) of `targets` [n] given `head(hidden)`, with hidden [n, d].
 
     A head other than a plain `nn.Linear`, e.g. one with an adapter, runs in chunks too; the backward pass
     recomputes its logits.
     """
+    if isinstance(head, LossHead):
+        return head(hidden, targets)
     if type(head) is torch.nn.Linear:
         return _Fused.apply(hidden, head.weight, head.bias, targets)
     rows = _rows(head.weight.shape[0])
@@ -44,13 +65,17 @@ class _Fused(torch.autograd.Function):
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
         needed = ctx.needs_input_grad[:3]
+        # Of the weights, gradients are sums over chunks, for which 16 bits are too few.
         grads = [
-            torch.zeros_like(t) if need else None
+            torch.zeros_like(t, dtype=t.dtype if t is hidden else torch.float32) if need else None
             for t, need in zip((hidden, weight, bias), needed, strict=True)
         ]
         with torch.autocast(device, enabled=False):
             total = _by_chunks(hidden, weight.to(dtype), bias, targets, grads)
-        ctx.grads = grads
+        ctx.grads = [
+            None if grad is None else grad.to(t.dtype)
+            for grad, t in zip(grads, (hidden, weight, bias), strict=True)
+        ]
         return total
 
     @staticmethod

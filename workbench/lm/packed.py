@@ -33,7 +33,8 @@ class PackedLM(nn.Module):
             PackedLM(lm)(**collate(rows)).loss.backward()
 
     Samples that share a row do not see each other, and the full logits are never held. Data parallelism,
-    FSDP and Trainer can wrap this module like any other; no method of `lm` is replaced.
+    FSDP and Trainer can wrap this module like any other; no method of `lm` is replaced. Its output layer, if
+    it is a plain `nn.Linear`, becomes a `LossHead`.
 
     The wrapper registers the parameters and submodules of `lm` under their own names, so that `state_dict()`,
     optimizers and checkpoints are those of `lm`, without a prefix.
@@ -45,6 +46,7 @@ class PackedLM(nn.Module):
             self.__dict__[registry] = getattr(lm, registry)
         self.training = lm.training
         self.__dict__["lm"] = lm  # a plain attribute: as a submodule it would add a prefix
+        cross_entropy.LossHead.adopt(lm.get_output_embeddings())
 
     def __getattr__(self, name: str):
         return getattr(self.lm, name) if name in _EXPOSED else super().__getattr__(name)

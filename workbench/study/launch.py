@@ -11,15 +11,19 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 import yaml
 
 from ..core.errors import UserError
 from ..core.folders import new_folder
 from ..lm import models
+from ..lm.devices import dtype_name
+from ..lm.sharding import FSDP_CONFIG
 from ..training import checkpoints, failures, processes
 from ..training.folder import RunFolder, recorder
 from ..training.loop import train
 from ..training.schedule import samples_of
+from ..training.settings import TrainingSettings
 from ..training.trainable import check_hardware
 from .recipe import COLUMN_FIELDS, Recipe
 
@@ -34,7 +38,7 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
     and weights are those of one process.
 
     Raises UserError if `folder` is not empty, if the batches of a step cannot be shared evenly, or if the
-    recipe sets `eval_steps` or QLoRA, which several processes do not support.
+    recipe sets `eval_steps`, QLoRA or one GPU of several, which several processes do not support.
     """
     folder = Path(folder).resolve()
     recipe = recipe.on(gpus or recipe.gpus)
@@ -45,6 +49,11 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
         )
     if recipe.training.method == "qlora" and recipe.gpus > 1:
         raise UserError(f"method='qlora' runs on one GPU, not on gpus={recipe.gpus}; use method='lora'.")
+    if recipe.gpus > 1 and ":" in recipe.training.device:
+        raise UserError(
+            f"device={recipe.training.device!r} names one GPU, and gpus={recipe.gpus} processes take one "
+            "each; use device='cuda'."
+        )
     # The names of columns belong to the recipe's own data.
     names = dict.fromkeys(COLUMN_FIELDS) if str(rows) != recipe.data else {}
     recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model), **names)
@@ -87,19 +96,24 @@ def accelerate_config(recipe: Recipe) -> dict:
         "num_machines": 1,
         "num_processes": recipe.gpus,
         "machine_rank": 0,
-        "mixed_precision": _MIXED.get(recipe.training.dtype, "no"),  # "auto" is resolved on the GPU
+        "mixed_precision": _mixed_precision(recipe.training),
         "use_cpu": on_cpu,
     }
     if config["distributed_type"] == "FSDP":
-        config["fsdp_config"] = {
-            "fsdp_version": 2,
-            "fsdp_reshard_after_forward": True,  # full shard
-            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "fsdp_state_dict_type": "FULL_STATE_DICT",
-            "fsdp_cpu_ram_efficient_loading": False,  # each process tests its own copy for sample isolation
-            "fsdp_offload_params": False,
-        }
+        config["fsdp_config"] = dict(FSDP_CONFIG)
     return config
+
+
+def _mixed_precision(settings: TrainingSettings) -> str:
+    """accelerate's name of the dtype in which the processes multiply.
+
+    "no" if that is "auto" and depends on GPUs that are not here; each process then chooses it for itself.
+    """
+    if settings.dtype != "auto":
+        return _MIXED.get(settings.dtype, "no")
+    if settings.device != "cpu" and not torch.cuda.is_available():
+        return "no"
+    return _MIXED.get(dtype_name("auto", settings.device, training=True), "no")
 
 
 def main(arguments: list[str]) -> None:

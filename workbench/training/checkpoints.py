@@ -78,10 +78,10 @@ def save_model(trainer, tokenizer, folder: Path) -> None:
     scratch = folder.with_name(folder.name + ".new")
     try:
         with models.quiet():
-            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-            if not trainer.is_world_process_zero():
+            writes = trainer.is_world_process_zero()
+            trainable.save(trainer.model.lm, scratch, writes)
+            if not writes:
                 return
-            trainable.save(trainer.model.lm, scratch, state)
             tokenizer.save_pretrained(scratch)
         flush(scratch)
     except BaseException:

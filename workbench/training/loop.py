@@ -23,7 +23,7 @@ from transformers import (
 
 from ..core.errors import UserError
 from ..core.memory import PeakMemory
-from ..lm import chat, models
+from ..lm import chat, models, sharding
 from ..lm.attention import packed_attention
 from ..lm.devices import autocast, dtype_name, has_tf32, pick_device, tf32, with_index
 from ..lm.mode import batch_mode
@@ -54,12 +54,42 @@ class _PlanTrainer(Trainer):
             super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if self.is_fsdp_enabled:  # sharded already, see `load_weights`
+            return
         with self._unwrapped():
             super()._load_from_checkpoint(resume_from_checkpoint, self.model)
 
-    def _save(self, output_dir=None, state_dict=None):
+    def load_weights(self, checkpoint: str) -> None:
+        """Load the weights of `checkpoint` before they are sharded, if they will be."""
+        sharded, self.is_fsdp_enabled = self.is_fsdp_enabled, False
+        if sharded:
+            self._load_from_checkpoint(checkpoint)
+        self.is_fsdp_enabled = sharded
+
+    # The files of a sharded training are those of one process: either can resume from the other's.
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = sharding.whole(self.optimizer.state_dict(), keep=self.args.should_save)
         if self.args.should_save:
-            trainable.save(self.model, output_dir, state_dict)
+            torch.save(state, Path(output_dir) / "optimizer.pt")
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if not self.is_fsdp_enabled or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        states = [
+            torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+            for name in ("optimizer.pt", "scheduler.pt")
+        ]
+        self.optimizer.load_state_dict(sharding.shard_state(states[0], self.optimizer))
+        self.lr_scheduler.load_state_dict(states[1])
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        trainable.save(self.model, output_dir, self.args.should_save)
 
 
 class _Reporter(TrainerCallback):
@@ -142,6 +172,7 @@ class _Reporter(TrainerCallback):
 
 def _arguments(folder: Path, settings: TrainingSettings, device: str) -> TrainingArguments:
     dtype = dtype_name(settings.dtype, device, training=True)
+    is_sharded = sharding.is_sharded(device)
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # each scheduled item is a batch
@@ -155,6 +186,8 @@ def _arguments(folder: Path, settings: TrainingSettings, device: str) -> Trainin
         bf16=dtype == "bfloat16",
         fp16=dtype == "float16",
         use_cpu=device == "cpu",
+        fsdp=True if is_sharded else None,
+        fsdp_config=dict(sharding.FSDP_CONFIG) if is_sharded else None,
         # Full tuning uses every weight in every step; peft may leave some without a gradient.
         ddp_find_unused_parameters=settings.method != "full",
         logging_steps=1,
@@ -228,6 +261,9 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
                 train_dataset=Rounds(batches, arguments.world_size),
                 data_collator=Collator(pad_id, settings, isolated),
             )
+            if trainer.is_fsdp_enabled:
+                plugin = trainer.accelerator.state.fsdp_plugin
+                plugin.mixed_precision_policy = sharding.mixed_precision(dtype)
             trainer.model_accepts_loss_kwargs = True  # divides the loss by the tokens of the whole step
             trainer.remove_callback(PrinterCallback)
             yield Ready(trainer, base, tokenizer, attention, partial(autocast, dtype, device), memory)
@@ -279,6 +315,8 @@ def train(
         trainer, memory = ready.trainer, ready.memory
         reporter = _Reporter(schedule, settings, memory, on_record, should_stop, measure)
         trainer.add_callback(reporter)
+        if checkpoint:
+            trainer.load_weights(str(checkpoint))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - reporter.started
     checkpoints.save_model(trainer, ready.tokenizer, folder / "model")

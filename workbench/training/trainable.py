@@ -15,7 +15,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from ..core.errors import UserError
-from ..lm import models
+from ..lm import models, sharding
 from ..lm.adapters import hide_warning_of_peft
 from ..lm.devices import dtype_name, pick_device
 from ..lm.dropout import replace_dropout
@@ -130,13 +130,19 @@ def recompute(model, everything: bool = False) -> None:
     enable(options)
 
 
-def save(model, folder, state_dict: dict | None = None) -> None:
-    """Write the weights of `model`, or its adapter, and its generation config to `folder`."""
+def save(model, folder, writes: bool = True) -> None:
+    """Write the weights of `model`, or its adapter, and its generation config to `folder`.
+
+    Every process of a distributed training calls this, and one of them `writes`.
+    """
     from peft import PeftModel
 
+    state = sharding.whole(model.state_dict(keep_vars=True), keep=writes)
+    if not writes:
+        return
     if not isinstance(model, PeftModel):
-        model.save_pretrained(folder, state_dict=state_dict)
+        model.save_pretrained(folder, state_dict=state)
         return
     # Adapters leave the embeddings unchanged; without this option peft asks the hub about them at each save.
-    model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
+    model.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     model.generation_config.to_json_file(Path(folder) / GENERATION_CONFIG_NAME)
