@@ -170,8 +170,8 @@ def _nothing(table: pd.DataFrame) -> str:
     if len(table[["arm", "ratio"]].drop_duplicates()) == 1:
         return "there is one arm at one ratio: nothing to compare"
     return (
-        "one seed per arm and ratio: no difference can be told from chance, and no best ratio is named; take "
-        "seeds=3 or more"
+        "no two arms or ratios have two finished seeds each: no difference can be told from chance, and no "
+        "best ratio is named; take seeds=3 or more"
     )
 
 
