@@ -216,6 +216,13 @@ def test_rows_that_are_no_dicts_are_rejected():
         assert len(load([ROWS[0], "x"])) == 1
 
 
+@pytest.mark.parametrize("key", [1, None, "\ud800", "n\0", ("a",)])
+def test_a_row_with_a_key_that_is_no_name_is_rejected(key):
+    with pytest.warns(RejectedRowsWarning, match="row 2: the key .* cannot be the name of a column"):
+        ds = load([ROWS[0], ROWS[1] | {key: 1}])
+    assert ds.column_names == ["id", "instruction", "response"]
+
+
 class TestFolders:
     def write(self, folder, names):
         for name, row in zip(names, ROWS, strict=False):

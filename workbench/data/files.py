@@ -36,13 +36,21 @@ def read_table(path: Path, label: str) -> pa.Table:
     """Return the table in a Parquet or Arrow file. Raises UserError if it cannot be read."""
     kind = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
     try:
-        if kind == "Parquet":
-            # pq.read_table would add a column for a folder named like "a=1".
-            with pq.ParquetFile(path) as file:
-                return file.read()
-        return _read_arrow(path)
-    except (pa.ArrowException, OSError) as error:
+        table = _read_parquet(path) if kind == "Parquet" else _read_arrow(path)
+        # Reading checks neither offsets nor UTF-8, in cells or in the names of columns.
+        table.validate(full=True)
+        names = str(table.schema) and table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{label} cannot be read as {kind}: {first_line(error)}; write it again.") from None
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{label} has two columns called {repeated[0]!r}; rename one.")
+    return table
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    # pq.read_table would add a column for a folder named like "a=1".
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _read_arrow(path: Path) -> pa.Table:

@@ -10,7 +10,7 @@ from ..core import errors, tables
 from . import columns, hub, rejections, text, turns, unused
 from .building import IDS, UNUSED, UsableRows, build
 from .columns import Columns
-from .rows import Rejection, Row, Source, excerpt, table_rows
+from .rows import Rejection, Row, Source, excerpt, printable, table_rows
 from .sources import open_source
 
 _HEAD = 1000  # rows whose keys determine the columns; if they do not suffice, all rows are read
@@ -156,14 +156,29 @@ def _columns_and_rows(source: Source, named: Columns) -> tuple[Columns, Iterator
 
 
 def _keys(rows: list[Row | Rejection]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows if isinstance(row, Row) for name in row.cells))
+    names = dict.fromkeys(name for row in rows if isinstance(row, Row) for name in row.cells)
+    return [name for name in names if _is_name(name)]
+
+
+def _is_name(name: object) -> bool:
+    """Return whether a key can be the name of a column in Arrow, where a name ends at a NUL."""
+    return isinstance(name, str) and "\0" not in name and turns.is_encodable(name)
+
+
+def _require_names(cells: dict, names: frozenset) -> frozenset:
+    """Return `names`, which are known to be usable, with the keys of a row. Raises Unusable for a bad key."""
+    new = cells.keys() - names
+    for name in new:
+        if not _is_name(name):
+            raise turns.Unusable(f"the key {name!r} cannot be the name of a column")
+    return names | new if new else names
 
 
 def _separate(
     source: Source, used: Columns, stream: Iterator[Row | Rejection], limit: int | None
 ) -> UsableRows:
     """Separate usable from rejected rows, up to `limit` usable ones."""
-    rows = UsableRows()
+    rows, names = UsableRows(), frozenset()
     left_out = {"id", *used.names}
     for row in stream:
         rows.n_read += 1
@@ -171,10 +186,11 @@ def _separate(
             rows.rejections.append(row)
             continue
         try:
+            names = _require_names(row.cells, names)
             texts = turns.texts_of(row.cells, used)
         except turns.Unusable as reason:
             label = row.source or source.label
-            rows.rejections.append(Rejection(label, row.line, str(reason), excerpt(row.cells)))
+            rows.rejections.append(Rejection(label, row.line, printable(str(reason)), excerpt(row.cells)))
             continue
         rows.keep(row, texts, left_out)
         if len(rows.lines) == limit:

@@ -52,9 +52,14 @@ def table_rows(table: pa.Table, names: Sequence[str]) -> Iterator[Row]:
 
 def excerpt(row: object) -> str:
     """Return the beginning of a row on one line, in at most `EXCERPT` characters of valid UTF-8."""
-    text = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
-    text = " ".join(text[: 10 * EXCERPT].split()).encode("utf-8", "backslashreplace").decode()
+    text = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str, skipkeys=True)
+    text = printable(" ".join(text[: 10 * EXCERPT].split()))
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return `text` with lone surrogates, which UTF-8 cannot encode, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def kind(value: object) -> str:
