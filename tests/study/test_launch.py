@@ -13,8 +13,10 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.commands.launch import launch_command_parser
+from accelerate.state import AcceleratorState
 from conftest import table
 from safetensors.torch import load_file
+from trainings import fail_at
 
 from workbench.core import tables
 from workbench.core.errors import UserError
@@ -22,7 +24,8 @@ from workbench.lm.prompts import Sample
 from workbench.study import launch
 from workbench.study.presets import preset
 from workbench.study.recipe import Recipe
-from workbench.training import TrainingSettings, finetune, processes
+from workbench.training import TrainingSettings, attach, checkpoints, finetune, processes
+from workbench.training.folder import History, RunFolder
 from workbench.training.schedule import Collator, Rounds, Schedule
 
 CHECKOUT = Path(launch.__file__).parents[1]
@@ -137,3 +140,61 @@ class TestFolder:
         config = launch.accelerate_config(Recipe(training=SETTINGS, gpus=2))
         assert (config["distributed_type"], config["use_cpu"]) == ("MULTI_GPU", True)
         assert yaml.safe_load(yaml.safe_dump(config)) == config
+
+
+class TestProcess:
+    """One process of a launched run, in this one."""
+
+    SETTINGS = replace(SETTINGS, save_steps=2, epochs=2)
+
+    @pytest.fixture
+    def folder(self, toy_model_dir, tmp_path):
+        tables.write_jsonl(DS, tmp_path / "rows.jsonl")
+        recipe = Recipe(model=str(toy_model_dir("llama")), training=self.SETTINGS)
+        launch.prepare(recipe, tmp_path / "run", str(tmp_path / "rows.jsonl"))
+        yield RunFolder(tmp_path / "run")
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+    def test_a_run_that_failed_continues_when_it_is_started_again(self, folder, monkeypatch):
+        fail_at(5, monkeypatch)
+        with pytest.raises(FloatingPointError):
+            launch.main([str(folder.path)])
+        failed = folder.read()
+        assert failed["status"] == "failed"
+        assert "the loss is nan at step 5" in failed["error"]
+        before = History(folder.history_file).read()
+        assert [record["step"] for record in before] == [1, 2, 3, 4]
+
+        launch.main([str(folder.path)])
+        state, history = folder.read(), History(folder.history_file).read()
+        assert (state["status"], state["error"]) == ("done", None)
+        assert history[:4] == before
+        assert [record["step"] for record in history] == list(range(1, history[-1]["of"] + 1))
+        assert state["summary"]["steps"] == history[-1]["of"] == 12
+
+        launch.main([str(folder.path)])  # nothing is left to do
+        assert History(folder.history_file).read() == history
+
+    def test_a_run_shows_that_it_is_alive_and_can_be_stopped(self, folder, monkeypatch):
+        seen, heartbeat = [], processes.heartbeat
+
+        def noticed(file):
+            seen.append((file, folder.read()["status"], attach(folder.path).status))
+            folder.stop_file.touch()
+            return heartbeat(file)
+
+        monkeypatch.setattr(processes, "heartbeat", noticed)
+        monkeypatch.setattr("workbench.training.lifecycle.thread_of", lambda folder: True)
+        launch.main([str(folder.path)])
+        assert seen == [(folder.state_file, "running", "running")]
+        assert folder.read()["status"] == "stopped"
+        assert checkpoints.newest(folder.checkpoints) is not None
+
+    def test_the_first_process_to_fail_says_why(self, folder):
+        recipe = replace(Recipe.from_yaml(folder.path / "recipe.yaml"), gpus=2)
+        launch._begin(folder, recipe)
+        launch._record_failure(folder, recipe, UserError("the disk of node 2 is gone."), 1)
+        launch._record_failure(folder, recipe, RuntimeError("Connection closed by peer"), 0)
+        state = folder.read()
+        assert state["status"] == "failed"
+        assert state["error"].startswith("Process 1 of 2: the disk of node 2 is gone.")

@@ -186,7 +186,7 @@ def _finetune(args) -> None:
     from ..training.job import run_here
 
     recipe = Recipe.from_yaml(args.recipe) if args.recipe else Recipe()
-    recipe = _with_data(recipe, args)
+    recipe = _on_one_gpu(_with_data(recipe, args))
     training = replace(recipe.training, **_given({"train_on": args.train_on}))
     rows = recipe.load()
     heldout = data.load(args.heldout, **_columns(args)) if args.heldout else None
@@ -216,6 +216,18 @@ def _sweep(args) -> None:
     if sweep.error:
         _complain(str(sweep.error))
     sys.exit(code)
+
+
+def _on_one_gpu(recipe):
+    """The recipe for one process. Says so if it names more GPUs, which only `launch` uses."""
+    one = recipe.on(1)
+    if recipe.gpus > 1:
+        print(
+            f"the recipe's gpus={recipe.gpus}: finetune trains on one, with accumulation="
+            f"{one.training.accumulation} instead of {recipe.training.accumulation}, so that a step has as "
+            f"many samples; `workbench launch` trains on {recipe.gpus}."
+        )
+    return one
 
 
 def _status(args) -> None:

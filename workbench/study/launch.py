@@ -4,10 +4,9 @@ Each process runs this module on its share of the batches; the first one writes 
 """
 
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from ..lm.devices import dtype_name
 from ..lm.sharding import FSDP_CONFIG
 from ..training import checkpoints, failures, processes
 from ..training.folder import RunFolder, recorder
+from ..training.job import stop_signals
 from ..training.loop import train
 from ..training.schedule import samples_of
 from ..training.settings import TrainingSettings
-from ..training.trainable import check_hardware
+from ..training.trainable import check_hardware, check_memory
 from .recipe import COLUMN_FIELDS, Recipe
 
 _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
@@ -71,8 +71,9 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
     with new_folder(folder) as scratch:
         recipe.to_yaml(scratch / "recipe.yaml")
         (scratch / "accelerate.yaml").write_text(yaml.safe_dump(accelerate_config(recipe), sort_keys=False))
+        script = f'exec {command} "$@"\n'
         (scratch / "launch.sh").write_text(
-            f'#!/bin/sh\n# --resume continues from the last checkpoint\nexec {command} "$@"\n'
+            f"#!/bin/sh\n# Interrupted? Run it again to continue from the last checkpoint.\n{script}"
         )
         (scratch / "launch.sh").chmod(0o755)
     return command
@@ -119,44 +120,37 @@ def _mixed_precision(settings: TrainingSettings) -> str:
 def main(arguments: list[str]) -> None:
     """Train as one of the processes that `accelerate launch` starts on a folder written by `prepare`.
 
-    On SIGTERM, which schedulers send before they reclaim a machine, all processes write a checkpoint and end.
+    Continues from the last checkpoint in the folder, if there is one. On SIGTERM, which schedulers send
+    before they reclaim a machine, and on a stop that `Run.stop` requests, all processes write a checkpoint
+    and end.
     """
     from accelerate import PartialState
 
-    folder, resume = RunFolder(Path(arguments[0]), echo=True), "--resume" in arguments[1:]
+    folder = RunFolder(Path(arguments[0]), echo=True)
     recipe = Recipe.from_yaml(folder.path / "recipe.yaml")
     check_hardware(recipe.training)
+    if folder.state_file.exists() and folder.read()["status"] == "done":
+        print(f"{folder.path}: already done")
+        return
     state = PartialState(cpu=recipe.training.device == "cpu")  # also assigns one GPU per process
-    with state.main_process_first():  # downloads once; the others read the cache
-        ds = recipe.load()
-        models.resolve(recipe.model)
-    samples, summary = samples_of(ds, recipe.model, recipe.training)
-    summary["processes"] = recipe.gpus
-    last = checkpoints.newest(folder.checkpoints) if resume else None
-    record = _begin(folder, recipe, summary, last) if state.is_main_process else lambda entry: None
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        outcome = train(
-            recipe.model,
-            samples,
-            recipe.training,
-            folder.path,
-            on_record=record,
-            should_stop=lambda: processes.any_process(stop.is_set()),
-            checkpoint=last,
-        )
-    except Exception as error:
-        if state.is_main_process:
-            folder.update(status="failed", error=failures.describe(error, recipe.training, folder))
-        raise
+    last = checkpoints.newest(folder.checkpoints)
     if state.is_main_process:
-        folder.update(status="stopped" if outcome["stopped"] else "done", summary=summary | outcome)
+        _begin(folder, recipe)
+    state.wait_for_everyone()
+    with processes.heartbeat(folder.state_file) if state.is_main_process else nullcontext():
+        try:
+            summary = _train(folder, recipe, state, last)
+        except Exception as error:
+            _record_failure(folder, recipe, error, state.process_index)
+            raise
+        if state.is_main_process:
+            folder.update(status="stopped" if summary["stopped"] else "done", summary=summary)
     state.destroy_process_group()
 
 
-def _begin(folder: RunFolder, recipe: Recipe, summary: dict, last: Path | None) -> Callable[[dict], None]:
-    """Write the run's files before the first step; returns the function that appends a history record."""
+def _begin(folder: RunFolder, recipe: Recipe) -> None:
+    """Mark the run as running, by this process and without an error, before anything can fail."""
+    folder.stop_file.unlink(missing_ok=True)
     folder.write(
         {
             "status": "running",
@@ -165,10 +159,47 @@ def _begin(folder: RunFolder, recipe: Recipe, summary: dict, last: Path | None) 
             "process": processes.identity(),
             "model": recipe.model,
             "settings": asdict(recipe.training),
-            "summary": summary,
+            "summary": {"processes": recipe.gpus},
         }
     )
-    return recorder(folder, folder.keep_history(checkpoints.step_of(last) if last else 0))
+
+
+def _train(folder: RunFolder, recipe: Recipe, state, last: Path | None) -> dict:
+    """Train from the checkpoint `last` on this process's share of the batches; returns the summary.
+
+    The main process records the history, which continues from that of `last`.
+    """
+    with state.main_process_first():  # downloads once; the others read the cache
+        ds = recipe.load()
+        models.resolve(recipe.model)
+    check_memory(recipe.model, recipe.training, recipe.gpus)
+    samples, summary = samples_of(ds, recipe.model, recipe.training)
+    summary["processes"] = recipe.gpus
+    record: Callable[[dict], None] = lambda entry: None  # noqa: E731
+    if state.is_main_process:
+        folder.update(summary=summary)
+        record = recorder(folder, folder.keep_history(checkpoints.step_of(last) if last else 0))
+    with stop_signals() as caught:
+        outcome = train(
+            recipe.model,
+            samples,
+            recipe.training,
+            folder.path,
+            on_record=record,
+            should_stop=lambda: processes.any_process(bool(caught) or folder.stop_file.exists()),
+            checkpoint=last,
+        )
+    return summary | outcome
+
+
+def _record_failure(folder: RunFolder, recipe: Recipe, error: Exception, process: int) -> None:
+    """Write why the run failed. The first process that fails says it; others fail because of that one."""
+    if folder.read()["status"] == "failed":
+        return
+    text = failures.describe(error, recipe.training, folder)
+    if recipe.gpus > 1:
+        text = f"Process {process} of {recipe.gpus}: {text}"
+    folder.update(status="failed", error=text)
 
 
 if __name__ == "__main__":

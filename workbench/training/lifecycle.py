@@ -15,7 +15,7 @@ from . import failures, processes, quality
 from .folder import RunFolder
 from .schedule import samples_of
 from .settings import settings_of
-from .trainable import check_hardware
+from .trainable import check_hardware, check_memory
 
 ACTIVE = ("queued", "running")
 
@@ -143,6 +143,7 @@ def prepare(
     folder = RunFolder(Path(output_dir))
     check_free(folder, overwrite)
     _check_not_within(folder, model)
+    check_memory(model, settings)
     samples, summary = samples_of(ds, model, settings)
     state = {"model": lasting_name(model), "settings": asdict(settings), "summary": summary}
     create(folder, samples, heldout, state, overwrite)
@@ -162,7 +163,7 @@ def claim(folder: RunFolder, **changes) -> None:
     if not folder.samples_file.exists():
         raise UserError(
             f"the run in {folder.path} was started by `workbench launch`; "
-            "resume it with its launch.sh --resume."
+            "run its launch.sh again to resume it."
         )
     folder.stop_file.unlink(missing_ok=True)
     folder.write(state | {"status": "queued", "error": None, "process": processes.identity()} | changes)

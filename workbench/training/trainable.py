@@ -17,8 +17,9 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from ..core.errors import UserError
 from ..lm import models, sharding
 from ..lm.adapters import hide_warning_of_peft
-from ..lm.devices import dtype_name, pick_device
+from ..lm.devices import dtype_name, pick_device, with_index
 from ..lm.dropout import replace_dropout
+from ..lm.footprint import Footprint, n_weights, refusal
 from .settings import TrainingSettings
 
 # The layers that the paper's released code adapts. If a model lacks one of these names, e.g. because it has
@@ -46,6 +47,15 @@ def check_hardware(settings: TrainingSettings) -> None:
                 f"{name}={value!r} needs the package bitsandbytes, which is not installed: "
                 f"pip install bitsandbytes, or use {name}={alternative!r}."
             )
+
+
+def check_memory(model: str | Path, settings: TrainingSettings, gpus: int = 1) -> None:
+    """Raise UserError, with what would fit, if the training cannot fit the memory of its device."""
+    device = with_index(pick_device(settings.device))
+    dtype = dtype_name(settings.dtype, device, training=True)
+    size = Footprint(n_weights(model), settings.method, settings.optimizer, dtype, gpus)
+    if reason := refusal(str(model), size, device):
+        raise UserError(reason)
 
 
 def load_base(name: str, settings: TrainingSettings, device: str):
