@@ -10,6 +10,7 @@ import pytest
 import workbench as wb
 from workbench.core.errors import UserError
 from workbench.evaluation import EvalReport, SandboxError, evaluate, heldout_loss, level, statistics
+from workbench.evaluation.heldout import likelihood_table
 from workbench.lm import models, prompts
 from workbench.lm.forward import summed_nll
 
@@ -138,26 +139,24 @@ class TestEvaluate:
 
 
 @pytest.mark.slow
-def test_an_untrained_model_prefers_half_of_the_references(toy_tokenizer, toy_model_dir, tmp_path):
+def test_an_untrained_model_prefers_half_of_the_references(toy_tokenizer, toy_model_dir):
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
+    twins = wb.twins("bundled", limit=80)
+    owners = twins["id"][:]
+
+    def samples(programs: list[str]) -> list[prompts.Sample]:
+        return prompts.training_samples(toy_tokenizer, twins["instruction"][:], programs, "auto", 2048)
+
+    references = dict(zip(owners, samples(twins["response"][:]), strict=True))
+    pairs = list(zip(owners, samples(twins["twin"][:]), strict=True))
     shares = []
     for seed in range(12):
         set_seed(seed)
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(toy_model_dir("llama")))
-        model.save_pretrained(tmp_path / str(seed))
-        toy_tokenizer.save_pretrained(tmp_path / str(seed))
-        report = evaluate(
-            str(tmp_path / str(seed)),
-            "bundled",
-            measures="preference",
-            limit=80,
-            dtype="float32",
-            device="cpu",
-        )
-        shares.append(report.preference)
-    print([round(share, 3) for share in shares])
-    assert 0.45 <= np.mean(shares) <= 0.55
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(toy_model_dir("llama"))).eval()
+        table = likelihood_table(model, references, pairs)
+        shares.append(np.average(table["preference"], weights=table["n_twins"]))
+    assert 0.45 <= np.mean(shares) <= 0.55, shares
 
 
 def made(model="m", **columns) -> EvalReport:
