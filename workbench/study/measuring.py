@@ -9,6 +9,7 @@ from .recipe import Recipe
 
 PROBES = 4  # easy tasks that decide whether pass@1 is worth its time
 _PROBE_TOKENS = 128  # an easy task needs no longer answer
+_TWINS = 2  # of a task: what more of them add is small beside more tasks, and each costs a forward pass
 _ALPHA = 0.05
 # Measure -> its unit and the sign of a better value. Preference is the share of margins above 0,
 # so a test of both would test one thing twice.
@@ -24,7 +25,7 @@ def measures_of(recipe: Recipe, held_out: datasets.Dataset) -> tuple[tuple[str, 
     one of the 4 held-out tasks with the shortest reference, in 128 tokens: a model that solves none of them
     hardly solves others, and to generate their answers takes minutes.
     """
-    measures = ("loss", "preference") if len(twins(held_out)) else ("loss",)
+    measures = ("loss", "preference") if len(twins(held_out, per_task=_TWINS)) else ("loss",)
     if "check" not in held_out.column_names:
         return measures, "pass@1 is not measured: the rows have no tests (column 'check')"
     lengths = pd.Series([len(text) for text in held_out["response"]])
@@ -48,6 +49,7 @@ def evaluate_on(
         model,
         rows,
         measures=measures,
+        n_twins=_TWINS,
         template=recipe.training.template,
         max_new_tokens=max_new_tokens or recipe.max_new_tokens,
         dtype=recipe.training.dtype,

@@ -1,0 +1,88 @@
+"""Measures on a table of instructions with reference responses and checks."""
+
+from collections import Counter
+
+import datasets
+import pandas as pd
+
+from ...core import tables
+from ...core.errors import UserError
+from ...lm import prompts
+from .. import broken_twins
+from ..heldout import heldout_loss
+from ..judging.assertions import judge, outcome_table
+from ..judging.extraction import extract_code
+from ..reports.report import EvalReport
+from ..samples import Sample
+from ..tasks import NO_SANITIZE
+from .setup import (
+    MAX_LENGTH,
+    Setup,
+    add_likelihoods,
+    generation_versions,
+    versions_here,
+    without_verdicts,
+    write_samples,
+)
+
+
+def evaluate_instructions(
+    setup: Setup, tasks: datasets.Dataset, name: str, sanitize: bool | None
+) -> EvalReport:
+    """Evaluate on a table of instructions with checks; also measures the held-out loss."""
+    if sanitize:
+        raise UserError(NO_SANITIZE)
+    measures = setup.measures or ("pass",)
+    checked = ["check"] if "pass" in measures else []
+    tables.require(tasks, ["id", "instruction", "response", *checked], "assertions for each row")
+    tasks = tasks.select(range(min(setup.limit or len(tasks), len(tasks))))
+    if not len(tasks):
+        raise UserError("benchmark has no rows; give a table with at least one task.")
+    generator, tokenizer = setup.generator, setup.generator.tokenizer
+    template = setup.template
+    if template == "auto":
+        template = setup.trained_with or "auto"
+    template = prompts.resolve_template(tokenizer, template)
+    fields = {"tasks": without_verdicts(tasks["id"][:])}
+    if setup.measures is None:
+        fields["loss_per_token"] = heldout_loss(generator.model, tokenizer, tasks, template=template)
+    if "pass" in measures:
+        fields["tasks"] = _judged_instructions(setup, tasks, template)
+    if {"loss", "preference"} & set(measures):
+        add_likelihoods(setup, fields, *_instruction_samples(setup, tasks, template))
+    versions = generation_versions(setup, template) | versions_here()
+    return EvalReport(generator.name, name, versions=versions, **fields)
+
+
+def _judged_instructions(setup: Setup, tasks: datasets.Dataset, template: str) -> pd.DataFrame:
+    """Generate and judge answers to instructions; returns the `tasks` of an `EvalReport`."""
+    generator = setup.generator
+    token_ids = prompts.generation_prompts(generator.tokenizer, prompts.questions(tasks, template), template)
+    answers = generator.answers(token_ids, setup.decoding, setup.n_samples)
+    texts = [text for own in answers for text in own]
+    ids, checks = (
+        [value for value in tasks[column][:] for _ in range(setup.n_samples)] for column in ("id", "check")
+    )
+    if setup.samples_to:
+        codes = map(extract_code, texts)
+        write_samples([Sample(*pair, 0) for pair in zip(ids, codes, strict=True)], setup.samples_to)
+    return outcome_table(ids, judge(texts, checks), texts)
+
+
+def _instruction_samples(setup: Setup, tasks: datasets.Dataset, template: str):
+    """The references by task id, and (task id, twin) pairs, as samples."""
+    ids = list(map(str, tasks["id"][:]))
+    if repeated := [task_id for task_id, n in Counter(ids).items() if n > 1]:
+        raise UserError(f"id={min(repeated)!r} names several rows; measures by task need ids of their own.")
+    questions = dict(zip(ids, prompts.questions(tasks, template), strict=True))
+
+    def samples(own_ids: list[str], programs: list[str]) -> list[prompts.Sample]:
+        own = [questions[task_id] for task_id in own_ids]
+        return prompts.training_samples(setup.generator.tokenizer, own, programs, template, MAX_LENGTH)
+
+    references, twins = dict(zip(ids, samples(ids, tasks["response"][:]), strict=True)), []
+    if "preference" in setup.measures:
+        table = broken_twins.twins(tasks, per_task=setup.n_twins)
+        owners = table["id"][:]
+        twins = list(zip(owners, samples(owners, table["twin"][:]), strict=True))
+    return references, twins
