@@ -106,6 +106,16 @@ def test_with_the_budget_rows_epochs_all_see_as_many_samples(start, tmp_path, mo
     assert set(table["epochs"]) == {2}
 
 
+def test_settings_of_the_selection_reach_the_strategies_that_read_them(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "start", lambda *_: None)
+    settings = {"by": "n_tokens", "lower": 0.1, "upper": 0.6}
+    start(tmp_path, ratios=(0.4,), strategies=("ifd-band", "cluster-random"), selection=settings)
+    _, plan = SweepFolder(tmp_path).read_plan()
+    band = next(plan.rows[cell.rows] for cell in plan.cells if cell.arm == "ifd-band")
+    assert band.tolist() == wb.select(rows(), 0.4, "ifd-band", **settings).indices.tolist()
+    assert {cell.n_rows for cell in plan.cells if cell.arm == "cluster-random"} == {len(band)}
+
+
 def test_max_steps_sets_the_budget_of_all_rows(start, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "start", lambda *_: None)
     assert set(start(tmp_path, max_steps=7, budget="steps").table["steps"]) == {7}
@@ -268,6 +278,10 @@ def test_an_active_sweep_is_not_replaced_by_another(start, tmp_path):
         ({"strategies": ("k-center",)}, "column 'embedding' is missing"),
         ({"seeds": 0}, "seeds=0 must be a whole number of at least 1"),
         ({"seeds": {"longest-ago": 3}}, "seeds='longest-ago' is not known"),
+        (
+            {"selection": {"best": 1}},
+            "selection='best' is not known; choose one of by, lower, max_ifd, upper",
+        ),
         (
             {"budget": "hours"},
             "budget='hours' is not known; choose one of epochs, rows-epochs, steps, tokens",

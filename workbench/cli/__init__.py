@@ -205,10 +205,9 @@ def _sweep(args) -> None:
         design = replace(design, models=(args.model or recipe.model,))
     pool, heldout = recipe.split(recipe.load())
     for strategy in design.arms:
-        pool = replace(recipe, strategy=strategy).prepare(pool)
-    evidence.prepare(
-        pool, heldout, args.output, design, recipe.training, selection={"max_ifd": recipe.max_ifd}
-    )
+        pool = recipe.with_strategy(strategy).prepare(pool)
+    selection = {"max_ifd": recipe.max_ifd, **recipe.score_settings}
+    evidence.prepare(pool, heldout, args.output, design, recipe.training, selection=selection)
     code = evidence.sweep_here(args.output)
     sweep = evidence.Sweep(args.output)
     print(sweep_report.means(sweep).to_string(index=False), *sweep.verdict, sep="\n")

@@ -14,8 +14,7 @@ from ..evaluation.quick import HELD_OUT
 from ..evaluation.tasks import TITLES
 from ..lm import models
 from ..lm.prompts import Sample
-from ..selection import STRATEGIES, check_ratio, select
-from ..selection.candidates import Candidates
+from ..selection import SETTINGS, STRATEGIES, Candidates, check_ratio, select
 from ..training import TrainingSettings
 from ..training.schedule import Schedule, tokenized, usable
 from .verdict import ALL, RANDOM_ARMS
@@ -134,12 +133,13 @@ class Plan:
 
 
 class _Arms:
-    """The rows of each arm."""
+    """The rows of each arm; `selection` has settings of `wb.select` for the strategies that read them."""
 
     def __init__(self, pool: datasets.Dataset, design: Design, selection: Mapping):
-        self.pool, self.selection = pool, dict(selection)
+        for name in selection:
+            one_of("selection", name, ("max_ifd", *SETTINGS))
+        self.pool, self.candidates = pool, Candidates(pool, **selection)
         self.first = next((name for name in design.strategies if name != "random-tokens"), "random")
-        self.shared = {"candidates": Candidates(pool, self.selection.get("max_ifd", 1.0))}
 
     def rows(self, arm: str, ratio: float, seed: int) -> np.ndarray:
         """Row numbers, int64 [n], ascending. Raises UserError if a strategy keeps no row."""
@@ -153,8 +153,7 @@ class _Arms:
         return self._select(arm, seed, rows=len(first))
 
     def _select(self, strategy: str, seed: int, **budget) -> np.ndarray:
-        options = {} if strategy == "random" else self.selection
-        kept = select(self.pool, strategy=strategy, seed=seed, **budget, **self.shared, **options).indices
+        kept = select(self.pool, strategy=strategy, seed=seed, **budget, candidates=self.candidates).indices
         if not len(kept):
             ((name, value),) = budget.items()
             raise UserError(
@@ -176,8 +175,9 @@ def plan_cells(
 ) -> Plan:
     """Plan the cells of a sweep over `pool`, a table with the columns that the strategies read.
 
-    `measured_on` is a hash of the held-out rows and tasks, and `selection` has further arguments of
-    `wb.select` for the strategies. Without a column `n_tokens`, the tokens of the first model count.
+    `measured_on` is a hash of the held-out rows and tasks, and `selection` has `max_ifd`, `by`, `lower` and
+    `upper` of `wb.select`, each for the strategies that read it. Without a column `n_tokens`, the tokens of
+    the first model count.
 
     Raises UserError like `wb.select`, and if no row of a cell has a response token within `max_length`.
     """

@@ -61,7 +61,8 @@ def sweep(
             table with `id`, `instruction`, `response` and `check`, or several of these: also measure
             `task_loss`, `preference` and `margin`, as `wb.evaluate` does. Without them no ratio is named as
             better than all rows.
-        selection: further arguments of `wb.select` for the strategies, e.g. {"max_ifd": 0.9}.
+        selection: any of `max_ifd`, `by`, `lower` and `upper` of `wb.select`, for the strategies that read
+            them, e.g. {"by": "my_score"}.
         settings: `TrainingSettings`, or give their fields as keywords, as in `wb.finetune`.
         keep_models: keep the trained model of each cell, in `output_dir/runs/KEY/model`.
         detached: run in a process of its own, which continues when the kernel ends; else in a thread.

@@ -18,6 +18,7 @@ from ..lm.prompts import SCORING_PROMPTS
 from ..selection import (
     BAND,
     IFD,
+    SETTINGS,
     STRATEGIES,
     Selection,
     check_by,
@@ -214,6 +215,10 @@ class Recipe:
     def score_settings(self) -> dict:
         """`by`, `lower` and `upper` of `wb.select`."""
         return {"by": self.by, "lower": self.lower, "upper": self.upper}
+
+    def with_strategy(self, name: str) -> "Recipe":
+        """The same study with another strategy, and those of its score settings that the strategy reads."""
+        return replace(self, strategy=name, **SETTINGS | STRATEGIES[name].used(**self.score_settings))
 
     def prepare(self, ds: datasets.Dataset) -> datasets.Dataset:
         """`ds` with the columns that the selection needs; computes those that are missing.
