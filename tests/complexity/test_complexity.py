@@ -231,6 +231,24 @@ def test_nan_becomes_a_status_and_never_a_score(llama_dir, monkeypatch):
     assert stored() == 2
 
 
+def test_a_perplexity_beyond_the_range_of_floats_becomes_a_status(llama_dir, monkeypatch):
+    summed_nll = forward.summed_nll
+
+    def huge(model, samples):
+        return [
+            nll * 1e4 if len(sample.input_ids) > 20 else nll
+            for nll, sample in zip(summed_nll(model, samples), samples, strict=True)
+        ]
+
+    monkeypatch.setattr(forward, "summed_nll", huge)
+    ds = table(["Add.", "Reverse."], ["return a + b, " * 9, "a + b"])
+    scored = score(ds, llama_dir, prompt="paper", token_budget=1)
+    failing("not_finite", scored, row=0)
+    monkeypatch.undo()
+    again = score(ds, llama_dir)
+    assert again["score_status"][:] == ["ok", "ok"]
+
+
 def test_an_architecture_that_cannot_pack_gets_the_same_scores(toy_model_dir):
     folder = toy_model_dir(LEAKING)
     with pytest.warns(UserWarning, match="BloomForCausalLM cannot run packed samples"):

@@ -123,7 +123,7 @@ class TestSandbox:
         ("def f():\n    return 1\nprint(f(", "def f():\n    return 1"),
         ("Sorry, I cannot.", "Sorry, I cannot."),
         ("", ""),
-        ("\n\n", "\n"),
+        ("\n\n", "\n\n"),
         ("text = '\\d'", "text = '\\d'"),
         ("x = '\0'", "x = '\0'"),
     ],
@@ -145,6 +145,42 @@ class TestSandbox:
 )
 def test_extract_code_takes_the_longest_valid_beginning(completion, code):
     assert extract_code(completion) == code
+
+
+ADD = "def add(a, b):\n    return a + b"
+DOCSTRING = "def add(a, b):\n    '''Adds.\n\n    ```\n    add(1, 2)\n    ```\n    '''\n    return a + b"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *(f"Sure:\n```{tag}\n{ADD}\n```\nDone." for tag in ("python3", "Python", "PY", "py", "ipython", "")),
+        *(f"```{tag}\n{ADD}\n```" for tag in ('python title="a.py"', "{python}", "{.python .numberLines}")),
+        f"~~~python\n{ADD}\n~~~",
+        f"````python\n{ADD}\n````",
+        f"```python\n{ADD}\n",
+        f"```python\n{ADD}\n```".replace("\n", "\r\n"),
+        f"Install:\n```bash\npip install x\n```\nThen:\n```python\n{ADD}\n```",
+        f"It prints\n```text\n3\n```\nCode:\n```python\n{ADD}\n```",
+        f"For example\n```python\nadd(1, 2)\n```\nanswer:\n```python\n{ADD}\n```",
+        f"```python\n{ADD}\n```\nor\n```python\ndef add(a, b):\n    return None\n```",
+        f"<think>\nI could write ```python\nadd = None\n``` first\n</think>\n```python\n{ADD}\n```",
+        "1. Do this:\n   ```python\n   def add(a, b):\n       return a + b\n   ```",
+        f"Here is the function:\n\n{ADD}",
+        f" {ADD}",
+        f"### Instruction:\nAdd.\n### Response:\n{ADD}",
+    ],
+)
+def test_code_is_extracted_as_a_reader_would_copy_it(completion):
+    assert extract_code(completion).rstrip("\n") == ADD
+
+
+def test_fences_in_code_do_not_end_it_and_imports_before_it_belong_to_it():
+    assert extract_code(f"```python\n{DOCSTRING}\n```") == DOCSTRING
+    assert extract_code(DOCSTRING) == DOCSTRING
+    parts = f"```python\nimport math\n```\nand\n```python\n{ADD}\n```"
+    assert extract_code(parts) == f"import math\n{ADD}"
+    assert extract_code("x = 'a\u2028b'") == "x = 'a\u2028b'"
 
 
 def test_deeply_nested_code_is_not_extracted():

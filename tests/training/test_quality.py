@@ -129,6 +129,16 @@ def test_a_failed_evaluation_is_recorded_and_does_not_end_the_training(tune, mon
     assert "not measured: RuntimeError: no judge" in run.log()
 
 
+def test_a_measure_that_fails_leaves_the_others(tune, monkeypatch):
+    def fails(*args, **kwargs):
+        raise UserError("no loss")
+
+    monkeypatch.setattr(quality, "heldout_loss", fails)
+    run = tune("run", HELD_OUT, eval_steps=100, eval_tasks=1, eval_max_new_tokens=2).wait()
+    assert run.history[-1]["eval_error"] == "UserError: no loss"
+    assert run.history[-1]["pass_at_1"] in (0, 1)
+
+
 def test_a_detached_run_is_evaluated_too(toy_model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "_spawn", detached.spawn)
     run = finetune(

@@ -2,8 +2,9 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 from ..core.store import Store, digest
@@ -13,6 +14,7 @@ from .pairs import Pair
 
 # Statuses that are the same on every machine and so are cached. Other failures are tried again next time.
 _CACHED = ("ok", "truncated", "no_target")
+_MAX_NLL = math.log(sys.float_info.max)  # nats per token, beyond which the perplexity is no float
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Score:
             "no_target": "the response is a single token, which has no context without the instruction",
             "empty": "the instruction or the response is missing or blank",
             "out_of_memory": "the row does not fit the memory even alone",
-            "not_finite": "the model gave an infinite or undefined probability",
+            "not_finite": "the model gave a probability or perplexity that is infinite or undefined",
         }[self.score_status]
 
 
@@ -57,7 +59,16 @@ EMPTY = Score(None, None, 0, 0, "empty")
 
 def _as_score(pair: Pair, sums: Sums) -> Score:
     status = sums.failure or ("truncated" if pair.truncated else "ok")
-    return Score(sums.alone, sums.conditioned, pair.alone.n_targets, pair.conditioned.n_targets, status)
+    n_targets = pair.alone.n_targets, pair.conditioned.n_targets
+    return _with_finite_perplexity(Score(sums.alone, sums.conditioned, *n_targets, status))
+
+
+def _with_finite_perplexity(score: Score) -> Score:
+    """`score`, or one with the status "not_finite" if a perplexity exceeds the range of floats."""
+    sides = ((score.nll_response, score.n_response), (score.nll_conditioned, score.n_conditioned))
+    if all(nll is None or nll / n <= _MAX_NLL for nll, n in sides):
+        return score
+    return replace(score, nll_response=None, nll_conditioned=None, score_status="not_finite")
 
 
 @dataclass
@@ -74,7 +85,11 @@ class Scorer:
         texts = list(zip(questions, responses, strict=True))
         keys = [digest(self.settings, *text) for text in texts]
         cached = self.store.get(keys) if self.store else {}
-        scores = {i: Score(**json.loads(cached[key])) for i, key in enumerate(keys) if key in cached}
+        scores = {
+            i: _with_finite_perplexity(Score(**json.loads(cached[key])))
+            for i, key in enumerate(keys)
+            if key in cached
+        }
         scores |= {i: EMPTY for i, text in enumerate(texts) if any(map(_is_blank, text))}
         yield scores
         todo = [i for i in range(len(texts)) if i not in scores]

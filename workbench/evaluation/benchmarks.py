@@ -71,12 +71,14 @@ def _read(path: Path, dataset: str, modified: int) -> Benchmark:
         content = gzip.decompress(content)
     sha256 = hashlib.sha256(content).hexdigest()
     tasks = {}
-    for number, line in enumerate(content.decode().splitlines(), 1):
+    for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         task = json.loads(line)
         if missing := _FIELDS - task.keys():
             raise UserError(f"{path}, line {number}: a task without {', '.join(sorted(missing))}.")
+        if task["task_id"] in tasks:
+            raise UserError(f"{path}, line {number}: task_id={task['task_id']!r} stands on a line before it.")
         tasks[task["task_id"]] = task
     source = SOURCES[dataset]
     return Benchmark(dataset, source.version if sha256 == source.sha256 else "unknown", sha256, tasks)

@@ -15,6 +15,7 @@ from .judging.assertions import run_with_tests
 from .judging.extraction import extract_code
 from .judging.mutants import mutants
 from .samples import Sample
+from .sandbox import SandboxError, level
 from .sandbox.run import ERROR, FAIL, PASS
 from .tasks import TITLES, EvalPlusTasks, code_tasks, instruction_tasks
 
@@ -83,6 +84,7 @@ def twins(
     twins are stored, and a second call reads them.
 
     A row without tests gets twins that are *unverified* (`verified` is False): some may be correct programs.
+    So does every row on a machine that cannot confine code.
 
     Args:
         tasks: "bundled", or a table with `id`, `instruction`, `response` and (for verification) `check`; or
@@ -97,8 +99,7 @@ def twins(
         "twins")["without"]`) map the id of each task without twins to the reason.
 
     Raises:
-        UserError: `tasks` is not usable or has no reference solutions, or this machine cannot confine code
-            (SandboxError).
+        UserError: `tasks` is not usable or has no reference solutions.
     """
     positive("per_task", per_task)
     if limit is not None:
@@ -107,19 +108,29 @@ def twins(
     searches = [_search(reference) for reference in references]
     settings = [_VERSION, platform.python_version(), per_task, *settings]
     keys = [digest(settings, asdict(search.reference)) for search in searches]
+    unconfined = _unconfined()
     store = Store("twins")
     stored = store.get(keys)
     for key, search in zip(keys, searches, strict=True):
         if key in stored:
             search.reason, found = json.loads(stored[key])
             search.twins = [_Twin(**twin) for twin in found]
-        elif search.reference.test == "":
+        elif search.reference.test == "" or unconfined:
             search.twins = search.candidates[:per_task]
     pending = {key: s for key, s in zip(keys, searches, strict=True) if key not in stored and not s.twins}
     if pending:
         _verify([s for s in pending.values() if s.candidates], per_task, judge)
         store.put({key: _encoded(search) for key, search in pending.items()})
-    return _table(searches)
+    return _table(searches, unconfined)
+
+
+def _unconfined() -> str | None:
+    """Why this machine cannot run the tests; None if it can."""
+    try:
+        level()
+    except SandboxError as error:
+        return str(error)
+    return None
 
 
 def _search(reference: _Reference) -> _Search:
@@ -212,7 +223,7 @@ def _suite_judge(source: EvalPlusTasks) -> _Judge:
     return judge
 
 
-def _table(searches: list[_Search]) -> datasets.Dataset:
+def _table(searches: list[_Search], unconfined: str | None) -> datasets.Dataset:
     rows = [
         (
             *(search.reference.id, search.reference.instruction, search.reference.response),
@@ -229,5 +240,6 @@ def _table(searches: list[_Search]) -> datasets.Dataset:
     without = {search.reference.id: search.reason for search in searches if not search.twins}
     unverified = len({row[0] for row in rows if not row[-2]})
     if unverified:
-        progress.say(f"{unverified} tasks have no tests; their twins are unverified and may be correct.")
+        why = f"cannot be tested here ({unconfined})" if unconfined else "have no tests"
+        progress.say(f"{unverified} tasks {why}; their twins are unverified and may be correct.")
     return tables.note(table, "twins", {"tasks": len(searches), "unverified": unverified, "without": without})

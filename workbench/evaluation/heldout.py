@@ -8,16 +8,18 @@ import pandas as pd
 import torch
 
 from ..core import progress
+from ..core.errors import UserError
 from ..lm import forward, prompts
 from ..lm.batching import flat_batches
 from ..lm.prompts import Sample
 
+MAX_LENGTH = 2048  # tokens of a reference with its prompt
 _TOKEN_BUDGET = 2048  # tokens per forward pass
 
 
 @torch.inference_mode()
 def heldout_loss(
-    model, tokenizer, ds: datasets.Dataset, *, template: str = "auto", max_length: int = 2048
+    model, tokenizer, ds: datasets.Dataset, *, template: str = "auto", max_length: int = MAX_LENGTH
 ) -> float:
     """Mean loss of the responses in `ds`, in nats per token.
 
@@ -27,14 +29,31 @@ def heldout_loss(
 
     `ds` has the columns `instruction` and `response`. `template` is a prompt template of `wb.finetune`;
     "auto" takes the model's chat template, else DeepSeek's. Rows are cut to `max_length` tokens; rows without
-    a response token left take no part.
+    a response token left take no part. Raises UserError if all rows are without one.
     """
+    loss, without = loss_and_rows_without(model, tokenizer, ds, template, max_length)
+    if loss is None:
+        raise UserError(f"heldout: none of the {len(ds)} rows counts in the loss: {without[0]}.")
+    return loss
+
+
+def loss_and_rows_without(
+    model, tokenizer, ds: datasets.Dataset, template: str, max_length: int = MAX_LENGTH
+) -> tuple[float | None, dict[int, str]]:
+    """`heldout_loss`, None if no row has a response token, and for each row without one the reason."""
     template = prompts.resolve_template(tokenizer, template)
     questions = prompts.questions(ds, template)
     samples = prompts.training_samples(tokenizer, questions, ds["response"][:], template, max_length)
+    without = {
+        row: f"no response token within max_length={max_length}"
+        for row, sample in enumerate(samples)
+        if not sample.n_targets
+    }
     samples = [sample for sample in samples if sample.n_targets]
+    if not samples:
+        return None, without
     total = float(sample_nll(model, samples).sum())
-    return total / sum(sample.n_targets for sample in samples)
+    return total / sum(sample.n_targets for sample in samples), without
 
 
 @torch.inference_mode()

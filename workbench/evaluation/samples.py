@@ -40,7 +40,7 @@ def read_samples(path: str | PathLike, prompts: Mapping[str, str]) -> Samples:
     if not path.is_file():
         raise MissingFileError(f"samples={str(path)!r}: there is no such file.")
     samples, problems = [], []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         parsed = _parse(line, number, prompts)
@@ -57,7 +57,8 @@ def writable(text: str | None) -> str | None:
     return text and text.encode(errors="backslashreplace").decode()
 
 
-def _lines(path: Path) -> list[bytes]:
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file, gzipped or not. Raises UserError if it cannot be unpacked."""
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
         try:

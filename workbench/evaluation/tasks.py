@@ -13,7 +13,7 @@ from . import benchmarks
 from .generation.prompt_format import STOPS
 from .judging import evalplus, suites
 from .judging.assertions import outcome_table, run_with_tests
-from .samples import Sample
+from .samples import Sample, read_lines
 
 TITLES = {"humaneval": "HumanEval", "humaneval+": "HumanEval+", "mbpp": "MBPP", "mbpp+": "MBPP+"}
 BENCHMARKS = ("bundled", *TITLES)
@@ -119,8 +119,8 @@ def _read_tasks(benchmark: str) -> ProgramTasks:
     if not (path := Path(benchmark).expanduser()).is_file():
         choices = ", ".join(sorted(BENCHMARKS))
         raise MissingFileError(f"benchmark={benchmark!r} is neither a file of tasks nor one of {choices}.")
-    tests, prompts = {}, {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    tests, prompts, lines = {}, {}, {}
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -132,5 +132,10 @@ def _read_tasks(benchmark: str) -> ProgramTasks:
             ) from error
         if not all(isinstance(value, str) for value in (task_id, test, prompt)):
             raise UserError(f"{path}, line {number}: task_id, test and prompt must be texts.")
-        tests[task_id], prompts[task_id] = test, prompt
+        if task_id in tests:
+            raise UserError(
+                f"{path}, line {number}: task_id={task_id!r} stands on line {lines[task_id]} too; give each "
+                f"task an id of its own."
+            )
+        tests[task_id], prompts[task_id], lines[task_id] = test, prompt, number
     return ProgramTasks(benchmark, prompts, tests)

@@ -240,7 +240,8 @@ def _evaluate(study: Study, name: str, model: str | Run, say: Say) -> None:
     twins = ""
     if report.preference is not None:
         twins = f", preference {report.preference:.1%}, margin {report.margin:.3f} nats"
-    say(f"{name}: loss {report.loss_per_token:.4f} nats/token{twins}{passed}")
+    loss = "no loss" if report.loss_per_token is None else f"loss {report.loss_per_token:.4f} nats/token"
+    say(f"{name}: {loss}{twins}{passed}")
 
 
 def _write_results(study: Study) -> None:

@@ -3,7 +3,7 @@
 import datasets
 import pandas as pd
 
-from ..evaluation import EvalReport, evaluate, statistics, twins
+from ..evaluation import EvalReport, SandboxError, evaluate, level, statistics, twins
 from ..training import Run
 from .recipe import Recipe
 
@@ -23,11 +23,16 @@ def measures_of(recipe: Recipe, held_out: datasets.Dataset) -> tuple[tuple[str, 
 
     Loss always, and preference if a reference has a broken twin. "pass" only if the model to fine-tune solves
     one of the 4 held-out tasks with the shortest reference, in 128 tokens: a model that solves none of them
-    hardly solves others, and to generate their answers takes minutes.
+    hardly solves others, and to generate their answers takes minutes. Never "pass" where code cannot be
+    confined.
     """
     measures = ("loss", "preference") if len(twins(held_out, per_task=_TWINS)) else ("loss",)
     if "check" not in held_out.column_names:
         return measures, "pass@1 is not measured: the rows have no tests (column 'check')"
+    try:
+        level()
+    except SandboxError as error:
+        return measures, f"pass@1 is not measured: {error}"
     lengths = pd.Series([len(text) for text in held_out["response"]])
     easy = held_out.select(sorted(lengths.nsmallest(PROBES).index))
     probe = evaluate_on(recipe, recipe.model, easy, ("pass",), min(_PROBE_TOKENS, recipe.max_new_tokens))

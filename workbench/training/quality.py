@@ -63,35 +63,40 @@ class Quality:
 
         `attention` is the attention implementation that the model was loaded with.
         """
-        started, scores = time.perf_counter(), {}
+        started, scores, errors = time.perf_counter(), {}, []
+        measures = {"heldout_loss": self._heldout_loss, "pass_at_1": self._pass_at_1}
+        if self.held_out is None:
+            del measures["heldout_loss"]
+        if not self.settings.eval_tasks:
+            del measures["pass_at_1"]
         with evaluation_mode(model, attention):
-            try:
-                self._measure(model, tokenizer, scores)
-            except Exception as error:
-                scores["eval_error"] = f"{type(error).__name__}: {error}"
-                memory.release()
+            for name, measured in measures.items():
+                try:
+                    scores[name] = measured(model, tokenizer)
+                except Exception as error:
+                    errors.append(f"{type(error).__name__}: {error}")
+                    memory.release()
+        if errors:
+            scores["eval_error"] = "; ".join(errors)
         return scores | {"eval_seconds": round(time.perf_counter() - started, 3)}
 
-    def _measure(self, model, tokenizer, scores: dict) -> None:
+    def _heldout_loss(self, model, tokenizer) -> float:
         settings = self.settings
-        if self.held_out is not None:
-            scores["heldout_loss"] = heldout_loss(
-                model,
-                tokenizer,
-                self.held_out,
-                template=settings.template,
-                max_length=settings.max_length,
-            )
-        if settings.eval_tasks:
-            scores["pass_at_1"] = quick.pass_at_1(
-                model,
-                tokenizer,
-                settings.eval_benchmark,
-                self.held_out,
-                settings.eval_tasks,
-                template=settings.template,
-                max_new_tokens=settings.eval_max_new_tokens,
-            )
+        return heldout_loss(
+            model, tokenizer, self.held_out, template=settings.template, max_length=settings.max_length
+        )
+
+    def _pass_at_1(self, model, tokenizer) -> float:
+        settings = self.settings
+        return quick.pass_at_1(
+            model,
+            tokenizer,
+            settings.eval_benchmark,
+            self.held_out,
+            settings.eval_tasks,
+            template=settings.template,
+            max_new_tokens=settings.eval_max_new_tokens,
+        )
 
 
 @contextmanager

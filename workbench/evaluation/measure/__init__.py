@@ -114,8 +114,9 @@ def evaluate(
         samples_to: a file to which the samples are written too, in EvalPlus's format.
 
     Raises:
-        UserError: a parameter, file or table is not usable, the run has not finished, or this machine cannot
-            confine code (SandboxError).
+        UserError: a parameter, file or table is not usable, the run has not finished, or only "pass" is
+            measured and this machine cannot confine code (SandboxError). With other measures, the report has
+            those, and says in `problems` why no answer was judged.
     """
     if (model is None) == (samples is None):
         raise UserError("evaluate takes a model or samples=FILE, one of the two.")
@@ -130,11 +131,21 @@ def evaluate(
         positive("limit", limit)
     name, trained_with = _model_of(model)
     generator = AnswerGenerator(name, dtype, device, batch_size, backend, cache)
+    has_instructions = not isinstance(benchmark, str) or not (
+        benchmark in TITLES or Path(benchmark).expanduser().is_file()
+    )
+    unconfined = None
     if "pass" in (measures or MEASURES):
-        sandbox.level()  # raises before the time-consuming generation
+        try:
+            sandbox.level()  # before the time-consuming generation
+        except sandbox.SandboxError as error:
+            if measures == ("pass",) or (measures is None and not has_instructions):
+                raise  # nothing else is measured
+            unconfined = str(error)
     path = _samples_path(samples_to)
-    setup = Setup(generator, decoding, template, trained_with, n_samples, limit, path, measures, n_twins)
-    if not isinstance(benchmark, str) or not (benchmark in TITLES or Path(benchmark).expanduser().is_file()):
+    measured = measures, n_twins, unconfined
+    setup = Setup(generator, decoding, template, trained_with, n_samples, limit, path, *measured)
+    if has_instructions:
         return evaluate_instructions(setup, *instruction_tasks(benchmark), sanitize)
     return evaluate_code(setup, code_tasks(benchmark), sanitize)
 

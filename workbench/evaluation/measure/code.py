@@ -14,7 +14,7 @@ from .setup import Setup, add_likelihoods, generation_versions, versions_here, w
 def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: bool | None) -> EvalReport:
     """Evaluate on tasks whose prompts are code."""
     measures = setup.measures or ("pass",)
-    if "pass" in measures:
+    if setup.has_pass:
         tasks.check(bool(sanitize))
     if not all(prompt.strip() for prompt in tasks.prompts.values()):
         raise UserError(f"benchmark={tasks.name!r} has tasks without a prompt, which a model needs.")
@@ -23,7 +23,7 @@ def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: b
     prompt_format = PromptFormat.resolve(tokenizer, setup.template, setup.trained_with, tasks.stops)
     decoding = replace(setup.decoding, stop=prompt_format.stop)
     fields = tasks.fields | {"tasks": without_verdicts(names)}
-    if "pass" in measures:
+    if setup.has_pass:
         fields = _judged_answers(setup, tasks, names, prompt_format, decoding, sanitize)
     if {"loss", "preference"} & set(measures):
         references, pairs = _code_samples(setup, tasks, names, prompt_format)
@@ -32,7 +32,9 @@ def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: b
         fields.pop("versions", {}) | generation_versions(setup, prompt_format.template) | versions_here()
     )
     missing = tuple(name for name in tasks.prompts if name not in set(names))
-    return EvalReport(setup.generator.name, missing=missing, versions=versions, **fields)
+    return EvalReport(
+        setup.generator.name, missing=missing, problems=setup.problems, versions=versions, **fields
+    )
 
 
 def _judged_answers(setup, tasks, names, prompt_format, decoding, sanitize) -> dict:

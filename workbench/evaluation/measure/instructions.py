@@ -9,14 +9,13 @@ from ...core import tables
 from ...core.errors import UserError
 from ...lm import prompts
 from .. import broken_twins
-from ..heldout import heldout_loss
+from ..heldout import MAX_LENGTH, loss_and_rows_without
 from ..judging.assertions import judge, outcome_table
 from ..judging.extraction import extract_code
 from ..reports.report import EvalReport
 from ..samples import Sample
 from ..tasks import NO_SANITIZE
 from .setup import (
-    MAX_LENGTH,
     Setup,
     add_likelihoods,
     generation_versions,
@@ -44,14 +43,17 @@ def evaluate_instructions(
         template = setup.trained_with or "auto"
     template = prompts.resolve_template(tokenizer, template)
     fields = {"tasks": without_verdicts(tasks["id"][:])}
+    problems = setup.problems
     if setup.measures is None:
-        fields["loss_per_token"] = heldout_loss(generator.model, tokenizer, tasks, template=template)
-    if "pass" in measures:
+        loss, without = loss_and_rows_without(generator.model, tokenizer, tasks, template)
+        fields["loss_per_token"] = loss
+        problems += tuple(f"{tasks[row]['id']}: left out of the loss, {why}" for row, why in without.items())
+    if setup.has_pass:
         fields["tasks"] = _judged_instructions(setup, tasks, template)
     if {"loss", "preference"} & set(measures):
         add_likelihoods(setup, fields, *_instruction_samples(setup, tasks, template))
     versions = generation_versions(setup, template) | versions_here()
-    return EvalReport(generator.name, name, versions=versions, **fields)
+    return EvalReport(generator.name, name, problems=problems, versions=versions, **fields)
 
 
 def _judged_instructions(setup: Setup, tasks: datasets.Dataset, template: str) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from ..heldout import likelihood_table
 from ..samples import Sample, writable
 
 MEASURES = ("loss", "preference", "pass")
-MAX_LENGTH = 2048  # tokens of a reference or a twin with its prompt
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,17 @@ class Setup:
     samples_to: Path | None
     measures: tuple[str, ...] | None
     n_twins: int
+    unconfined: str | None = None  # why this machine cannot judge answers
+
+    @property
+    def has_pass(self) -> bool:
+        """Whether answers are generated and judged."""
+        return "pass" in (self.measures or MEASURES) and self.unconfined is None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence on why answers are not judged, if they cannot be."""
+        return () if self.unconfined is None else (f"pass was not measured: {self.unconfined}",)
 
 
 def without_verdicts(ids: list[str]) -> pd.DataFrame:
@@ -46,9 +56,9 @@ def add_likelihoods(setup: Setup, fields: dict, references: dict, twins: list) -
     table = likelihood_table(setup.generator.model, references, twins)
     if "loss" in setup.measures:
         scored = table[table["n_tokens"] > 0]
-        fields["loss_per_token"] = float(
-            (scored["loss"] * scored["n_tokens"]).sum() / scored["n_tokens"].sum()
-        )
+        n_tokens = scored["n_tokens"].sum()
+        if n_tokens:
+            fields["loss_per_token"] = float((scored["loss"] * scored["n_tokens"]).sum() / n_tokens)
     else:
         table = table.drop(columns=["loss", "n_tokens"])
     ids = fields["tasks"]["task_id"].astype(str)
@@ -68,7 +78,7 @@ def generation_versions(setup: Setup, template: str) -> dict[str, str]:
     """How the answers were generated, for the report."""
     decoding, backend = setup.decoding, setup.generator.backend
     sampling = f"temperature {decoding.temperature:g}, top_p {decoding.top_p:g}, seed {decoding.seed}"
-    if "pass" not in (setup.measures or MEASURES):
+    if not setup.has_pass:
         return {"template": template}
     return {
         "template": template,

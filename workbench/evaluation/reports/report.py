@@ -31,7 +31,8 @@ class EvalReport:
         loss_per_token: held-out loss in nats per token, or None if not measured.
         suite: the suite that `pass_at_1` reports, "base" or "plus".
         missing: ids of the benchmark's tasks without a sample. Statistics cover the judged tasks only.
-        problems: one sentence per line of the samples file that could not be used.
+        problems: one sentence per line of the samples file or row that could not be used, and on why answers
+            were not judged.
         defects: task_id -> explanation, for tasks on which the benchmark itself is wrong.
         versions: name -> version of what the verdicts depend on (benchmark, EvalPlus, Python, sandbox level,
             decoding, ...).
