@@ -39,6 +39,8 @@ def toy_model(folder: Path, vocabulary: int) -> str:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
+    from workbench.lm.models import quiet
+
     alphabet = ["<eos>", "<pad>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     bpe = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(alphabet)}, merges=[]))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -58,7 +60,8 @@ def toy_model(folder: Path, vocabulary: int) -> str:
         eos_token_id=0,
         pad_token_id=1,
     )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    with quiet():
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return str(folder)
 
 

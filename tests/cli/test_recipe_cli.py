@@ -151,6 +151,20 @@ class TestCommandLine:
         assert errors.startswith(f"workbench: {message}")
         assert errors.count("\n") == 1
 
+    def test_finetune_says_that_it_trains_on_one_gpu_and_keeps_the_samples_of_a_step(
+        self, capsys, monkeypatch, tmp_path
+    ):
+        from workbench.training import job
+
+        settings = {}
+        monkeypatch.setattr(job, "run_here", lambda *args, **options: settings.update(options) or 0)
+        Recipe(gpus=4, training=TrainingSettings(accumulation=2)).to_yaml(tmp_path / "recipe.yaml")
+        files = ["--recipe", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / "run")]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["finetune", *files])
+        assert (ended.value.code, settings["accumulation"]) == (0, 8)
+        assert "gpus=4: finetune trains on one, with accumulation=8 instead of 2" in capsys.readouterr().out
+
     @pytest.mark.parametrize("arguments", [["fly"], [], ["quickstart", "--ratio", "much"]])
     def test_an_unknown_command_prints_the_usage(self, arguments, capsys):
         with pytest.raises(SystemExit) as ended:
