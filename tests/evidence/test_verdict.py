@@ -9,7 +9,7 @@ from scipy import stats
 
 from workbench.evaluation import statistics
 from workbench.evidence import comparisons, verdict
-from workbench.evidence.verdict import ALL
+from workbench.evidence.comparisons import ALL
 
 RATIOS, ARMS = (0.1, 0.2, 0.4), ("ifd-cluster", "random", "random-tokens")
 N_ROWS = 60

@@ -17,7 +17,7 @@ from ..lm.prompts import Sample
 from ..selection import SETTINGS, STRATEGIES, Candidates, check_ratio, select
 from ..training import TrainingSettings
 from ..training.schedule import Schedule, tokenized, usable
-from .verdict import ALL, RANDOM_ARMS
+from .comparisons import ALL, RANDOM_ARMS
 
 # Budget -> the amount that it holds equal; with "epochs", smaller selections train for less.
 BUDGETS = {"rows-epochs": "samples", "tokens": "tokens", "steps": "steps", "epochs": None}

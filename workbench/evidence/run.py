@@ -14,9 +14,10 @@ from ..core import progress
 from ..core.errors import UserError
 from ..training.folder import last_lines
 from . import work
+from .comparisons import comparisons
 from .folder import SweepFolder, cells_of
 from .table import rows_of, summary_of, table_of
-from .verdict import comparisons, verdict
+from .verdict import verdict
 
 _POLL = 0.2  # seconds between two looks at the folder
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import statistics
+from .comparisons import Rows
 from .folder import SweepFolder, cells_of
 from .plan import Cell
-from .verdict import Rows
 
 _MEASURED = ("loss", "task_loss", "preference", "margin")
 COLUMNS = [
