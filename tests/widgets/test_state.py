@@ -40,6 +40,10 @@ def reproduced(state):
         {"tokens": 12_345},
         {"strategy": "random", "ratio": 0.2},
         {"strategy": "k-center", "rows": 20},
+        {"by": "n_tokens"},
+        {"strategy": "ifd-band", "lower": 0.1, "upper": 0.6},
+        {"strategy": "ifd-band", "by": "ppl_response", "upper": 0.9},
+        {"strategy": "k-center", "by": "n_tokens", "lower": 0.1, "rows": 20},
         {"k": 5},
         {"packing": "exact", "max_length": 700, "batch_size": 3},
     ],
@@ -51,6 +55,30 @@ def test_its_settings_reproduce_rows_and_plan(state, changes):
     selection, plan = reproduced(state)
     np.testing.assert_array_equal(state.selection.indices, selection.indices)
     assert state.plan.rows == plan.rows
+
+
+def test_controls_set_the_column_that_ranks_and_the_band(state):
+    controls = Controls(state)
+    assert controls.by.options[0] == "ifd"
+    assert "n_tokens" in controls.by.options
+    assert not {"cluster", "x", "y", "instruction"} & set(controls.by.options)
+    assert (controls.by.disabled, controls.band.layout.display) == (False, "none")
+    controls.strategy.value = "ifd-band"
+    assert controls.band.layout.display is None
+    controls.band.value = (0.5, 1.0)
+    controls.by.value = "n_tokens"
+    assert (state.now.lower, state.now.upper, state.now.by) == (0.5, 1.0, "n_tokens")
+    selection, _ = reproduced(state)
+    np.testing.assert_array_equal(state.selection.indices, selection.indices)
+    assert selection.settings["by"] == "n_tokens"
+    controls.strategy.value = "random"
+    assert controls.by.disabled
+    for changes, message in (
+        ({"by": "instruction"}, "by='instruction': this column holds no numbers"),
+        ({"lower": 0.9, "upper": 0.2}, "lower=0.9 must be below upper=0.2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            state.set(**changes)
 
 
 def test_budgets_by_slider_and_field(state):

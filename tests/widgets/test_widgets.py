@@ -145,6 +145,28 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert dashboard.errors.last is None
 
 
+def test_the_histogram_shows_the_column_that_ranks_and_the_band(ds):
+    dashboard = wb.Workbench(ds, ratio=0.3, max_length=512, batch_size=8)
+    bars, kept = dashboard.bars, dashboard.bars.data[0]
+    dashboard.strategy.value = "ifd-band"
+    low, high = selection.band(dashboard.selection)
+    shape, note = bars.layout.shapes[1], bars.layout.annotations[-1]
+    assert (shape.x0, shape.x1, shape.visible) == (low, high, True)
+    assert note.text == f"bands of the clusters: {low:.3f} to {high:.3f}"
+    dashboard.controls.by.value = "n_tokens"
+    assert dashboard.errors.last is None
+    assert bars.layout.xaxis.title.text == "n_tokens"
+    assert bars.layout.annotations[0].text == "Complexity: rows by n_tokens"
+    assert not bars.layout.shapes[0].visible  # IFD 1
+    assert sum(kept.y) == len(dashboard.selection.indices)
+    assert sum(bars.data[1].y) == len(ds) - len(dashboard.selection.indices)
+    tokens = np.array(ds["n_tokens"][:])
+    assert tokens.min() <= min(kept.x) < max(kept.x) <= tokens.max()
+    dashboard.strategy.value = "random"
+    assert bars.layout.xaxis.title.text == "IFD"
+    assert bars.layout.shapes[0].visible
+
+
 def test_the_menu_has_the_strategies_whose_columns_exist(ds):
     dashboard = wb.Workbench(ds.remove_columns("embedding"))
     assert {"ifd-cluster", "ifd-quota", "random"} <= set(dashboard.strategy.options)

@@ -12,6 +12,7 @@ from .bars import (
     limit_line,
     padding_rates,
     padding_trace,
+    score_bins,
     share_traces,
 )
 from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, SYMBOLS, style
@@ -59,6 +60,7 @@ __all__ = [
     "padding_rates",
     "padding_trace",
     "points_kept",
+    "score_bins",
     "share_traces",
     "style",
     "sweep",

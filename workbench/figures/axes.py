@@ -88,8 +88,8 @@ def _extent(figure: go.Figure, name: str) -> tuple[tuple[str, ...], tuple[float,
 
 def error_bounds(trace: go.Scatter) -> list[tuple[float, float]]:
     """Lower and upper end of the vertical error bar of each point; without a bar, the point itself twice."""
-    if trace.y is None or trace.error_y.array is None:
-        return []
+    if trace.y is None or "error_y" not in trace or trace.error_y.array is None:
+        return []  # e.g. a heatmap
     below = trace.error_y.array if trace.error_y.arrayminus is None else trace.error_y.arrayminus
     above = trace.error_y.array
     spans = zip(trace.y, np.nan_to_num(below), np.nan_to_num(above), strict=True)

@@ -24,30 +24,40 @@ def ifd_bins(ifd: np.ndarray) -> np.ndarray:
     return 1.0 + width * np.arange(np.floor((low - 1.0) / width), np.ceil((high - 1.0) / width) + 1)
 
 
+def score_bins(score: np.ndarray) -> np.ndarray:
+    """Edges (float64, ascending) of 20 to 50 equal bins over `score`, float [n]; NaN is ignored."""
+    values = score[np.isfinite(score)]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    n_bins = int(np.clip(2 * np.sqrt(len(values)), _MIN_BINS, _MAX_BINS))
+    return np.linspace(low, high if high > low else low + 1, n_bins + 1)
+
+
 def binned(ifd: np.ndarray, edges: np.ndarray) -> list[int]:
     """Number of rows in each bin. Scores beyond the edges count into the outer bins, NaN into none."""
     scored = ifd[np.isfinite(ifd)]
     return np.histogram(np.clip(scored, edges[0], edges[-1]), edges)[0].tolist()
 
 
-def histogram_traces(ifd: np.ndarray, kept: np.ndarray) -> list[go.Bar]:
+def histogram_traces(
+    ifd: np.ndarray, kept: np.ndarray, edges: np.ndarray | None = None, name: str = "IFD"
+) -> list[go.Bar]:
     """Bars of the kept rows and, stacked on them, of the others.
 
-    `ifd` is float [n] and may hold NaN; `kept` is bool [n].
+    `ifd` is float [n] and may hold NaN; `kept` is bool [n]. Another score has its own `name` and `edges`.
     """
     # Lists: the page reports bars of arrays back as changed, on which FigureWidget fails (plotly.py #4160).
-    edges = ifd_bins(ifd)
+    edges = ifd_bins(ifd) if edges is None else edges
     middles, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
     shared = {"x": middles.tolist(), "width": width}
     return [
         go.Bar(
             y=binned(ifd[mask], edges),
-            name=name,
+            name=group,
             marker_color=color,
-            hovertemplate=f"IFD %{{x:.3f}}: %{{y:,}} {name}<extra></extra>",
+            hovertemplate=f"{for_hover(name, 60)} %{{x:.4g}}: %{{y:,}} {group}<extra></extra>",
             **shared,
         )
-        for mask, name, color in ((kept, "kept", KEPT), (~kept, "left out", LEFT_OUT))
+        for mask, group, color in ((kept, "kept", KEPT), (~kept, "left out", LEFT_OUT))
     ]
 
 
@@ -80,10 +90,15 @@ def cut_shape(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y d
     }
 
 
-def cut_note(cut: tuple[float, float] | None, xref: str = "x", yref: str = "y domain") -> dict:
-    """The label of `cut_shape` as an annotation above it; empty if `cut` is None."""
+def cut_note(
+    cut: tuple[float, float] | None,
+    xref: str = "x",
+    yref: str = "y domain",
+    name: str = "cuts of the clusters",
+) -> dict:
+    """The label of `cut_shape`, named `name` if it is a range, as an annotation above it; empty if None."""
     low, high = cut or (0.0, 0.0)
-    text = f"cut at {low:.3f}" if low == high else f"cuts of the clusters: {low:.3f} to {high:.3f}"
+    text = f"cut at {low:.3f}" if low == high else f"{name}: {low:.3f} to {high:.3f}"
     return {
         "text": text if cut else "",
         **{"x": (low + high) / 2, "y": 1, "xref": xref, "yref": yref, "showarrow": False},

@@ -1,19 +1,22 @@
-"""The controls of the dashboard, in two lines above the figures."""
+"""The controls of the dashboard, in lines above the figures."""
 
 import threading
 
 import ipywidgets as w
 
 from .. import packing, selection
-from ..selection import STRATEGIES
+from ..selection import IFD, STRATEGIES
 from .markup import status
 from .state import Settings, State, total
 
+_POSITIONS = ("cluster", "x", "y")  # numbers that rank nothing
 _WIDE = {"description_width": "initial"}
 _TOOLTIPS = {
     "ratio": "How much to keep. Arrow keys move by 1 %, Page Up and Page Down by 10 %",
     "ratio_field": "How much to keep, as an exact number",
     "unit": "Unit of the budget",
+    "by": "The column that ranks rows, highest first",
+    "band": "Quantiles of the score within each cluster between which rows are drawn",
     "k": "Number of clusters. A new number clusters the rows again; the map does not change",
     "max_length": "Maximum tokens per row; longer samples are truncated",
     "batch_size": "Samples per training step",
@@ -24,8 +27,8 @@ class Controls(w.VBox):
     """The settings of `state` as controls.
 
     `ratio` is a slider in percent, `ratio_field` the same budget in `unit` (%, rows or training tokens).
-    The others are `strategy`, `k` (clusters), `packing`, `max_length` (tokens) and `batch_size` (samples).
-    `busy` shows what is being computed.
+    The others are `strategy`, `by` (the column that ranks), `band` (two quantiles), `k` (clusters),
+    `packing`, `max_length` (tokens) and `batch_size` (samples). `busy` shows what is being computed.
     """
 
     def __init__(self, state: State):
@@ -37,6 +40,10 @@ class Controls(w.VBox):
         self.ratio_field = w.BoundedFloatText(40.0, min=0, max=1e12, step=1, layout=w.Layout(width="8em"))
         self.unit = w.Dropdown(options=self._units(), value=now.unit, layout=w.Layout(width="14em"))
         self.strategy = self._menu("Strategy", selection.usable(state.given), now.strategy, "17em")
+        self.by = self._menu("By", _score_columns(state), now.by, "13em")
+        self.band = w.FloatRangeSlider(
+            value=(now.lower, now.upper), min=0, max=1, step=0.05, description="Band", style=_WIDE
+        )
         self.k = self._number("Clusters", now.k or state.given_k, len(state.given), 9)
         self.packing = self._menu("Packing", list(packing.PACKERS), now.packing, "13em")
         self.max_length = self._number("Row length", now.max_length, 10**6, 11)
@@ -49,7 +56,9 @@ class Controls(w.VBox):
         wrap = w.Layout(flex_flow="row wrap", align_items="center")
         super().__init__(
             [
-                w.HBox([self.ratio, self.ratio_field, self.unit, self.strategy], layout=wrap),
+                w.HBox(
+                    [self.ratio, self.ratio_field, self.unit, self.strategy, self.by, self.band], layout=wrap
+                ),
                 w.HBox([self.k, self.packing, self.max_length, self.batch_size, self.busy], layout=wrap),
             ]
         )
@@ -68,7 +77,8 @@ class Controls(w.VBox):
         self.ratio_field.observe(guard(self._set_amount), "value")
         self.unit.observe(guard(self._set_unit), "value")
         self.k.observe(guard(self._set_k), "value")
-        for name in ("strategy", "packing", "max_length", "batch_size"):
+        self.band.observe(guard(self._set_band), "value")
+        for name in ("strategy", "by", "packing", "max_length", "batch_size"):
             control = getattr(self, name)
             control.observe(guard(lambda change, name=name: self._set(**{name: change["new"]})), "value")
         state.on_change(self._follow)
@@ -102,6 +112,10 @@ class Controls(w.VBox):
     def _set_k(self, change) -> None:
         self._set(k=None if change["new"] == self._state.given_k else change["new"])
 
+    def _set_band(self, change) -> None:
+        lower, upper = (round(bound, 6) for bound in change["new"])
+        self._set(lower=lower, upper=upper)
+
     def _units(self) -> list[tuple[str, str]]:
         """Labels and names of the units; the strategy decides which rows the percentage refers to."""
         of_all = STRATEGIES[self._state.now.strategy].ratio_pool == "all"
@@ -125,11 +139,21 @@ class Controls(w.VBox):
         self.unit.value, self.strategy.value, self.packing.value = now.unit, now.strategy, now.packing
         self.k.value = now.k or self._state.given_k
         self.max_length.value, self.batch_size.value = now.max_length, now.batch_size
+        self.by.value, self.band.value = now.by, (now.lower, now.upper)
+        reads = STRATEGIES[now.strategy].settings
+        self.by.disabled = "by" not in reads
+        self.band.layout.display = None if "lower" in reads else "none"
         share = now.amount if now.unit == "ratio" else now.amount / max(1, total(self._state, now.unit))
         set_tooltip(self.strategy, first_line(STRATEGIES[now.strategy].rank))
         set_tooltip(self.packing, first_line(packing.PACKERS[now.packing].pack))
         self.ratio_field.value = round(100 * now.amount, 6) if now.unit == "ratio" else now.amount
         self.ratio.value = min(100, max(1, round(100 * share)))
+
+
+def _score_columns(state: State) -> list[str]:
+    """The numeric columns that can rank rows, IFD first."""
+    others = selection.numeric_columns(state.given)
+    return [IFD, *(name for name in others if name not in (IFD, *_POSITIONS))]
 
 
 def _layout(width: str) -> w.Layout:

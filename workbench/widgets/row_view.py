@@ -11,7 +11,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from ..core.texts import escaped, one_line, visible
-from ..selection import Candidates, RowDetails, Selection
+from ..selection import IFD, Candidates, RowDetails, Selection
 from .markup import inline_cell
 
 MAX_LISTED = 500  # rows of a list that is still useful
@@ -92,8 +92,10 @@ def verdict(details: RowDetails, selection: Selection) -> str:
         else f"<b>Dropped</b>: {escaped(details.reason)}"
     ]
     pool = "of all" if details.cluster is None else f"in cluster {details.cluster}"
+    by = selection.candidates.by
+    label = "IFD" if by == IFD else escaped(by)
     if details.rank is not None:
-        parts.append(f"rank {details.rank:,} of {details.ranked:,} eligible rows {pool}, by IFD")
+        parts.append(f"rank {details.rank:,} of {details.ranked:,} eligible rows {pool}, by {label}")
     elif details.cluster is not None:
         parts.append(f"cluster {details.cluster}")
     return " · ".join(parts)

@@ -13,7 +13,17 @@ from .. import packing, selection
 from ..core import tables
 from ..core.errors import UserError, one_of, positive
 from ..packing import PackPlan
-from ..selection import STRATEGIES, Candidates, Explorer, Selection, strategy_for
+from ..selection import (
+    BAND,
+    IFD,
+    SETTINGS,
+    STRATEGIES,
+    Candidates,
+    Explorer,
+    Selection,
+    check_by,
+    strategy_for,
+)
 from ..space import naming
 from ..space.clustering import cluster
 from .tasks import Debounced, ErrorPanel, Serial
@@ -26,7 +36,16 @@ _REQUIRED = {  # columns -> the functions that make them
 }
 
 
-_SELECTING = ("strategy", "unit", "amount", "k", "seed")  # the settings that the selection depends on
+_SELECTING = (
+    "strategy",
+    "unit",
+    "amount",
+    "by",
+    "lower",
+    "upper",
+    "k",
+    "seed",
+)  # the settings that the selection depends on
 
 
 class Cost(Protocol):
@@ -40,13 +59,17 @@ class Cost(Protocol):
 class Settings:
     """Settings of the dashboard.
 
-    `amount` is in `unit`: a share in (0, 1], a number of rows or of training tokens. `k` is the number of
+    `amount` is in `unit`: a share in (0, 1], a number of rows or of training tokens. `by`, `lower` and
+    `upper` are those of `wb.select`, ignored by strategies that do not read them. `k` is the number of
     clusters; None keeps the clusters of the table. `max_length` is in tokens, `batch_size` in samples.
     """
 
     strategy: str = "ifd-cluster"
     unit: str = "ratio"
     amount: float = 0.4
+    by: str = IFD
+    lower: float = BAND[0]
+    upper: float = BAND[1]
     k: int | None = None
     max_length: int = 2048
     packing: str = "dynamic"
@@ -57,6 +80,11 @@ class Settings:
     def budget(self) -> dict[str, float]:
         """The budget as an argument of `wb.select`."""
         return {self.unit: self.amount}
+
+    @property
+    def scores(self) -> dict:
+        """Those of `by`, `lower` and `upper` that the strategy reads."""
+        return STRATEGIES[self.strategy].used(by=self.by, lower=self.lower, upper=self.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,6 +288,7 @@ class State:
                 "strategy": now.strategy,
                 "max_ifd": shown.selection.candidates.max_ifd,
                 "seed": now.seed,
+                **{name: value for name, value in now.scores.items() if value != SETTINGS[name]},
             },
             "pack": {
                 "max_length": now.max_length,
@@ -274,10 +303,10 @@ class State:
         return tables.noted(self.given, "cluster").get("seed", 42)
 
     def _select(self, clusters: Clusters, now: Settings) -> Selection:
-        key = (clusters, now.strategy, now.seed)
+        key = (clusters, now.strategy, now.seed, *now.scores.values())
         if self._explorer is None or self._explorer[0] != key:
             # Only one is kept: it holds about 160 MB.
-            candidates = clusters.candidates
+            candidates = replace(clusters.candidates, **SETTINGS | now.scores)
             self._explorer = key, Explorer(clusters.ds, now.strategy, seed=now.seed, candidates=candidates)
         return self._explorer[1].at(**now.budget)
 
@@ -365,7 +394,10 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
             changes.pop(unit)
     new = replace(old, **changes)
     selection.budget_of(**dict.fromkeys(UNITS) | new.budget)
-    strategy_for(ds, new.strategy)
+    Candidates(ds, by=new.by, lower=new.lower, upper=new.upper)  # checks the band
+    if new.by != IFD:
+        check_by(ds, new.by)
+    strategy_for(ds, new.strategy, by=new.by)
     one_of("packing", new.packing, packing.PACKERS)
     positive("max_length", new.max_length)
     positive("batch_size", new.batch_size)

@@ -7,8 +7,9 @@ from plotly.subplots import make_subplots
 
 from .. import figures, packing
 from ..core import tables
+from ..core.texts import for_hover
 from ..figures import SVG_POINTS, to_svg
-from ..selection import ifd_cut
+from ..selection import IFD, band, ifd_cut
 from .controls import first_line
 from .state import State
 
@@ -16,7 +17,7 @@ MAP_SAMPLE, MAP_MAX_ROWS = 10_000, 20_000  # points drawn if there are more rows
 HISTOGRAM_KEPT, HISTOGRAM_LEFT, SHARES_ALL, SHARES_KEPT = range(4)  # indices of traces of the bars
 DENSITY, MAP_ALL, MAP_KEPT = range(3)  # indices of traces of the map
 _HEIGHT = 640
-_CUT = 1  # index of the shape; shape 0 is the line at IFD 1
+_LIMIT, _CUT = range(2)  # indices of the shapes: the line at IFD 1, and the cut or band
 
 
 class Bars:
@@ -27,14 +28,35 @@ class Bars:
 
     def __init__(self, state: State):
         self._state = state
-        ifd = state.candidates.ifd
-        self._edges = figures.ifd_bins(ifd)
-        # The bin of each row, or -1 without a score.
-        self._bin = np.full(len(ifd), -1)
-        scored = np.isfinite(ifd)
-        at = np.searchsorted(self._edges, ifd[scored], side="right") - 1
-        self._bin[scored] = np.clip(at, 0, len(self._edges) - 2)
+        self._sort_into_bins()
         self.figure = self._draw()
+
+    def _sort_into_bins(self) -> None:
+        candidates = self._state.selection.candidates
+        self._by, score = candidates.by, candidates.score
+        self._edges = figures.ifd_bins(score) if self._by == IFD else figures.score_bins(score)
+        # The bin of each row, or -1 without a score.
+        self._bin = np.full(len(score), -1)
+        scored = np.isfinite(score)
+        at = np.searchsorted(self._edges, score[scored], side="right") - 1
+        self._bin[scored] = np.clip(at, 0, len(self._edges) - 2)
+
+    @property
+    def _score_name(self) -> str:
+        return "IFD" if self._by == IFD else for_hover(self._by, 60)
+
+    def _histogram(self) -> list[go.Bar]:
+        selection = self._state.selection
+        score = selection.candidates.score
+        return figures.histogram_traces(score, selection.mask, self._edges, self._score_name)
+
+    def _cut(self) -> tuple[tuple[float, float] | None, dict]:
+        """The cut of the selection, or the band that its rows are drawn from, and its label."""
+        selection = self._state.selection
+        if limits := band(selection):
+            return limits, figures.cut_note(limits, name="bands of the clusters")
+        cut = ifd_cut(selection)
+        return cut, figures.cut_note(cut)
 
     def _draw(self) -> go.Figure:
         selection = self._state.selection
@@ -45,15 +67,15 @@ class Bars:
             row_heights=[0.45, 0.55],
             vertical_spacing=0.2,
         )
-        bars.add_traces(figures.histogram_traces(self._state.candidates.ifd, selection.mask), rows=1, cols=1)
+        bars.add_traces(self._histogram(), rows=1, cols=1)
         bars.add_traces(figures.share_traces(selection.report.clusters, self._state.names), rows=2, cols=1)
         bars.update_traces(showlegend=False, row=2, col=1)  # the legend of the histogram covers these colours
         figures.style(bars, height=_HEIGHT)
         bars.update_annotations(x=0, xanchor="left", yshift=18, font_size=15)
         figures.limit_line(bars, row=1, col=1)
-        cut = ifd_cut(selection)
+        cut, note = self._cut()
         bars.add_shape(figures.cut_shape(cut))
-        bars.add_annotation(figures.cut_note(cut))
+        bars.add_annotation(note)
         bars.update_layout(barmode="stack", bargap=0, margin={"t": 64, "b": 46, "r": 12})
         bars.update_layout(
             legend={
@@ -75,12 +97,27 @@ class Bars:
         """Show the current selection."""
         selection, figure = self._state.selection, self.figure
         kept, left = (self._rows_in_bins(mask) for mask in (selection.mask, ~selection.mask))
-        cut = ifd_cut(selection)
+        other = selection.candidates.by != self._by
+        if other:
+            self._sort_into_bins()
+            kept, left = (self._rows_in_bins(mask) for mask in (selection.mask, ~selection.mask))
+        cut, note = self._cut()
         with figure.batch_update():
+            if other:
+                self._rename()
             figure.data[HISTOGRAM_KEPT].y, figure.data[HISTOGRAM_LEFT].y = kept, left
             figure.data[SHARES_KEPT].x = (100 * selection.report.clusters["of_kept"]).tolist()
             _change(figure.layout.shapes[_CUT], figures.cut_shape(cut))
-            _change(figure.layout.annotations[-1], figures.cut_note(cut))
+            _change(figure.layout.annotations[-1], note)
+
+    def _rename(self) -> None:
+        """Show another score on the axis of the histogram; IFD alone has a limit."""
+        figure, name = self.figure, self._score_name
+        for at, fresh in zip((HISTOGRAM_KEPT, HISTOGRAM_LEFT), self._histogram(), strict=True):
+            figure.data[at].update(x=fresh.x, width=fresh.width, hovertemplate=fresh.hovertemplate)
+        figure.layout.xaxis.title.text = name
+        figure.layout.annotations[0].text = f"Complexity: rows by {name}"
+        figure.layout.shapes[_LIMIT].visible = figure.layout.annotations[2].visible = self._by == IFD
 
     def _rows_in_bins(self, mask: np.ndarray) -> list[int]:
         return np.bincount(self._bin[mask] + 1, minlength=len(self._edges))[1:].tolist()
@@ -95,8 +132,9 @@ class Bars:
     @property
     def label(self) -> str:
         """What the figure shows, for screen readers."""
-        report, cut = self._state.selection.report, ifd_cut(self._state.selection)
-        at = f", cut from IFD {cut[0]:.3f} to {cut[1]:.3f}" if cut else ""
+        report, (cut, _) = self._state.selection.report, self._cut()
+        kind = "band" if band(self._state.selection) else "cut"
+        at = f", {kind} from {self._score_name} {cut[0]:.3f} to {cut[1]:.3f}" if cut else ""
         return f"Histogram of complexity: {report.n_kept:,} of {report.n_rows:,} rows kept{at}."
 
 
