@@ -53,8 +53,8 @@ class _Bar(tqdm):
         return tqdm.format_meter(n, total, elapsed, *args, **more)
 
 
-def bar(total: int, label: str, unit: str = "row") -> tqdm:
-    """Return a progress bar over `total` units that shows the rate and the time left.
+def bar(total: int | None, label: str, unit: str = "row") -> tqdm:
+    """Return a progress bar over `total` units (None: not known yet) that shows the rate and the time left.
 
     The bar is plain text in notebooks too, because a saved notebook shows a widget as an error. It updates
     every 0.5 seconds in a terminal or notebook, and every 20 seconds in a log file. `$WORKBENCH_QUIET` and

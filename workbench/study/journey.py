@@ -21,6 +21,7 @@ from ..evaluation import EvalReport
 from ..selection import IFD, Selection, beside_random, select
 from ..space.projection import project
 from ..training import Run, finetune
+from ..training.run import finished
 from . import first_look, measuring
 from .recipe import Recipe
 
@@ -187,7 +188,7 @@ def _finetune(study: Study, say: Say) -> None:
     say(sentence)
     _evaluate(study, "base", study.recipe.model, say)
     for name, rows in _training_sets(study).items():
-        run = study.runs[name] = _run(study, name, rows)
+        run = study.runs[name] = _run(study, name, rows, say)
         try:
             run.wait()
         except KeyboardInterrupt:
@@ -217,17 +218,15 @@ def _training_sets(study: Study) -> dict[str, datasets.Dataset]:
     return sets
 
 
-def _run(study: Study, name: str, rows: datasets.Dataset) -> Run:
-    """Start fine-tuning on `rows` in one process."""
-    recipe = study.recipe
-    return finetune(
-        rows,
-        recipe.model,
-        study.folder / name.replace(" ", "-"),
-        overwrite=True,
-        heldout=study.held_out if recipe.training.eval_steps else None,
-        **asdict(recipe.on(1).training),
-    )
+def _run(study: Study, name: str, rows: datasets.Dataset, say: Say) -> Run:
+    """The run for `name` if it has trained on these rows with these settings, else a new one."""
+    recipe, folder = study.recipe, study.folder / name.replace(" ", "-")
+    heldout = study.held_out if recipe.training.eval_steps else None
+    settings = asdict(recipe.on(1).training)
+    if run := finished(rows, recipe.model, folder, heldout, **settings):
+        say(f"{name}: the run in {folder} has the same rows and settings and is not trained again")
+        return run
+    return finetune(rows, recipe.model, folder, overwrite=True, heldout=heldout, **settings)
 
 
 def _evaluate(study: Study, name: str, model: str | Run, say: Say) -> None:

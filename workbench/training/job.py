@@ -169,14 +169,25 @@ def _wait_for_other_machine(folder: RunFolder) -> None:
 
 def _check_same(folder: RunFolder, ds: datasets.Dataset, model: str, settings: dict) -> None:
     """Raise UserError if the run in `folder` has another model, other rows or other settings."""
+    if difference := first_difference(folder, ds, model, settings):
+        name, stored, value = difference
+        raise UserError(
+            f"output_dir={str(folder.path)!r} holds a run with {name}={stored!r}, not {value!r}; choose "
+            f"another folder."
+        )
+
+
+def first_difference(
+    folder: RunFolder, ds: datasets.Dataset, model: str | Path, settings: dict
+) -> tuple[str, object, object] | None:
+    """What the run in `folder` does not have in common with these arguments of `finetune`: a setting, "model"
+    or "rows" (their hash), its value there and here; None if there is nothing."""
     state = folder.read()
     stored = asdict(TrainingSettings(**state["settings"]))
     stored |= {"model": state["model"], "rows": state["summary"]["rows_sha256"]}
     current = asdict(settings_of(settings))
     current |= {"model": lifecycle.lasting_name(model), "rows": tables.rows_sha256(ds)}
-    for name, value in current.items():
-        if stored.get(name) != value:
-            raise UserError(
-                f"output_dir={str(folder.path)!r} holds a run with {name}={stored.get(name)!r}, "
-                f"not {value!r}; choose another folder."
-            )
+    return next(
+        ((name, stored.get(name), value) for name, value in current.items() if stored.get(name) != value),
+        None,
+    )

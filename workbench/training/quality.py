@@ -42,6 +42,13 @@ def write(held_out: datasets.Dataset, path: Path) -> None:
     tables.write_parquet(held_out.select_columns(columns), path)
 
 
+def same_rows(held_out: datasets.Dataset | None, path: Path) -> bool:
+    """Whether `path` has the rows of `held_out`; None stands for no file."""
+    if held_out is None or not path.exists():
+        return held_out is None and not path.exists()
+    return tables.rows_sha256(datasets.Dataset(pq.read_table(path))) == tables.rows_sha256(held_out)
+
+
 class Quality:
     """Evaluates a model during training. The Parquet file `file` has the held-out rows; it may be missing."""
 

@@ -10,7 +10,8 @@ import datasets
 
 from ..core import progress
 from ..core.errors import UserError
-from . import job, lifecycle
+from ..lm import models
+from . import job, lifecycle, quality
 from .folder import History, RunFolder
 from .settings import TrainingSettings
 
@@ -136,19 +137,21 @@ class Run:
         return self
 
     def _follow(self, deadline: float) -> None:
-        bar = None
+        bar = progress.bar(None, f"train {self.output_dir.name}", unit="step")
+        bar.set_postfix_str("loading the model")
         try:
             while self.active and time.monotonic() < deadline:
                 time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
                 if history := self.history:
-                    last = history[-1]
-                    bar = bar or progress.bar(last["of"], f"train {self.output_dir.name}", unit="step")
-                    bar.update(last["step"] - bar.n)
+                    last, is_first = history[-1], bar.total is None
+                    bar.total = last["of"]
                     speed = f"{last['tokens_per_second']:.0f} tokens/s"
                     bar.set_postfix_str(f"loss {last['loss']:.3f}, {speed}", False)
+                    bar.update(last["step"] - bar.n)
+                    if is_first:
+                        bar.refresh()  # the next one may take the minimal interval of a log file
         finally:
-            if bar:
-                bar.close()
+            bar.close()
 
     def request_stop(self) -> None:
         """Request an end after the current step, with a checkpoint for `resume`; return at once."""
@@ -229,4 +232,29 @@ def finetune(
     """
     folder = lifecycle.prepare(ds, model, output_dir, heldout, overwrite=overwrite, **settings)
     job.start(folder, detached)
+    return Run(folder.path)
+
+
+def finished(
+    ds: datasets.Dataset,
+    model: str | Path,
+    output_dir: str | Path,
+    heldout: datasets.Dataset | None = None,
+    **settings,
+) -> Run | None:
+    """The run in `output_dir` if it is done and `finetune` with these arguments would repeat it, else None.
+
+    It would if rows, model, settings and held-out rows are the same, and no file of the model has changed
+    since the run was created.
+    """
+    folder = RunFolder(Path(output_dir))
+    if not folder.state_file.exists() or lifecycle.state_of(folder)["status"] != "done":
+        return None
+    if not folder.samples_file.exists() or job.first_difference(folder, ds, model, settings):
+        return None
+    if not quality.same_rows(heldout, folder.heldout_file):
+        return None
+    created, weights = folder.samples_file.stat().st_mtime, models.on_disk(model)
+    if weights is None or any(path.stat().st_mtime > created for path in weights.rglob("*")):
+        return None
     return Run(folder.path)

@@ -1,0 +1,52 @@
+"""A finished run is known again by its rows, model and settings; and waiting for a run shows that it started."""
+
+import os
+import shutil
+import time
+
+import pytest
+from trainings import DS, FAST
+
+from workbench.training import finetune
+from workbench.training.run import finished
+
+
+@pytest.fixture(scope="module")
+def model(toy_model_dir, tmp_path_factory):
+    return shutil.copytree(toy_model_dir("llama"), tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return finetune(DS, model, folder, **FAST, heldout=DS, eval_steps=9).wait()
+
+
+def test_the_same_training_is_known_again(run, model):
+    same = finished(DS, model, run.output_dir, DS, **FAST, eval_steps=9)
+    assert (same.output_dir, same.history) == (run.output_dir, run.history)
+
+
+def test_another_training_is_not(run, model, tmp_path):
+    folder, settings = run.output_dir, FAST | {"eval_steps": 9}
+    assert finished(DS.select(range(4)), model, folder, DS, **settings) is None
+    assert finished(DS, model, folder, DS.select(range(4)), **settings) is None
+    assert finished(DS, model, folder, **settings) is None
+    assert finished(DS, model, folder, DS, **settings | {"seed": 1}) is None
+    assert finished(DS, model, tmp_path / "nothing", DS, **settings) is None
+
+
+def test_a_model_that_has_changed_is_another(run, model):
+    assert finished(DS, model, run.output_dir, DS, **FAST, eval_steps=9)
+    later = time.time() + 60
+    os.utime(model / "config.json", (later, later))
+    assert finished(DS, model, run.output_dir, DS, **FAST, eval_steps=9) is None
+
+
+def test_waiting_shows_the_loading_and_then_the_first_step(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WORKBENCH_QUIET")
+    finetune(DS, model, tmp_path / "shown", **FAST | {"batch_size": 2}).wait()
+    shown = capsys.readouterr().err
+    assert "train shown" in shown
+    assert "loading the model" in shown
+    assert "loss " in shown
