@@ -1,4 +1,4 @@
-"""A finished run is known again by its rows, model and settings; and waiting for a run shows that it started."""
+"""A finished run is known again by its rows, model and settings; waiting for a run shows its start."""
 
 import os
 import shutil
