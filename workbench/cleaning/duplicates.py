@@ -10,13 +10,14 @@ but some pairs are missed: about 1 in 100 at the threshold, none at 0.1 above it
 
 import re
 import zlib
+from numbers import Real
 
 import datasets
 import numpy as np
 import pandas as pd
 
 from ..core import progress, tables
-from ..core.errors import UserError, one_of, seed_of
+from ..core.errors import UserError, one_of, seed_of, shown
 
 THRESHOLDS = {"text": 0.7, "embedding": 0.95}
 _SHINGLE = 3  # tokens
@@ -50,8 +51,8 @@ def mark_duplicates(
     one_of("by", by, THRESHOLDS)
     seed = seed_of(seed)
     threshold = THRESHOLDS[by] if threshold is None else threshold
-    if not 0 < threshold <= 1:
-        raise UserError(f"threshold={threshold!r} must be above 0 and at most 1.")
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
+        raise UserError(f"threshold={shown(threshold)} must be above 0 and at most 1.")
     if by == "embedding":
         tables.require(ds, ["id"], "wb.load")
         group = _group_by_embedding(tables.vectors(ds), threshold)

@@ -15,12 +15,21 @@ class MissingFileError(UserError, FileNotFoundError):
     __str__ = Exception.__str__
 
 
+_SHOWN = 100  # characters of a value in a message
+
+
+def shown(value: object) -> str:
+    """Return the repr of `value` on one line, shortened if it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
 def one_of(parameter: str, value: object, choices) -> None:
     """Raise UserError, with all `choices` in the message, unless `value` is one of them."""
-    if value not in list(choices):  # a list, because `value` may have no hash
-        raise UserError(
-            f"{parameter}={value!r} is not known; choose one of {', '.join(sorted(map(str, choices)))}."
-        )
+    # Types first: `value` may have no hash, and an array compares cell by cell.
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
+        names = ", ".join(sorted(map(str, choices)))
+        raise UserError(f"{parameter}={shown(value)} is not known; choose one of {names}.")
 
 
 def positive(parameter: str, value: object) -> None:
@@ -31,7 +40,7 @@ def positive(parameter: str, value: object) -> None:
 def whole_number(parameter: str, value: object, *, least: int = 0) -> None:
     """Raise UserError unless `value` is an int, of Python or NumPy, of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UserError(f"{parameter}={value!r} must be a whole number of at least {least}.")
+        raise UserError(f"{parameter}={shown(value)} must be a whole number of at least {least}.")
 
 
 def number(
@@ -51,7 +60,7 @@ def number(
     limits += [f"above {above:g}"] if above > -math.inf else []
     limits += [f"below {below:g}"] if below < math.inf else []
     text = " and ".join(limits)
-    raise UserError(f"{parameter}={value!r} must be a finite number {text}{otherwise}.")
+    raise UserError(f"{parameter}={shown(value)} must be a finite number {text}{otherwise}.")
 
 
 _SEEDS = 2**32  # NumPy's legacy generators, and so scikit-learn, take 32 bits
@@ -61,7 +70,7 @@ def seed_of(value: object, parameter: str = "seed") -> int:
     """Return the seed `value`. Raises UserError unless it is a whole number from 0 to 2**32 - 1."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < _SEEDS:
         raise UserError(
-            f"{parameter}={value!r} must be a whole number from 0 to {_SEEDS - 1:,}; for another draw, "
+            f"{parameter}={shown(value)} must be a whole number from 0 to {_SEEDS - 1:,}; for another draw, "
             "give another number."
         )
     return int(value)

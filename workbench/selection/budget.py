@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from numbers import Real
 
-from ..core.errors import UserError, positive
+from ..core.errors import UserError, positive, shown
 
 DEFAULT_RATIO = 0.4  # the paper's headline setting (arXiv 2504.12687)
 
@@ -47,6 +47,6 @@ def check_ratio(ratio: float) -> float:
     """Return `ratio` as a float. Raises UserError unless it is a number in (0, 1]."""
     if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 0 < ratio <= 1:
         raise UserError(
-            f"ratio={ratio!r} must be above 0 and at most 1: 0.4 keeps 40 % of the eligible rows."
+            f"ratio={shown(ratio)} must be above 0 and at most 1: 0.4 keeps 40 % of the eligible rows."
         )
     return float(ratio)

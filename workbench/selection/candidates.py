@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import coverage
 from ..core import tables
-from ..core.errors import UserError
+from ..core.errors import UserError, shown
 
 POOLS = ("all", "eligible")
 MAX_IFD = 1.0  # from here on, the instruction does not make the response likelier
@@ -151,9 +151,9 @@ def _is_numeric(feature: object) -> bool:
 def check_scores(max_ifd: float, by: str, lower: float, upper: float) -> None:
     """Raise UserError unless 0 < `max_ifd`, 0 <= lower < upper <= 1, and `by` and `max_ifd` go together."""
     if isinstance(max_ifd, bool) or not isinstance(max_ifd, Real) or not max_ifd > 0:
-        raise UserError(f"max_ifd={max_ifd!r} must be a number above 0.")
+        raise UserError(f"max_ifd={shown(max_ifd)} must be a number above 0.")
     if not isinstance(by, str):
-        raise UserError(f"by={by!r} must be the name of a numeric column.")
+        raise UserError(f"by={shown(by)} must be the name of a numeric column.")
     if by != IFD and max_ifd != MAX_IFD:
         raise UserError(
             f"max_ifd={max_ifd!r} bounds IFD, but by={by!r} takes its place; leave one of them out."

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..core import progress
-from ..core.errors import UserError, derived_seed, one_of, positive
-from .candidates import BAND, IFD, Candidates
+from ..core.errors import UserError, derived_seed, one_of, positive, shown
+from .candidates import BAND, IFD, Candidates, check_scores
 from .registry import STRATEGIES, check_settings
 from .selection import Selection
 from .selector import select
@@ -101,8 +101,12 @@ def compare(
 
     Not covered: how models trained on the selections compare.
     """
-    if isinstance(strategies, str) or len(set(strategies)) < 2:
-        raise UserError(f"strategies={strategies!r} must be a list of two or more different names.")
+    named = isinstance(strategies, (list, tuple)) and all(isinstance(name, str) for name in strategies)
+    if not named or len(set(strategies)) < 2:
+        raise UserError(
+            f"strategies={shown(strategies)} must be a list of two or more different names of strategies."
+        )
+    check_scores(max_ifd, by, lower, upper)
     if by != IFD and not any("by" in STRATEGIES[name].settings for name in strategies if name in STRATEGIES):
         check_settings(strategies[0], by=by)
     shared = {"candidates": Candidates(ds, max_ifd, by, lower, upper)}

@@ -163,6 +163,7 @@ def check_settings(name: str, *, max_ifd: float = MAX_IFD, **settings) -> None:
     `settings` are `by`, `lower` and `upper`. Raises UserError, too, unless they and `max_ifd` are valid.
     """
     one_of("strategy", name, STRATEGIES)
+    check_scores(max_ifd, **(SETTINGS | settings))
     for setting, value in settings.items():
         if value != SETTINGS[setting] and setting not in STRATEGIES[name].settings:
             readers = ", ".join(key for key, other in STRATEGIES.items() if setting in other.settings)
@@ -170,7 +171,6 @@ def check_settings(name: str, *, max_ifd: float = MAX_IFD, **settings) -> None:
                 f"{setting}={value!r} has no effect on strategy={name!r}; leave it out, or choose one of "
                 f"{readers}."
             )
-    check_scores(max_ifd, **(SETTINGS | settings))
 
 
 def usable(ds: datasets.Dataset, by: str = IFD) -> list[str]:

@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 
 from .. import coverage
-from ..core.errors import seed_of
+from ..core.errors import UserError, seed_of, shown
 from .budget import Budget, budget_of
 from .candidates import BAND, IFD, Candidates
 from .ranking import Ranking
@@ -154,6 +154,13 @@ def _candidates(
     """`given`, or the candidates of `ds` with these settings: `by`, `lower` and `upper`."""
     by, lower, upper = settings
     check_settings(strategy, max_ifd=max_ifd, by=by, lower=lower, upper=upper)
+    if given is not None and not isinstance(given, Candidates):
+        raise UserError(f"candidates={shown(given)} must be `selection.Candidates(ds)`, or None.")
+    if given is not None and given.source is not ds and given.source._fingerprint != ds._fingerprint:
+        raise UserError(
+            f"candidates are the {len(given):,} rows of another table than ds ({len(ds):,} rows); make "
+            f"them anew with `selection.Candidates(ds)`."
+        )
     return given or Candidates(ds, max_ifd, by, lower, upper)
 
 
