@@ -94,7 +94,7 @@ def test_tf32_is_on_in_the_run_and_off_after_it(monkeypatch, toy_model_dir, tmp_
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_self_test_and_evaluation_compute_as_the_training_does(monkeypatch, toy_model_dir, tmp_path, dtype):
-    formats, batch_mode, measure = [], loop.batch_mode, Quality._measure
+    formats, batch_mode, measure = [], loop.batch_mode, Quality.measure
 
     def autocast() -> torch.dtype:
         enabled = torch.is_autocast_enabled("cpu")
@@ -109,7 +109,7 @@ def test_self_test_and_evaluation_compute_as_the_training_does(monkeypatch, toy_
         return measure(*args)
 
     monkeypatch.setattr(loop, "batch_mode", tested)
-    monkeypatch.setattr(Quality, "_measure", measured)
+    monkeypatch.setattr(Quality, "measure", measured)
     settings = FAST | {"dtype": dtype, "method": "full", "eval_steps": 100}
     run = finetune(DS, toy_model_dir("llama"), tmp_path / "run", heldout=DS, **settings).wait()
     assert formats == [getattr(torch, dtype)] * 2
