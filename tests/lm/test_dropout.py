@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.lm.dropout import Dropout, replace_dropout
+from workbench.lm.dropout import Dropout, Mask, keep, replace_dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -48,3 +48,27 @@ def test_replacing_changes_no_weight():
     assert [type(module) for module in model.modules() if isinstance(module, nn.Dropout)] == [Dropout] * 2
     assert model[1].p == 0.3
     assert model.state_dict().keys() == before.keys()
+
+
+def test_masks_are_independent_of_each_other_and_within():
+    torch.manual_seed(0)
+    shape = torch.Size([250, 202])
+    kept = torch.stack([(Mask(shape, 0.5).bits(torch.bfloat16) != 0).float() for _ in range(40)])
+    by_mask = torch.corrcoef(kept.flatten(1)).sub(torch.eye(len(kept)))
+    assert by_mask.abs().max() < 5 / shape.numel() ** 0.5  # five standard errors
+    signs = 2 * kept - 1
+    for down in (0, 1, 3):
+        for right in (1, 2, 3, 4, 8, 101):
+            pairs = signs[:, down:, right:] * signs[:, : shape[0] - down, :-right]
+            # The corners of rectangles: rows and columns share their random integers.
+            corners = pairs[:, 1:] * pairs[:, :-1]
+            for products in (pairs, corners):
+                assert products.mean().abs() < 5 / products.numel() ** 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_kept_elements_are_unchanged(dtype):
+    x = torch.randn(9, 7).to(dtype)
+    bits = Mask(x.shape, 0.5).bits(x.dtype)
+    assert set(bits.unique().tolist()) == {-1, 0}
+    assert torch.equal(keep(x.T.contiguous().T, bits), torch.where(bits != 0, x, 0))

@@ -81,6 +81,10 @@ def with_adapter(model, base: str, settings: TrainingSettings):
         lora_dropout=settings.lora_dropout,
         **_targets(model, settings.lora_dropout),
     )
+    if settings.method == "lora" and model.device.type == "cpu":
+        from ..lm.lora import LoraLinear
+
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
     hide_warning_of_peft()
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = models.public_name(base)
