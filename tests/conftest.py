@@ -72,16 +72,10 @@ ISOLATING = [name for name in ARCHITECTURES if name != LEAKING]
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` deselects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark model and browser tests slow, and start slow tests first: workers then end at about one time.
-
-    One worker runs all tests of the real model, which share its scores. Two workers would not be faster:
-    hyperthreads share the unit that multiplies matrices.
-    """
+    """Mark model and browser tests slow, and start slow tests first: workers then end at about one time."""
     for item in items:
         if is_real(item):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("model"):
-            item.add_marker(pytest.mark.xdist_group("model"))
     items.sort(key=lambda item: (not is_real(item), item.get_closest_marker("slow") is None))
 
 

@@ -150,6 +150,7 @@ def test_committed_outputs_hold_no_paths_of_a_machine(path):
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 @pytest.mark.skipif(CHROMIUM is not None, reason="test_notebooks_browser.py runs it in a browser")
 @each_notebook
 def test_notebook_runs(path, tmp_path, monkeypatch):

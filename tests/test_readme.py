@@ -34,6 +34,7 @@ def test_the_files_that_the_readme_names_exist():
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::workbench.data.RejectedRowsWarning")
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
@@ -47,6 +48,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 @pytest.mark.filterwarnings("ignore::workbench.data.RejectedRowsWarning")
 def test_the_real_model_serves_the_calls_beyond_the_readme(tmp_path, monkeypatch):
     """Scores, variants, figures and panels of a table whose columns have unusual names."""

@@ -93,7 +93,7 @@ def at_rest(page) -> float:
 def follow(page, keys: int) -> tuple[list[float], float]:
     """Milliseconds per single key, and seconds from the last of 30 quick keys to the final state."""
     page.evaluate(WATCH)
-    page.locator(".workbench-dashboard .noUi-handle").first.focus()
+    page.locator(".workbench-keep .noUi-handle").focus()
     for i in range(keys):
         page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
         until(lambda done=i + 1: page.evaluate("window.took.length") >= done)

@@ -23,7 +23,7 @@ SHOWN = """() => {
         all_on_map: values(map.data[1], "x").length,
         map_kind: map.data[2].type,
         labels: [bars, map].map((plot) => plot.getAttribute("aria-label")),
-        slider: document.querySelector(".workbench-controls .noUi-handle").getAttribute("aria-label"),
+        slider: document.querySelector(".workbench-keep .noUi-handle").getAttribute("aria-label"),
         percent: document.querySelector(".workbench-controls input[type=number]").value,
         errors: document.querySelector(".workbench-errors").innerText.trim(),
         twin: getComputedStyle(document.querySelector("[class^=twin-of]")).display,
@@ -80,7 +80,7 @@ def test_keys_on_the_slider_update_the_dashboard(lab):
         until(lambda: max(map(abs, page.evaluate(SHOWN)["narrower"])) < 40)
         keep(page, "dashboard_light")
 
-        page.locator(".workbench-dashboard .noUi-handle").focus()
+        page.locator(".workbench-keep .noUi-handle").focus()
         for key in ("PageUp", "ArrowRight", "ArrowRight"):
             page.keyboard.press(key)
             time.sleep(0.3)  # as fast as a person types
@@ -102,7 +102,7 @@ def test_keys_on_the_slider_update_the_dashboard(lab):
 def test_a_drag_of_thirty_steps_ends_in_the_right_state(lab):
     with lab.opened("drag", dark=True, size=(1400, 1500)) as page:
         before = shown_in(page)
-        page.locator(".workbench-dashboard .noUi-handle").focus()
+        page.locator(".workbench-keep .noUi-handle").focus()
         for _ in range(30):
             page.keyboard.press("ArrowRight")
         expected = wb.select(wb.first_look(), 0.7)

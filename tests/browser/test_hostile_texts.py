@@ -51,11 +51,12 @@ wb.figures.token_gains(pd.DataFrame({"token": [HOSTILE], "gain": [1.0]}))""",
     "map": """table = ds.select_columns(["x", "y", "cluster", "instruction"]).to_pandas()
 wb.figures.coverage_map(table, sel.mask)""",
     "report": """from pathlib import Path
-from types import SimpleNamespace
+import pandas as pd
 from workbench.selection import comparison
 from workbench.study import journey, report
 from workbench.study.recipe import Recipe
-judged = SimpleNamespace(loss_per_token=1.0, n_passed=0, tasks=[0])
+tasks = pd.DataFrame([{{"task_id": HOSTILE, "base": "fail", "plus": None, "loss": 1.0, "n_tokens": 9}}])
+judged = wb.evaluation.EvalReport(HOSTILE, "own tasks", tasks, loss_per_token=1.0)
 coverage = comparison.beside_random(sel).metrics
 study = journey.Study(Recipe(data=HOSTILE), Path("."), ds, None, sel, coverage, {"pad": 0.1})
 study.reports[HOSTILE] = judged

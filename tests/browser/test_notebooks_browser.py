@@ -5,7 +5,12 @@ import pytest
 from browsing import ERRORS_OF_CELLS, jupyter, keep, until
 from execution import FOLDER, NOTEBOOKS
 
-pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.model,
+    pytest.mark.xdist_group("model"),
+    pytest.mark.timeout(1500),
+]
 
 MINUTES = 20  # per notebook, enough for a slow machine
 RUN_ALL = """() => {

@@ -289,6 +289,7 @@ def test_a_missing_column_is_named():
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 def test_bundled_rows_score_as_by_the_authors_released_scorer():
     """`authors_ifd.json` holds what the authors' own script computes for rows of the bundled data."""
     expected = json.loads(Path(__file__).with_name("authors_ifd.json").read_text())["ifd"]
@@ -300,6 +301,7 @@ def test_bundled_rows_score_as_by_the_authors_released_scorer():
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 @pytest.mark.skipif(not REFERENCE.exists(), reason="needs the reference scores")
 def test_the_real_model_scores_as_the_authors_released_scorer():
     rows = [json.loads(line) for line in REFERENCE.read_text().splitlines()][::5]

@@ -308,6 +308,7 @@ def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
 
 
 @pytest.mark.model
+@pytest.mark.xdist_group("model")
 @pytest.mark.timeout(900)
 def test_quickstart_with_the_real_model(tmp_path, monkeypatch):
     short = tmp_path / "short.yaml"

@@ -78,6 +78,8 @@ class Controls(w.VBox):
         self.unit.observe(guard(self._set_unit), "value")
         self.k.observe(guard(self._set_k), "value")
         self.band.observe(guard(self._set_band), "value")
+        self.ratio.add_class("workbench-keep")
+        self.band.add_class("workbench-band")
         for name in ("strategy", "by", "packing", "max_length", "batch_size"):
             control = getattr(self, name)
             control.observe(guard(lambda change, name=name: self._set(**{name: change["new"]})), "value")

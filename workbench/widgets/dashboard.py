@@ -164,7 +164,8 @@ class Workbench(w.VBox):
 
     def _label(self, browser: Browser) -> None:
         browser.labels = {
-            ".workbench-controls .noUi-handle": "Keep, percent",
+            ".workbench-keep .noUi-handle": "Keep, percent",
+            ".workbench-band .noUi-handle": "Band, quantile",
             ".workbench-bars .js-plotly-plot": self._bars.label,
             ".workbench-map .js-plotly-plot": self._map.label,
         }
