@@ -55,7 +55,7 @@ import pandas as pd
 from workbench.selection import comparison
 from workbench.study import journey, report
 from workbench.study.recipe import Recipe
-tasks = pd.DataFrame([{{"task_id": HOSTILE, "base": "fail", "plus": None, "loss": 1.0, "n_tokens": 9}}])
+tasks = pd.DataFrame([{"task_id": HOSTILE, "base": "fail", "plus": None, "loss": 1.0, "n_tokens": 9}])
 judged = wb.evaluation.EvalReport(HOSTILE, "own tasks", tasks, loss_per_token=1.0)
 coverage = comparison.beside_random(sel).metrics
 study = journey.Study(Recipe(data=HOSTILE), Path("."), ds, None, sel, coverage, {"pad": 0.1})
