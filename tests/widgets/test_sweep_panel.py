@@ -26,7 +26,7 @@ def visible(widget) -> bool:
 
 
 def test_a_panel_follows_a_sweep_to_its_verdict(sweep, monkeypatch):
-    monkeypatch.setattr(panels, "_INTERVAL", 0.05)
+    monkeypatch.setattr(panels.SweepPanel, "_interval", 0.05)
 
     async def follow():
         panel = wb.widgets.SweepPanel(sweep)

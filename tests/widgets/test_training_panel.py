@@ -35,7 +35,7 @@ class Chosen:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
-    monkeypatch.setattr(run, "_INTERVAL", 0.02)
+    monkeypatch.setattr(run.RunPanel, "_interval", 0.02)
 
 
 @pytest.fixture

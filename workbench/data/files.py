@@ -39,7 +39,7 @@ def read_table(path: Path, label: str) -> pa.Table:
         table = _read_parquet(path) if kind == "Parquet" else _read_arrow(path)
         # Reading checks neither offsets nor UTF-8, in cells or in the names of columns.
         table.validate(full=True)
-        names = str(table.schema) and table.column_names
+        names = [*table.column_names, str(table.schema)][:-1]  # the text has the names of nested fields
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{label} cannot be read as {kind}: {first_line(error)}; write it again.") from None
     if repeated := [name for name in names if names.count(name) > 1]:

@@ -24,8 +24,9 @@ class Place:
     streaming: bool = False
 
     def __str__(self) -> str:
-        given = {key: value for key, value in asdict(self).items() if value not in (None, False)}
-        return ", ".join(f"{'config' if key == 'name' else key}={value!r}" for key, value in given.items())
+        arguments = {"split": self.split, "config": self.name, "revision": self.revision}
+        arguments |= {"streaming": self.streaming or None}
+        return ", ".join(f"{key}={value!r}" for key, value in arguments.items() if value is not None)
 
 
 def dataset(hub_id: str, place: Place) -> datasets.Dataset | datasets.IterableDataset:

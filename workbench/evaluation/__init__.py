@@ -26,6 +26,7 @@ _HOMES = {
     "level": "sandbox",
     "run_program": "sandbox",
     "twins": "broken_twins",
+    "why_unconfined": "sandbox",
     "wilson": "statistics",
 }
 

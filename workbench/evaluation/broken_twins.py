@@ -15,7 +15,7 @@ from .judging.assertions import run_with_tests
 from .judging.extraction import extract_code
 from .judging.mutants import mutants
 from .samples import Sample
-from .sandbox import SandboxError, level
+from .sandbox import why_unconfined
 from .sandbox.run import ERROR, FAIL, PASS
 from .tasks import TITLES, EvalPlusTasks, code_tasks, instruction_tasks
 
@@ -108,7 +108,7 @@ def twins(
     searches = [_search(reference) for reference in references]
     settings = [_VERSION, platform.python_version(), per_task, *settings]
     keys = [digest(settings, asdict(search.reference)) for search in searches]
-    unconfined = _unconfined()
+    unconfined = why_unconfined()
     store = Store("twins")
     stored = store.get(keys)
     for key, search in zip(keys, searches, strict=True):
@@ -122,15 +122,6 @@ def twins(
         _verify([s for s in pending.values() if s.candidates], per_task, judge)
         store.put({key: _encoded(search) for key, search in pending.items()})
     return _table(searches, unconfined)
-
-
-def _unconfined() -> str | None:
-    """Why this machine cannot run the tests; None if it can."""
-    try:
-        level()
-    except SandboxError as error:
-        return str(error)
-    return None
 
 
 def _search(reference: _Reference) -> _Search:

@@ -139,6 +139,7 @@ class _Arms:
         for name in selection:
             one_of("selection", name, ("max_ifd", *SETTINGS))
         self.pool, self.candidates = pool, Candidates(pool, **selection)
+        self._selected: dict[tuple, np.ndarray] = {}  # other arms and learning rates need the same rows
         self.first = next((name for name in design.strategies if name != "random-tokens"), "random")
 
     def rows(self, arm: str, ratio: float, seed: int) -> np.ndarray:
@@ -153,9 +154,12 @@ class _Arms:
         return self._select(arm, seed, rows=len(first))
 
     def _select(self, strategy: str, seed: int, **budget) -> np.ndarray:
-        kept = select(self.pool, strategy=strategy, seed=seed, **budget, candidates=self.candidates).indices
-        if not len(kept):
-            ((name, value),) = budget.items()
+        ((name, value),) = budget.items()
+        key = strategy, seed, name, value
+        if key not in self._selected:
+            chosen = select(self.pool, strategy=strategy, seed=seed, **budget, candidates=self.candidates)
+            self._selected[key] = chosen.indices
+        if not len(kept := self._selected[key]):
             raise UserError(
                 f"{strategy!r} keeps none of the {len(self.pool)} rows at {name}={value}; raise it."
             )

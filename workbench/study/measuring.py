@@ -3,14 +3,13 @@
 import datasets
 import pandas as pd
 
-from ..evaluation import EvalReport, SandboxError, evaluate, level, statistics, twins
+from ..evaluation import EvalReport, evaluate, statistics, twins, why_unconfined
 from ..training import Run
 from .recipe import Recipe
 
 PROBES = 4  # easy tasks that decide whether pass@1 is worth its time
 _PROBE_TOKENS = 128  # an easy task needs no longer answer
 _TWINS = 2  # of a task: what more of them add is small beside more tasks, and each costs a forward pass
-_ALPHA = 0.05
 # Measure -> its unit and the sign of a better value. Preference is the share of margins above 0,
 # so a test of both would test one thing twice.
 _TESTED = {"loss": ("nats/token", -1), "margin": ("nats", 1)}
@@ -29,10 +28,8 @@ def measures_of(recipe: Recipe, held_out: datasets.Dataset) -> tuple[tuple[str, 
     measures = ("loss", "preference") if len(twins(held_out, per_task=_TWINS)) else ("loss",)
     if "check" not in held_out.column_names:
         return measures, "pass@1 is not measured: the rows have no tests (column 'check')"
-    try:
-        level()
-    except SandboxError as error:
-        return measures, f"pass@1 is not measured: {error}"
+    if reason := why_unconfined():
+        return measures, f"pass@1 is not measured: {reason}"
     lengths = pd.Series([len(text) for text in held_out["response"]])
     easy = held_out.select(sorted(lengths.nsmallest(PROBES).index))
     probe = evaluate_on(recipe, recipe.model, easy, ("pass",), min(_PROBE_TOKENS, recipe.max_new_tokens))
@@ -87,7 +84,7 @@ def verdict(table: pd.DataFrame, strategy: str) -> str:
     table = table[table["first"].str.startswith("random") & table["measure"].isin(_TESTED)]
     if table.empty:
         return f"no random rows to compare {strategy} with"
-    table = table.assign(shown=statistics.holm(table["p_value"]) < _ALPHA)
+    table = table.assign(shown=statistics.holm(table["p_value"]) < statistics.ALPHA)
     parts = [f"against {name} {_against(rows)}" for name, rows in table.groupby("first", sort=False)]
     return f"{strategy}: {'; '.join(parts)}. One training each: another seed may change this."
 

@@ -1,6 +1,5 @@
 """The panel of a sweep: progress, cost so far and to come, loss against ratio, verdict, and table."""
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from ..cost import stored
 from ..evidence import Sweep
 from .fallback import WithHtml
 from .markup import box, cell
-from .tasks import ErrorPanel, has_loop
+from .tasks import ErrorPanel, Follower
 from .training import run_view
 from .training.run import button, set_visible
 
-_INTERVAL = 1.0  # seconds between two reads of the sweep's folder
 _CHART_WIDTH = 640  # pixels
 _MEANS = ["loss", "task_loss", "preference", "margin"]
 
@@ -70,7 +68,7 @@ def predicted(sweep: Sweep) -> float | None:
     return float(seconds)
 
 
-class SweepPanel(WithHtml, w.VBox):
+class SweepPanel(Follower, WithHtml, w.VBox):
     """Shows a sweep and follows it until it ends: cells, time so far and to come, loss against ratio,
     verdict, means over seeds, and buttons to stop and resume it.
 
@@ -84,7 +82,7 @@ class SweepPanel(WithHtml, w.VBox):
     """
 
     active = traitlets.Bool(False)
-    _following: asyncio.Task | None = None
+    _interval = 1.0
 
     def __init__(self, sweep: Sweep | str | Path):
         self.sweep = sweep if isinstance(sweep, Sweep) else Sweep(sweep)
@@ -117,31 +115,8 @@ class SweepPanel(WithHtml, w.VBox):
         parts = (self.about, self.status, self.numbers, self.outcome, self.chart, self.verdict, self.means)
         return "".join(part.value for part in parts)
 
-    def follow(self) -> None:
-        """Show the sweep now and, if an event loop is running, until it ends."""
-        self.refresh()
-        if self.active and has_loop():
-            self._following = self.errors.start(self._follow())
-
-    def refresh(self) -> None:
-        """Show the current state of the sweep."""
-        self._show(read(self.sweep))
-
-    def close(self) -> None:
-        """Close the panel; the sweep continues."""
-        if self._following:
-            self._following.cancel()
-        super().close()
-
-    async def _follow(self) -> None:
-        try:
-            while self.active:
-                await asyncio.sleep(_INTERVAL)
-                # In a thread, because the folder may be on a slow disk.
-                self._show(await asyncio.to_thread(read, self.sweep))
-        except Exception:
-            self.active, self.stop.disabled = False, True
-            raise
+    def _read(self) -> SweepState:
+        return read(self.sweep)
 
     def _show(self, state: SweepState) -> None:
         folder = str(self.sweep.output_dir)

@@ -32,6 +32,43 @@ def has_loop() -> bool:
     return True
 
 
+class Follower:
+    """Part of a panel that shows what is in a folder, and follows it until nothing there is active.
+
+    The panel has `errors` (an `ErrorPanel`), a button `stop`, the trait `active`, `_read()`, which reads the
+    folder, and `_show(state)`, which shows what was read and sets `active`. `_interval` is in seconds.
+    """
+
+    _interval = 0.5
+    _following: asyncio.Task | None = None
+
+    def follow(self) -> None:
+        """Show the current state and, if an event loop is running, follow it until the end."""
+        self.refresh()
+        if self.active and has_loop():
+            self._following = self.errors.start(self._follow())
+
+    def refresh(self) -> None:
+        """Show the current state."""
+        self._show(self._read())
+
+    def close(self) -> None:
+        """Close the panel; what it shows continues."""
+        if self._following:
+            self._following.cancel()
+        super().close()
+
+    async def _follow(self) -> None:
+        try:
+            while self.active:
+                await asyncio.sleep(self._interval)
+                # In a thread, because the folder may be on a slow disk.
+                self._show(await asyncio.to_thread(self._read))
+        except Exception:
+            self.active, self.stop.disabled = False, True
+            raise
+
+
 class ErrorPanel(w.HTML):
     """Shows the exception of a callback or background task; empty if there is none.
 

@@ -136,12 +136,9 @@ def evaluate(
     )
     unconfined = None
     if "pass" in (measures or MEASURES):
-        try:
-            sandbox.level()  # before the time-consuming generation
-        except sandbox.SandboxError as error:
-            if measures == ("pass",) or (measures is None and not has_instructions):
-                raise  # nothing else is measured
-            unconfined = str(error)
+        unconfined = sandbox.why_unconfined()  # before the time-consuming generation
+        if unconfined and (measures == ("pass",) or (measures is None and not has_instructions)):
+            raise sandbox.SandboxError(unconfined)  # nothing else is measured
     path = _samples_path(samples_to)
     measured = measures, n_twins, unconfined
     setup = Setup(generator, decoding, template, trained_with, n_samples, limit, path, *measured)

@@ -94,8 +94,5 @@ def versions_here() -> dict[str, str]:
         own = version("codetune-workbench")
     except ModuleNotFoundError:  # a source checkout that is not installed
         own = "unknown"
-    try:
-        level = str(sandbox.level())
-    except sandbox.SandboxError:  # loss needs none
-        level = "none"
+    level = "none" if sandbox.why_unconfined() else str(sandbox.level())  # loss needs none
     return {"workbench": own, "python": platform.python_version(), "sandbox": level}

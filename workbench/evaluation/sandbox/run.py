@@ -84,6 +84,15 @@ def level() -> Level:
     raise SandboxError(f"code that a model wrote is not run here: seccomp does not hold ({reason}). {_CURE}")
 
 
+def why_unconfined() -> str | None:
+    """Why this machine cannot confine code, as `level` says it; None if it can."""
+    try:
+        level()
+    except SandboxError as error:
+        return str(error)
+    return None
+
+
 def _probe(code: str, candidate: Level) -> list:
     with Process(code, "probe", "[[]]", level=candidate) as process:
         loaded = process.next(START_SECONDS)

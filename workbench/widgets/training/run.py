@@ -1,6 +1,5 @@
 """The panel of one run: progress, loss, log, and buttons to stop and resume it."""
 
-import asyncio
 from pathlib import Path
 
 import ipywidgets as w
@@ -8,14 +7,12 @@ import traitlets
 
 from ...training import Run, attach
 from ..fallback import WithHtml
-from ..tasks import ErrorPanel, has_loop
+from ..tasks import ErrorPanel, Follower
 from . import run_view
 from .run_view import RunState
 
-_INTERVAL = 0.5  # seconds between two reads of the run's folder
 
-
-class RunPanel(WithHtml, w.VBox):
+class RunPanel(Follower, WithHtml, w.VBox):
     """Shows a run and follows it until it ends.
 
     Shows status, progress, loss (nats per token), speed (tokens/s), peak memory (GiB), the last lines of the
@@ -31,7 +28,6 @@ class RunPanel(WithHtml, w.VBox):
     """
 
     active = traitlets.Bool(False)
-    _following: asyncio.Task | None = None
 
     def __init__(self, run: Run | str | Path, errors: ErrorPanel | None = None):
         self.run = run if isinstance(run, Run) else attach(run)
@@ -67,31 +63,8 @@ class RunPanel(WithHtml, w.VBox):
         status.layout = w.Layout(justify_content="space-between", flex_flow="row wrap")
         return [self.about, status, self.bar, self.numbers, self.chart, self.outcome, log]
 
-    def follow(self) -> None:
-        """Show the run now and, if an event loop is running, until it ends."""
-        self.refresh()
-        if self.active and has_loop():
-            self._following = self.errors.start(self._follow())
-
-    def refresh(self) -> None:
-        """Show the current state of the run."""
-        self._show(run_view.read(self.run))
-
-    def close(self) -> None:
-        """Close the panel; the run continues."""
-        if self._following:
-            self._following.cancel()
-        super().close()
-
-    async def _follow(self) -> None:
-        try:
-            while self.active:
-                await asyncio.sleep(_INTERVAL)
-                # In a thread, because the folder may be on a slow disk.
-                self._show(await asyncio.to_thread(run_view.read, self.run))
-        except Exception:
-            self.active, self.stop.disabled = False, True
-            raise
+    def _read(self) -> RunState:
+        return run_view.read(self.run)
 
     def _show(self, state: RunState) -> None:
         folder = str(self.run.output_dir)
