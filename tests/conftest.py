@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 # Workers share the cores: PyTorch, here and in the processes that tests start, takes this worker's part.
-# Set before PyTorch is imported.
+# Set before PyTorch is imported, and over the value that a worker inherits from the process that starts it.
 THREADS = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import datasets
 import hypothesis
