@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import datasets
@@ -116,14 +117,23 @@ def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
         yield pair
 
 
-def rows_sha256(ds: datasets.Dataset) -> str:
-    """Return the SHA-256, as hex, of the texts: one line per row with the JSON list [instruction, response].
+def dialogues(ds: datasets.Dataset) -> Iterable[list[dict] | None]:
+    """Return the turns before the response of each row, or None where the instruction is the only turn."""
+    return ds["dialogue"] if "dialogue" in ds.column_names else repeat(None, len(ds))
 
-    It does not depend on ids, other columns or the file format, so any two copies of the rows can be matched.
+
+def rows_sha256(ds: datasets.Dataset) -> str:
+    """Return the SHA-256, as hex, of what is trained on: one line of JSON per row.
+
+    The line is the list [instruction, response], or [instruction, response, turns] if the row has a
+    `dialogue`, with turns as a list of [role, content]. The hash does not depend on ids, other columns or the
+    file format, so any two copies of the rows can be matched.
     """
     sha256 = hashlib.sha256()
-    for pair in texts(ds):
-        sha256.update(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
+    for pair, dialogue in zip(texts(ds), dialogues(ds), strict=True):
+        turns = [[turn["role"], turn["content"]] for turn in dialogue or ()]
+        line = [*pair, turns] if turns else pair
+        sha256.update(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return sha256.hexdigest()
 
 

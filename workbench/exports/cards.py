@@ -17,7 +17,10 @@ from ..selection import Selection
 
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _TAGS = ["code", "instruction-tuning", "codetune-workbench"]
-_HASH_OF = "SHA-256 over the JSON list `[instruction, response]` of each row, one per line, UTF-8"
+_HASH_OF = (
+    "SHA-256 over the JSON list `[instruction, response]` of each row, in a dialogue with its turns as "
+    "`[[role, content], ...]` after them, one per line, UTF-8"
+)
 
 
 def dataset_card(

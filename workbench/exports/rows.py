@@ -24,8 +24,7 @@ _TEXTS = ("instruction", "response", "dialogue")
 
 def conversations(ds: datasets.Dataset) -> Iterator[list[dict]]:
     """The turns of each row as {"role", "content"}: its instruction or `dialogue`, and the response."""
-    dialogues = ds["dialogue"] if "dialogue" in ds.column_names else [None] * len(ds)
-    for (instruction, response), dialogue in zip(tables.texts(ds), dialogues, strict=True):
+    for (instruction, response), dialogue in zip(tables.texts(ds), tables.dialogues(ds), strict=True):
         prompt = dialogue or [{"role": "user", "content": instruction}]
         yield [*prompt, {"role": "assistant", "content": response}]
 
