@@ -9,6 +9,9 @@ CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}" + CHAT
+)
 DIALOGUE = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Sum two?"},
@@ -32,8 +35,10 @@ def chatty(toy_tokenizer, template: str, eos: str = "<|im_end|>") -> PreTrainedT
     return tokenizer
 
 
-def chat_model(plain_model: Path, toy_tokenizer, folder: Path, eos: str = "<eos>") -> Path:
-    """The folder of a model like that in `plain_model`, whose tokenizer has the template CHAT."""
+def chat_model(
+    plain_model: Path, toy_tokenizer, folder: Path, eos: str = "<eos>", template: str = CHAT
+) -> Path:
+    """The folder of a model like that in `plain_model`, whose tokenizer has the chat `template`."""
     AutoModelForCausalLM.from_pretrained(plain_model).save_pretrained(folder)
-    chatty(toy_tokenizer, CHAT, eos).save_pretrained(folder)
+    chatty(toy_tokenizer, template, eos).save_pretrained(folder)
     return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from chats import CHAT, DIALOGUE, byte_level, chatty
+from chats import CHAT, DIALOGUE, NO_SYSTEM, byte_level, chatty
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -27,7 +27,6 @@ CLASSES = (
     "Qwen2Tokenizer",
     "GemmaTokenizerFast",
 )
-NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
 TEXTS = (
     "def add(a, b):\n    return a + b",
     "    return  a , b\n\n",
@@ -83,7 +82,7 @@ FAMILIES: dict[str, Callable] = {
     "SentencePiece with BOS": lambda toy: adding(sentence_piece(dummy_prefix=True), "<s> $A"),
     "SentencePiece with BOS and EOS": lambda toy: adding(sentence_piece(dummy_prefix=True), "<s> $A </s>"),
     "chat": lambda toy: chatty(toy, CHAT),
-    "chat without a system turn": lambda toy: chatty(toy, NO_SYSTEM + CHAT),
+    "chat without a system turn": lambda toy: chatty(toy, NO_SYSTEM),
     "chat whose turns end with another token than EOS": lambda toy: chatty(toy, CHAT, eos="<eos>"),
 }
 
@@ -222,12 +221,6 @@ def test_a_special_token_spelled_in_a_turn_stays_text(toy_tokenizer):
     assert sample.input_ids.count(start) == 2
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
     assert tokenizer.decode(sample.input_ids) + "\n" == as_rendered(tokenizer, turns)
-
-
-def test_a_template_that_refuses_a_system_turn_names_the_row(toy_tokenizer):
-    tokenizer = chatty(toy_tokenizer, NO_SYSTEM + CHAT)
-    with pytest.raises(UserError, match=r"the row whose turns \(system, .*'Be brief.': no system turns"):
-        training_samples(tokenizer, ["Add.", DIALOGUE], ["a + b", "a"], "chat")
 
 
 @pytest.mark.parametrize(("template", "end"), [("chat", "<|im_end|>"), ("raw", "<eos>")])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 from ..core.store import Store, digest
+from ..lm.chat import TemplateRefusal
 from ..lm.prompts import Question
 from .engine import Engine, Sums
 from .pairs import Pair
@@ -22,8 +23,8 @@ class Score:
     """The cached result of a row: nll in nats, summed over the scored tokens, and their numbers.
 
     `score_status` is "ok", "truncated" (scored on the part that fits `max_length`), "no_target" (no response
-    token to compare), "empty" (no instruction or no response), "out_of_memory" or "not_finite". With the last
-    four, both sums are None.
+    token to compare), "empty" (no instruction or no response), "refused" (by the chat template, for the
+    reason in `refusal`), "out_of_memory" or "not_finite". With the last five, both sums are None.
     """
 
     nll_response: float | None
@@ -31,6 +32,7 @@ class Score:
     n_response: int
     n_conditioned: int
     score_status: str
+    refusal: str | None = None
 
     def columns(self, max_length: int) -> dict:
         """The cells of `FEATURES` for this row, except `ifd`, which `variants.derive` computes."""
@@ -49,12 +51,18 @@ class Score:
             "truncated": f"longer than max_length={max_length} tokens; scored on the part that fits",
             "no_target": "the response is a single token, which has no context without the instruction",
             "empty": "the instruction or the response is missing or blank",
+            "refused": self.refusal,
             "out_of_memory": "the row does not fit the memory even alone",
             "not_finite": "the model gave a probability or perplexity that is infinite or undefined",
         }[self.score_status]
 
 
 EMPTY = Score(None, None, 0, 0, "empty")
+
+
+def refused(reason: str) -> Score:
+    """The score of a row that a chat template refuses."""
+    return Score(None, None, 0, 0, "refused", reason)
 
 
 def _as_score(pair: Pair, sums: Sums) -> Score:
@@ -76,7 +84,7 @@ class Scorer:
     """Scores rows from the cache, or with the model, which `engine` loads when the first row needs it."""
 
     engine: Callable[[], Engine]
-    pairs: Callable[[list[Question], list[str]], list[Pair]]
+    pairs: Callable[[list[Question], list[str]], list[Pair | TemplateRefusal]]
     settings: list  # everything a score depends on besides the text of the row
     store: Store | None
 
@@ -96,6 +104,9 @@ class Scorer:
         if not todo:
             return
         pairs = self.pairs([questions[i] for i in todo], [responses[i] for i in todo])
+        refusals = {i: pair for i, pair in zip(todo, pairs, strict=True) if isinstance(pair, TemplateRefusal)}
+        yield {i: refused(refusal.reason) for i, refusal in refusals.items()}
+        todo, pairs = [i for i in todo if i not in refusals], [p for p in pairs if isinstance(p, Pair)]
         no_target = Sums(None, None, "no_target")
         unscorable = {position: no_target for position, pair in enumerate(pairs) if not pair.scorable}
         batches = self.engine()(pairs) if len(unscorable) < len(pairs) else ()

@@ -10,12 +10,12 @@ import datasets
 from ..core import memory, progress, tables
 from ..core.errors import UserError, one_of, positive
 from ..core.store import Store
-from ..lm import models, prompts
+from ..lm import chat, models, prompts
 from ..lm.devices import precision
 from . import variants
 from .engine import TOKEN_BUDGET, Engine
 from .pairs import CONVENTIONS, TOKENS_VERSION, pairs
-from .rows import EMPTY, Score, Scorer
+from .rows import EMPTY, Score, Scorer, refused
 
 _ROUND = 1024  # rows tokenized and looked up at once, so that memory does not grow with the number of rows
 
@@ -56,8 +56,9 @@ class _Progress:
         self.bar.update(tokens)
 
 
-def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> list[int]:
-    lengths = []
+def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> tuple[list[int], dict[int, str]]:
+    """The tokens of each row as a training sample, and for each row that `template` refuses the reason."""
+    lengths, refusals = [], {}
     template = prompts.resolve_template(tokenizer, template)
     for start in range(0, len(ds), _ROUND):
         rows = ds[start : start + _ROUND]
@@ -65,7 +66,8 @@ def _training_lengths(ds: datasets.Dataset, tokenizer, template: str) -> list[in
         responses = [text or "" for text in rows["response"]]
         samples = prompts.training_samples(tokenizer, questions, responses, template)
         lengths += [len(sample.input_ids) for sample in samples]
-    return lengths
+        refusals |= {start + i: sample.refusal for i, sample in enumerate(samples) if sample.refusal}
+    return lengths, refusals
 
 
 def _require_texts(ds: datasets.Dataset) -> None:
@@ -119,7 +121,7 @@ def score(
     max_length
         Tokens per sequence; longer ones are truncated. Default: the context length of the model.
     template
-        The training template, which only decides `n_tokens`.
+        The training template, which decides `n_tokens`. A row that it refuses gets no score.
     token_budget
         Tokens per forward pass, halved when memory runs out. Changes speed and memory, never a score.
     cache
@@ -131,15 +133,17 @@ def score(
     -------
     The table with these columns: `nll_response` and `nll_conditioned` (nats, summed over the scored tokens),
     `n_response` and `n_conditioned` (scored tokens), `ppl_response`, `ppl_conditioned`, `ifd`, `score_status`
-    ("ok", "truncated", "no_target", "empty", "out_of_memory" or "not_finite"), `score_reason` (None if "ok")
-    and `n_tokens` (length of the row as a training sample). A row that cannot be scored has None in place of
-    each nll, perplexity and `ifd`. The settings are in `tables.noted(ds, "score")`.
+    ("ok", "truncated", "no_target", "empty", "refused", "out_of_memory" or "not_finite"), `score_reason`
+    (None if "ok") and `n_tokens` (length of the row as a training sample, 0 if the chat template refuses the
+    row). A row that cannot be scored has None in place of each nll, perplexity and `ifd`. The settings are in
+    `tables.noted(ds, "score")`.
 
     Raises
     ------
     UserError
         If a setting is invalid, the table has no text columns `instruction` and `response`, the model cannot
-        be loaded, or its tokenizer lacks the chat template or special token that a setting needs.
+        be loaded, its tokenizer lacks the chat template or special token that a setting needs, or its chat
+        template refuses every row.
     """
     one_of("convention", convention, CONVENTIONS)
     one_of("prompt", prompt, prompts.SCORING_PROMPTS)
@@ -157,8 +161,9 @@ def score(
     budget = token_budget or TOKEN_BUDGET[device.split(":")[0]]
     scorer = Scorer(
         engine=functools.cache(lambda: Engine(models.load_model(model, dtype, device)[0], budget)),
-        pairs=lambda questions, responses: pairs(
-            tokenizer, questions, responses, max_length, convention, prompt
+        pairs=lambda questions, responses: chat.or_refusals(
+            lambda rows: pairs(tokenizer, questions[rows], responses[rows], max_length, convention, prompt),
+            len(questions),
         ),
         settings=[
             models.fingerprint(model),
@@ -170,8 +175,8 @@ def score(
         ],
         store=Store("ifd") if cache else None,
     )
-    lengths = _training_lengths(ds, tokenizer, template)
-    scores = _score_rows(ds, scorer, lengths, prompt)
+    lengths, refusals = _training_lengths(ds, tokenizer, template)
+    scores = _score_rows(ds, scorer, lengths, refusals, prompt)
     cells = [row_score.columns(max_length) for row_score in scores]
     columns = {name: [row.get(name) for row in cells] for name in FEATURES}
     features = FEATURES | {"n_tokens": tables.INT}
@@ -181,14 +186,19 @@ def score(
     return variants.derive(scored, variant, min_tokens=min_tokens, shrinkage=shrinkage)
 
 
-def _score_rows(ds: datasets.Dataset, scorer: Scorer, lengths: list[int], prompt: str) -> list[Score]:
-    scores: list[Score] = [EMPTY] * len(ds)
+def _score_rows(
+    ds: datasets.Dataset, scorer: Scorer, lengths: list[int], refusals: dict[int, str], prompt: str
+) -> list[Score]:
+    scores = [refused(refusals[row]) if row in refusals else EMPTY for row in range(len(ds))]
     with progress.bar(sum(lengths), "score", unit="token") as bar, memory.reuse_freed_memory():
         shown = _Progress(bar)
         for start in range(0, len(ds), _ROUND):
-            rows = ds[start : start + _ROUND]
+            accepted = [row for row in range(start, min(start + _ROUND, len(ds))) if row not in refusals]
+            rows = ds[accepted]
             for batch in scorer(prompts.questions(rows, prompt), rows["response"]):
                 for i, row_score in batch.items():
-                    scores[start + i] = row_score
-                shown.update(batch, sum(lengths[start + i] for i in batch))
+                    scores[accepted[i]] = row_score
+                shown.update(batch, sum(lengths[accepted[i]] for i in batch))
+    if scores and all(row_score.score_status == "refused" for row_score in scores):
+        raise UserError(f"none of the {len(ds)} rows can be scored: {scores[0].refusal}.")
     return scores

@@ -29,7 +29,8 @@ def heldout_loss(
 
     `ds` has the columns `instruction` and `response`. `template` is a prompt template of `wb.finetune`;
     "auto" takes the model's chat template, else DeepSeek's. Rows are cut to `max_length` tokens; rows without
-    a response token left take no part. Raises UserError if all rows are without one.
+    a response token left, or that the chat template refuses, take no part. Raises UserError if no row takes
+    part.
     """
     loss, without = loss_and_rows_without(model, tokenizer, ds, template, max_length)
     if loss is None:
@@ -45,7 +46,7 @@ def loss_and_rows_without(
     questions = prompts.questions(ds, template)
     samples = prompts.training_samples(tokenizer, questions, ds["response"][:], template, max_length)
     without = {
-        row: f"no response token within max_length={max_length}"
+        row: sample.refusal or f"no response token within max_length={max_length}"
         for row, sample in enumerate(samples)
         if not sample.n_targets
     }
@@ -60,10 +61,12 @@ def loss_and_rows_without(
 def sample_nll(model, samples: Sequence[Sample], title: str = "held-out loss") -> np.ndarray:
     """nll (nats, float64 [n]) summed over the targets of each sample, from forward passes only."""
     nll = np.zeros(len(samples))
-    with progress.bar(len(samples), title) as bar:
-        for batch in flat_batches([[sample] for sample in samples], _TOKEN_BUDGET):
-            nll[batch] = forward.summed_nll(model, [samples[i] for i in batch])
-            bar.update(len(batch))
+    scorable = [i for i, sample in enumerate(samples) if sample.n_targets]
+    with progress.bar(len(scorable), title) as bar:
+        for batch in flat_batches([[samples[i]] for i in scorable], _TOKEN_BUDGET):
+            rows = [scorable[k] for k in batch]
+            nll[rows] = forward.summed_nll(model, [samples[i] for i in rows])
+            bar.update(len(rows))
     return nll
 
 

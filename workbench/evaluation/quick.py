@@ -44,14 +44,15 @@ def pass_at_1(
     """Share (0 to 1) of `n` tasks that one greedy answer solves.
 
     The tasks are evenly spread over those of `benchmark`, which is one of `BENCHMARKS`; "held-out" are the
-    rows of `held_out`. `template` is the one that the model is trained with.
+    rows of `held_out`. `template` is the one that the model is trained with; a task that it refuses counts as
+    not solved.
     """
     if benchmark == HELD_OUT:
         rows = held_out.select(spread(range(len(held_out)), n))
         template = prompts.resolve_template(tokenizer, template)
         questions = prompts.questions(rows, template)
         texts = generate(model, tokenizer, questions, template=template, max_new_tokens=max_new_tokens)
-        outcomes = judge(texts, rows["check"][:])
+        outcomes = judge([text or "" for text in texts], rows["check"][:])
         return sum(outcome.verdict == sandbox.PASS for outcome in outcomes) / len(outcomes)
     tasks = code_tasks(benchmark)
     names = spread(list(tasks.prompts), n)
@@ -63,7 +64,7 @@ def pass_at_1(
         Decoding(max_new_tokens, stop=prompt_format.stop),
     )
     samples = [
-        Sample(name, prompt_format.program(text, answer), line=0)
+        Sample(name, prompt_format.program(text, answer or ""), line=0)
         for name, text, (answer,) in zip(names, texts, answers, strict=True)
     ]
     return EvalReport("", **tasks.judge(samples, sanitize=True)).pass_at_1

@@ -1,7 +1,7 @@
 """Conversations as text and ids, rendered by the chat template of a model."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..core.errors import UserError
 from . import tokenization
@@ -11,13 +11,46 @@ Turns = list[dict]  # {"role": ..., "content": ...}
 _MARKS = re.compile("\ufdd0(\\d+)\ufdd1")  # noncharacters, which no text may hold
 _ANSWER = "ANSWER"
 _EXCERPT = 60  # characters of a turn in a message
+_PROBE = ({"role": "user", "content": "Question"}, {"role": "assistant", "content": _ANSWER})
+_SYSTEM = {"role": "system", "content": "System"}
+
+
+class TemplateRefusal(UserError):
+    """A conversation that the chat template of `tokenizer` refuses; `reason` says why."""
+
+    def __init__(self, tokenizer, turns: Turns, error: Exception):
+        roles = ", ".join(turn["role"] for turn in turns)
+        self.reason = f"the chat template refuses its turns ({roles}): {error}"
+        super().__init__(
+            f"the chat template of {tokenizer.name_or_path!r} refuses {_row_of(turns)}: {error}. Remove the "
+            f"row or the turn, or take another template."
+        )
+
+
+def or_refusals(encode: Callable[[slice], Sequence], n_rows: int) -> list:
+    """What `encode` makes of rows 0 to `n_rows`, with the `TemplateRefusal` of each row that is refused.
+
+    `encode` takes a slice of the rows and raises TemplateRefusal if the chat template refuses one of them;
+    halving the slice finds that row.
+    """
+
+    def encoded(start: int, stop: int) -> list:
+        try:
+            return list(encode(slice(start, stop)))
+        except TemplateRefusal as refusal:
+            if stop - start == 1:
+                return [refusal]
+        middle = (start + stop) // 2
+        return encoded(start, middle) + encoded(middle, stop)
+
+    return encoded(0, n_rows) if n_rows else []
 
 
 def render(tokenizer, conversations: Sequence[Turns], *, open_answer: bool) -> list[str]:
     """The text of each conversation, up to the start of an answer if `open_answer`.
 
     Special tokens spelled in a turn are marked, so that `encode` keeps them text; `unmarked` gives the plain
-    text. Raises UserError, with the start of the conversation, if the template refuses it.
+    text. Raises TemplateRefusal for the first conversation that the template refuses.
     """
     specials = _specials(tokenizer)
     return [
@@ -31,13 +64,12 @@ def render(tokenizer, conversations: Sequence[Turns], *, open_answer: bool) -> l
 def _render(tokenizer, turns: Turns, open_answer: bool) -> str:
     from jinja2 import TemplateError
 
+    # A template computes with turns that it does not expect, e.g. with a second turn that is not there.
+    errors = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer)
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template of {tokenizer.name_or_path!r} refuses {_row_of(turns)}: {error}. Remove the "
-            f"row or the turn, or take another template."
-        ) from None
+    except errors as error:
+        raise TemplateRefusal(tokenizer, turns, error) from None
 
 
 def _row_of(turns: Turns) -> str:
@@ -85,10 +117,18 @@ def _encode_marked(tokenizer, text: str) -> list[int]:
 def closing(tokenizer) -> tuple[str, int] | None:
     """What the template puts after an answer: the text before the token that ends the turn, and its id.
 
-    None if the template ends a turn without such a token.
+    None if the template ends a turn without such a token. Raises UserError if the template refuses a question
+    with an answer, with a system turn before them too.
     """
-    turns = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": _ANSWER}]
-    after = _render(tokenizer, turns, False).rpartition(_ANSWER)[2]
+    probes = [list(_PROBE), [_SYSTEM, *_PROBE]]
+    texts = or_refusals(lambda rows: [_render(tokenizer, turns, False) for turns in probes[rows]], 2)
+    text = next((text for text in texts if isinstance(text, str)), None)
+    if text is None:
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path!r} refuses every conversation: {texts[0].reason}; "
+            f"choose another template or model."
+        )
+    after = text.rpartition(_ANSWER)[2]
     starts = [
         (after.find(token.content), -len(token.content), i)
         for i, token in tokenizer.added_tokens_decoder.items()
@@ -101,8 +141,14 @@ def closing(tokenizer) -> tuple[str, int] | None:
 
 
 def turn_end(tokenizer) -> int | None:
-    """The id of the token that ends a turn of the chat template; None without a template or such a token."""
-    end = closing(tokenizer) if tokenizer.chat_template else None
+    """The id of the token that ends a turn of the chat template.
+
+    None without a template or such a token, and if the template refuses any conversation.
+    """
+    try:
+        end = closing(tokenizer) if tokenizer.chat_template else None
+    except UserError:
+        return None
     return end and end[1]
 
 

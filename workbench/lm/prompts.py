@@ -65,12 +65,14 @@ class Sample:
     """One sequence of a causal model. The tokens from index `first_target` on are targets, except `gaps`.
 
     `first_target` is at least 1, because no position predicts the first token. `gaps` are (first, stop)
-    indices behind it, in ascending order: the turns between two answers of a dialogue.
+    indices behind it, in ascending order: the turns between two answers of a dialogue. `refusal` says why the
+    chat template refuses the row; such a sample has no tokens.
     """
 
     input_ids: tuple[int, ...]
     first_target: int
     gaps: tuple[tuple[int, int], ...] = ()
+    refusal: str | None = None
 
     @property
     def labels(self) -> list[int]:
@@ -89,7 +91,7 @@ class Sample:
         ids = self.input_ids[start:stop]
         first_target = max(1, min(self.first_target - start, len(ids)))
         gaps = ((max(first_target, a - start), min(b - start, len(ids))) for a, b in self.gaps)
-        return Sample(ids, first_target, tuple((a, b) for a, b in gaps if a < b))
+        return Sample(ids, first_target, tuple((a, b) for a, b in gaps if a < b), self.refusal)
 
 
 def resolve_template(tokenizer, template: str = "auto") -> str:
@@ -103,13 +105,23 @@ def resolve_template(tokenizer, template: str = "auto") -> str:
     return template
 
 
-def generation_prompts(tokenizer, questions: Sequence[Question], template: str = "auto") -> list[list[int]]:
+def generation_prompts(
+    tokenizer, questions: Sequence[Question], template: str = "auto"
+) -> list[list[int] | chat.TemplateRefusal]:
     """Token ids of the prompt before each response, under the training `template`.
 
-    Only the chat template takes turns; the others take instructions.
+    Only the chat template takes turns; the others take instructions. A question that it refuses has the
+    refusal in place of a prompt. Raises the first refusal, a UserError, if it refuses all.
     """
     template = resolve_template(tokenizer, template)
-    return _encode_prompts(tokenizer, _prompt_texts(tokenizer, questions, template), template)
+
+    def encode(rows: slice) -> list[list[int]]:
+        return _encode_prompts(tokenizer, _prompt_texts(tokenizer, questions[rows], template), template)
+
+    encoded = chat.or_refusals(encode, len(questions))
+    if encoded and all(isinstance(prompt, chat.TemplateRefusal) for prompt in encoded):
+        raise encoded[0]
+    return encoded
 
 
 def _prompt_texts(tokenizer, questions: Sequence[Question], template: str) -> list[str]:
@@ -146,15 +158,32 @@ def training_samples(
     With `train_on="all"`, the earlier answers in the turns of a dialogue are targets too, each with the token
     that ends it; the token ids are the same as with "last".
 
+    A row that the chat template refuses gets a sample without tokens, whose `refusal` is the reason.
+
     Raises UserError if the tokenizer has no end-of-sequence token, no chat template for "chat", or if the
-    chat template refuses the turns of a row or, with "all", writes an earlier answer differently.
+    chat template, with "all", writes an earlier answer differently.
     """
     one_of("train_on", train_on, TRAIN_ON)
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; set one.")
     template = resolve_template(tokenizer, template)
-    if not questions:
-        return []
+    if template == "chat" and tokenizer.chat_template and questions:
+        chat.closing(tokenizer)  # raises once what each row would raise
+
+    def encode(rows: slice) -> list[Sample]:
+        return _samples(tokenizer, questions[rows], responses[rows], template, train_on)
+
+    samples = [
+        Sample((), 1, refusal=sample.reason) if isinstance(sample, chat.TemplateRefusal) else sample
+        for sample in chat.or_refusals(encode, len(questions))
+    ]
+    return [sample.part(0, max_length) for sample in samples]
+
+
+def _samples(
+    tokenizer, questions: Sequence[Question], responses: Sequence[str], template: str, train_on: str
+) -> list[Sample]:
+    """The samples under a resolved `template`. Raises TemplateRefusal if it refuses a row."""
     texts = _prompt_texts(tokenizer, questions, template)
     prompts = _encode_prompts(tokenizer, texts, template)
     if template == "chat":
@@ -172,7 +201,7 @@ def training_samples(
             _with_earlier_answers(sample, chat.answer_spans(tokenizer, _turns(question), text, prompt))
             for sample, question, text, prompt in zip(samples, questions, texts, prompts, strict=True)
         ]
-    return [sample.part(0, max_length) for sample in samples]
+    return samples
 
 
 def _with_earlier_answers(sample: Sample, spans: Sequence[tuple[int, int]]) -> Sample:

@@ -97,6 +97,7 @@ class Run:
             samples, samples_without_target
                                  samples to train on, and those left out because they have no response token
                                  within `max_length`
+            samples_refused      rows left out because the chat template refuses their turns
             overlong             what was done to samples of more than `max_length` tokens, as text
             tokens               tokens of all epochs (until the run starts) or up to `max_steps`, without
                                  padding

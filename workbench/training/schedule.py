@@ -1,5 +1,6 @@
 """Turn rows into samples, and samples into the batches of all epochs, in the order of training."""
 
+import warnings
 from pathlib import Path
 
 import datasets
@@ -22,9 +23,18 @@ def samples_of(
 ) -> tuple[list[Sample], dict]:
     """Tokenize the rows of `ds` and return the samples to train on and their part of the run's summary.
 
-    Raises UserError if a column is missing or no row has a response token within `settings.max_length`.
+    A warning names the first row that the chat template refuses. Raises UserError if a column is missing, or
+    as `usable` does.
     """
-    samples, summary = usable(tokenized(ds, model, settings), settings)
+    whole = tokenized(ds, model, settings)
+    samples, summary = usable(whole, settings)
+    if n_refused := summary["samples_refused"]:
+        row = next(row for row, sample in enumerate(whole) if sample.refusal)
+        warnings.warn(
+            f"{n_refused} of {len(whole)} rows are left out of the training, e.g. row {row}: "
+            f"{whole[row].refusal}.",
+            stacklevel=2,
+        )
     return samples, summary | {"rows_sha256": tables.rows_sha256(ds)}
 
 
@@ -44,17 +54,22 @@ def tokenized(ds: datasets.Dataset, model: str | Path, settings: TrainingSetting
 def usable(whole: list[Sample], settings: TrainingSettings) -> tuple[list[Sample], dict]:
     """Return the samples to train on, cut to `max_length`, and their part of the run's summary.
 
-    Raises UserError if no sample has a response token within `settings.max_length`.
+    Raises UserError if no sample has a response token within `settings.max_length`, or if the chat template
+    refuses all rows.
     """
-    samples, pieces = fitted(whole, settings)
+    accepted = [sample for sample in whole if sample.refusal is None]
+    if whole and not accepted:
+        raise UserError(f"none of the {len(whole)} rows can be trained on: {whole[0].refusal}.")
+    samples, pieces = fitted(accepted, settings)
     with_targets = [sample for sample in samples if sample.n_targets]
     if not with_targets:
         raise UserError(
-            f"none of the {len(whole)} rows has a response token within max_length={settings.max_length}."
+            f"none of the {len(accepted)} rows has a response token within max_length={settings.max_length}."
         )
     return with_targets, {
         "samples": len(with_targets),
         "samples_without_target": len(samples) - len(with_targets),
+        "samples_refused": len(whole) - len(accepted),
         "overlong": str(pieces),
         "tokens": settings.epochs * sum(len(sample.input_ids) for sample in with_targets),
     }

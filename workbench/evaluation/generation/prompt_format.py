@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ...core.errors import one_of
 from ...lm import chat, prompts, tokenization
+from ...lm.chat import TemplateRefusal
 from ...lm.prompts import Sample
 
 RAW = "raw"  # the prompt is the task's own code, for a base model to continue
@@ -45,13 +46,16 @@ class PromptFormat:
             return cls(RAW, stops)
         return cls(prompts.resolve_template(tokenizer, template), _CLOSING)
 
-    def prompts(self, tokenizer, texts: Sequence[str]) -> list[list[int]]:
-        """The prompt of each task as token ids."""
+    def prompts(self, tokenizer, texts: Sequence[str]) -> list[list[int] | TemplateRefusal]:
+        """The prompt of each task as token ids, or the chat template's refusal of it."""
         if self.template == RAW:
             return tokenization.encode_prompts(tokenizer, texts)
         requests = [_REQUEST.format(text.strip()) for text in texts]
         (opening,) = tokenization.encode_continuations(tokenizer, [_OPENING])
-        return [ids + opening for ids in prompts.generation_prompts(tokenizer, requests, self.template)]
+        return [
+            ids if isinstance(ids, TemplateRefusal) else ids + opening
+            for ids in prompts.generation_prompts(tokenizer, requests, self.template)
+        ]
 
     def samples(self, tokenizer, texts: Sequence[str], solutions: Sequence[str]) -> list[Sample]:
         """The prompt of each task and its solution, as the model would write and end it; `solutions` continue
@@ -62,7 +66,9 @@ class PromptFormat:
         turn_end = chat.turn_end(tokenizer) if self.template == "chat" else None
         end = tokenizer.eos_token_id if turn_end is None else turn_end
         return [
-            Sample((*prompt, *answer, end), max(1, len(prompt)))
+            Sample((), 1, refusal=prompt.reason)
+            if isinstance(prompt, TemplateRefusal)
+            else Sample((*prompt, *answer, end), max(1, len(prompt)))
             for prompt, answer in zip(self.prompts(tokenizer, texts), answers, strict=True)
         ]
 

@@ -8,7 +8,15 @@ from ..generation.prompt_format import PromptFormat
 from ..reports.report import EvalReport
 from ..samples import Sample
 from ..tasks import EvalPlusTasks, ProgramTasks
-from .setup import Setup, add_likelihoods, generation_versions, versions_here, without_verdicts, write_samples
+from .setup import (
+    Setup,
+    add_likelihoods,
+    generation_versions,
+    refusal_problems,
+    versions_here,
+    without_verdicts,
+    write_samples,
+)
 
 
 def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: bool | None) -> EvalReport:
@@ -23,8 +31,13 @@ def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: b
     prompt_format = PromptFormat.resolve(tokenizer, setup.template, setup.trained_with, tasks.stops)
     decoding = replace(setup.decoding, stop=prompt_format.stop)
     fields = tasks.fields | {"tasks": without_verdicts(names)}
+    prompts = prompt_format.prompts(tokenizer, [tasks.prompts[name] for name in names])
+    problems = setup.problems + refusal_problems(names, prompts)
     if setup.has_pass:
-        fields = _judged_answers(setup, tasks, names, prompt_format, decoding, sanitize)
+        answers = setup.generator.answers(prompts, decoding, setup.n_samples)
+        fields = _judged_answers(
+            setup, tasks, dict(zip(names, answers, strict=True)), prompt_format, sanitize
+        )
     if {"loss", "preference"} & set(measures):
         references, pairs = _code_samples(setup, tasks, names, prompt_format)
         add_likelihoods(setup, fields, references, pairs)
@@ -32,19 +45,20 @@ def evaluate_code(setup: Setup, tasks: EvalPlusTasks | ProgramTasks, sanitize: b
         fields.pop("versions", {}) | generation_versions(setup, prompt_format.template) | versions_here()
     )
     missing = tuple(name for name in tasks.prompts if name not in set(names))
-    return EvalReport(
-        setup.generator.name, missing=missing, problems=setup.problems, versions=versions, **fields
-    )
+    return EvalReport(setup.generator.name, missing=missing, problems=problems, versions=versions, **fields)
 
 
-def _judged_answers(setup, tasks, names, prompt_format, decoding, sanitize) -> dict:
-    """Generate and judge answers; returns fields of an `EvalReport`."""
-    tokenizer = setup.generator.tokenizer
-    texts = [tasks.prompts[name] for name in names]
-    answers = setup.generator.answers(prompt_format.prompts(tokenizer, texts), decoding, setup.n_samples)
+def _judged_answers(
+    setup: Setup,
+    tasks: EvalPlusTasks | ProgramTasks,
+    answers: dict[str, list[str | None]],
+    prompt_format: PromptFormat,
+    sanitize: bool | None,
+) -> dict:
+    """Judge the answers to each task; returns fields of an `EvalReport`. No answer is an empty program."""
     samples = [
-        Sample(name, prompt_format.program(text, answer), line=0)
-        for name, text, own in zip(names, texts, answers, strict=True)
+        Sample(name, prompt_format.program(tasks.prompts[name], answer or ""), line=0)
+        for name, own in answers.items()
         for answer in own
     ]
     if setup.samples_to:

@@ -8,17 +8,20 @@ import pandas as pd
 from ...core import tables
 from ...core.errors import UserError
 from ...lm import prompts
+from ...lm.chat import TemplateRefusal
 from .. import broken_twins
 from ..heldout import MAX_LENGTH, loss_and_rows_without
 from ..judging.assertions import judge, outcome_table
 from ..judging.extraction import extract_code
 from ..reports.report import EvalReport
 from ..samples import Sample
+from ..sandbox.run import Outcome
 from ..tasks import NO_SANITIZE
 from .setup import (
     Setup,
     add_likelihoods,
     generation_versions,
+    refusal_problems,
     versions_here,
     without_verdicts,
     write_samples,
@@ -43,32 +46,41 @@ def evaluate_instructions(
         template = setup.trained_with or "auto"
     template = prompts.resolve_template(tokenizer, template)
     fields = {"tasks": without_verdicts(tasks["id"][:])}
-    problems = setup.problems
+    token_ids = prompts.generation_prompts(tokenizer, prompts.questions(tasks, template), template)
+    problems = setup.problems + refusal_problems(tasks["id"][:], token_ids)
     if setup.measures is None:
         loss, without = loss_and_rows_without(generator.model, tokenizer, tasks, template)
         fields["loss_per_token"] = loss
         problems += tuple(f"{tasks[row]['id']}: left out of the loss, {why}" for row, why in without.items())
     if setup.has_pass:
-        fields["tasks"] = _judged_instructions(setup, tasks, template)
+        fields["tasks"] = _judged_instructions(setup, tasks, token_ids)
     if {"loss", "preference"} & set(measures):
         add_likelihoods(setup, fields, *_instruction_samples(setup, tasks, template))
     versions = generation_versions(setup, template) | versions_here()
     return EvalReport(generator.name, name, problems=problems, versions=versions, **fields)
 
 
-def _judged_instructions(setup: Setup, tasks: datasets.Dataset, template: str) -> pd.DataFrame:
-    """Generate and judge answers to instructions; returns the `tasks` of an `EvalReport`."""
-    generator = setup.generator
-    token_ids = prompts.generation_prompts(generator.tokenizer, prompts.questions(tasks, template), template)
-    answers = generator.answers(token_ids, setup.decoding, setup.n_samples)
-    texts = [text for own in answers for text in own]
+def _judged_instructions(
+    setup: Setup, tasks: datasets.Dataset, token_ids: list[list[int] | TemplateRefusal]
+) -> pd.DataFrame:
+    """Generate and judge answers to instructions; returns the `tasks` of an `EvalReport`.
+
+    The verdict on a task that the chat template refuses is "error".
+    """
+    answers = setup.generator.answers(token_ids, setup.decoding, setup.n_samples)
+    texts = [text or "" for own in answers for text in own]
     ids, checks = (
         [value for value in tasks[column][:] for _ in range(setup.n_samples)] for column in ("id", "check")
     )
     if setup.samples_to:
         codes = map(extract_code, texts)
         write_samples([Sample(*pair, 0) for pair in zip(ids, codes, strict=True)], setup.samples_to)
-    return outcome_table(ids, judge(texts, checks), texts)
+    own_prompts = [prompt for prompt in token_ids for _ in range(setup.n_samples)]
+    outcomes = [
+        Outcome("error", prompt.reason) if isinstance(prompt, TemplateRefusal) else outcome
+        for prompt, outcome in zip(own_prompts, judge(texts, checks), strict=True)
+    ]
+    return outcome_table(ids, outcomes, texts)
 
 
 def _instruction_samples(setup: Setup, tasks: datasets.Dataset, template: str):

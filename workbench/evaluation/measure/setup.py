@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...core.errors import UserError
+from ...lm.chat import TemplateRefusal
 from .. import sandbox
 from ..generation.answers import AnswerGenerator
 from ..generation.decoding import Decoding
@@ -47,6 +49,15 @@ class Setup:
 def without_verdicts(ids: list[str]) -> pd.DataFrame:
     """The `tasks` of a report in which no answers are judged."""
     return pd.DataFrame({"task_id": ids, "base": None, "plus": None})
+
+
+def refusal_problems(ids: Sequence[str], prompts: Sequence[list[int] | TemplateRefusal]) -> tuple[str, ...]:
+    """A sentence for each task whose prompt the chat template refuses."""
+    return tuple(
+        f"{task_id}: not measured, {prompt.reason}"
+        for task_id, prompt in zip(ids, prompts, strict=True)
+        if isinstance(prompt, TemplateRefusal)
+    )
 
 
 def add_likelihoods(setup: Setup, fields: dict, references: dict, twins: list) -> None:
