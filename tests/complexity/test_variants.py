@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import pickle
 
 import datasets
 import numpy as np
@@ -12,7 +13,8 @@ from conftest import table
 
 import workbench as wb
 from workbench import figures
-from workbench.complexity import derive, explain, score
+from workbench.complexity import RowScorer, ScorerSettings, cached, derive, explain, score
+from workbench.complexity.cached import ScoreCache
 from workbench.complexity.pairs import pairs
 from workbench.core.errors import UserError
 from workbench.data import RejectedRowsWarning
@@ -187,6 +189,41 @@ def test_hostile_rows_have_a_status_and_a_reason_and_no_accidental_score(llama_d
         assert (row["ifd"] is not None) == number
         assert (row["score_reason"] is not None) == (row["score_status"] != "ok")
         assert not number or math.isfinite(row["ifd"])
+
+
+def test_a_pickled_row_scorer_gives_each_row_the_score_of_the_one_process_path(llama_dir):
+    instructions, responses, _ = map(list, zip(*HOSTILE.values(), strict=True))
+    cells = {"instruction": instructions, "response": responses}
+    scored = score(table(instructions, responses), llama_dir, max_length=512, cache=False)
+    settings = ScorerSettings(str(llama_dir), "paper", "paper", "float32", "cpu", 512, 2048)
+    columns = pickle.loads(pickle.dumps(RowScorer(settings)))(cells)
+    assert columns.pop("refusal") == [None] * len(HOSTILE)
+    assert columns == {name: scored[name][:] for name in columns}
+
+
+def test_any_class_with_get_and_put_can_be_the_store(llama_dir):
+    class Memory(dict):
+        def get(self, keys):
+            return {key: self[key] for key in keys if key in self}
+
+        put = dict.update
+
+    settings = ScorerSettings(str(llama_dir), "paper", "paper", "float32", "cpu", 512, 2048)
+    cache = ScoreCache(["settings"], "paper", Memory())
+    cells = {"instruction": ["Add.", "Add.", ""], "response": ["a + b", "return a", "pass"]}
+    first = [part for part in cached.scores(cells, RowScorer(settings), cache) if part]
+    assert [sorted(part) for part in first] == [[2], [0, 1]]
+    assert len(cache.store) == 2
+    again = [part for part in cached.scores(cells, RowScorer(settings), cache) if part]
+    assert again[0] == first[1]
+
+
+@pytest.mark.parametrize("cell", ["a\ud800", 3])
+def test_a_cell_that_is_no_text_is_a_status_and_costs_its_row_only(llama_dir, cell):
+    settings = ScorerSettings(str(llama_dir), "paper", "paper", "float32", "cpu", 512, 2048)
+    columns = RowScorer(settings)({"instruction": ["Add.", "Add."], "response": [cell, "a + b"]})
+    assert columns["score_status"] == ["not_text", "ok"]
+    assert columns["nll_response"][0] is None
 
 
 def test_a_lone_surrogate_never_becomes_a_row(tmp_path):

@@ -1,5 +1,7 @@
 """Embeddings, clusters and the map."""
 
+import pickle
+
 import numpy as np
 import pytest
 from conftest import table
@@ -9,7 +11,7 @@ from workbench.core.errors import UserError
 from workbench.lm import models
 from workbench.space import projection
 from workbench.space.clustering import cluster
-from workbench.space.embedding import embed
+from workbench.space.embedding import Embedder, EmbedderSettings, embed
 from workbench.space.projection import project
 
 TEXTS = ["Reverse the string.", "Add two numbers.", "Sort the list.", "Add two numbers."]
@@ -74,6 +76,31 @@ def test_other_settings_and_no_cache_embed_again(toy_embedder_dir, encoded):
         encoded.clear()
         embed(instructions(TEXTS), toy_embedder_dir, **settings)
         assert len(encoded) == 3
+
+
+def test_an_embedder_travels_and_halves_its_batches_when_memory_runs_out(toy_embedder_dir, monkeypatch):
+    embedder = pickle.loads(pickle.dumps(Embedder(EmbedderSettings(str(toy_embedder_dir), "float32", "cpu"))))
+    sizes, load = [], models.load_embedder
+
+    def load_tight(*args):
+        encoder = load(*args)
+        encode = encoder.encode
+
+        def tight(texts, batch_size, **kwargs):
+            sizes.append(batch_size)
+            if batch_size > 8:
+                raise RuntimeError("CUDA out of memory")
+            return encode(texts, batch_size=batch_size, **kwargs)
+
+        encoder.encode = tight
+        return encoder
+
+    monkeypatch.setattr(models, "load_embedder", load_tight)
+    vectors = embedder({"instruction": TEXTS})
+    embedder({"instruction": TEXTS})
+    assert sizes == [32, 16, 8, 8]
+    assert (vectors.dtype, vectors.shape) == (np.float32, (4, 32))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
 def test_max_length_truncates_the_text(toy_embedder_dir):

@@ -9,7 +9,18 @@ from which every variant of the score is derived. A row that cannot be scored ha
 
 from .explain import Explanation, explain
 from .pairs import CONVENTIONS
+from .row_scorer import RowScorer, ScorerSettings
 from .scoring import FEATURES, score
 from .variants import VARIANTS, derive
 
-__all__ = ["CONVENTIONS", "FEATURES", "VARIANTS", "Explanation", "derive", "explain", "score"]
+__all__ = [
+    "CONVENTIONS",
+    "FEATURES",
+    "VARIANTS",
+    "Explanation",
+    "RowScorer",
+    "ScorerSettings",
+    "derive",
+    "explain",
+    "score",
+]

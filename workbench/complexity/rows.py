@@ -1,20 +1,12 @@
-"""The score of each row, from the cache or from the model."""
+"""The score of one row: sums, counts, a status, and the reason for a status without a score."""
 
-import json
 import math
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 
-from ..core.store import Store, digest
-from ..lm.chat import TemplateRefusal
-from ..lm.prompts import Question
-from .engine import Engine, Sums
+from .engine import Sums
 from .pairs import Pair
 
-# Statuses that are the same on every machine and so are cached. Other failures are tried again next time.
-_CACHED = ("ok", "truncated", "no_target")
 _MAX_NLL = math.log(sys.float_info.max)  # nats per token, beyond which the perplexity is no float
 
 
@@ -23,8 +15,9 @@ class Score:
     """The cached result of a row: nll in nats, summed over the scored tokens, and their numbers.
 
     `score_status` is "ok", "truncated" (scored on the part that fits `max_length`), "no_target" (no response
-    token to compare), "empty" (no instruction or no response), "refused" (by the chat template, for the
-    reason in `refusal`), "out_of_memory" or "not_finite". With the last five, both sums are None.
+    token to compare), "empty" (no instruction or no response), "not_text" (UTF-8 cannot encode one of them),
+    "refused" (by the chat template, for the reason in `refusal`), "out_of_memory" or "not_finite". With the
+    last six, both sums are None.
     """
 
     nll_response: float | None
@@ -52,12 +45,14 @@ class Score:
             "no_target": "the response is a single token, which has no context without the instruction",
             "empty": "the instruction or the response is missing or blank",
             "refused": self.refusal,
+            "not_text": "the instruction or the response is no text that UTF-8 can encode",
             "out_of_memory": "the row does not fit the memory even alone",
             "not_finite": "the model gave a probability or perplexity that is infinite or undefined",
         }[self.score_status]
 
 
 EMPTY = Score(None, None, 0, 0, "empty")
+NOT_TEXT = Score(None, None, 0, 0, "not_text")
 
 
 def refused(reason: str) -> Score:
@@ -65,63 +60,16 @@ def refused(reason: str) -> Score:
     return Score(None, None, 0, 0, "refused", reason)
 
 
-def _as_score(pair: Pair, sums: Sums) -> Score:
+def as_score(pair: Pair, sums: Sums) -> Score:
+    """The score of a row from the sums of its pair."""
     status = sums.failure or ("truncated" if pair.truncated else "ok")
     n_targets = pair.alone.n_targets, pair.conditioned.n_targets
-    return _with_finite_perplexity(Score(sums.alone, sums.conditioned, *n_targets, status))
+    return with_finite_perplexity(Score(sums.alone, sums.conditioned, *n_targets, status))
 
 
-def _with_finite_perplexity(score: Score) -> Score:
+def with_finite_perplexity(score: Score) -> Score:
     """`score`, or one with the status "not_finite" if a perplexity exceeds the range of floats."""
     sides = ((score.nll_response, score.n_response), (score.nll_conditioned, score.n_conditioned))
     if all(nll is None or nll / n <= _MAX_NLL for nll, n in sides):
         return score
     return replace(score, nll_response=None, nll_conditioned=None, score_status="not_finite")
-
-
-@dataclass
-class Scorer:
-    """Scores rows from the cache, or with the model, which `engine` loads when the first row needs it."""
-
-    engine: Callable[[], Engine]
-    pairs: Callable[[list[Question], list[str]], list[Pair | TemplateRefusal]]
-    settings: list  # everything a score depends on besides the text of the row
-    store: Store | None
-
-    def __call__(self, questions: list[Question], responses: list[str]) -> Iterator[dict[int, Score]]:
-        """Yield scores by row index: cached ones first, then each batch as soon as it is cached."""
-        texts = list(zip(questions, responses, strict=True))
-        keys = [digest(self.settings, *text) for text in texts]
-        cached = self.store.get(keys) if self.store else {}
-        scores = {
-            i: _with_finite_perplexity(Score(**json.loads(cached[key])))
-            for i, key in enumerate(keys)
-            if key in cached
-        }
-        scores |= {i: EMPTY for i, text in enumerate(texts) if any(map(_is_blank, text))}
-        yield scores
-        todo = [i for i in range(len(texts)) if i not in scores]
-        if not todo:
-            return
-        pairs = self.pairs([questions[i] for i in todo], [responses[i] for i in todo])
-        refusals = {i: pair for i, pair in zip(todo, pairs, strict=True) if isinstance(pair, TemplateRefusal)}
-        yield {i: refused(refusal.reason) for i, refusal in refusals.items()}
-        todo, pairs = [i for i in todo if i not in refusals], [p for p in pairs if isinstance(p, Pair)]
-        no_target = Sums(None, None, "no_target")
-        unscorable = {position: no_target for position, pair in enumerate(pairs) if not pair.scorable}
-        batches = self.engine()(pairs) if len(unscorable) < len(pairs) else ()
-        for batch in chain([unscorable], batches):
-            scores = {todo[i]: _as_score(pairs[i], sums) for i, sums in batch.items()}
-            self._cache(keys, scores)
-            yield scores
-
-    def _cache(self, keys: list[str], scores: dict[int, Score]) -> None:
-        lasting = {keys[i]: s for i, s in scores.items() if s.score_status in _CACHED}
-        if self.store and lasting:
-            self.store.put({key: json.dumps(asdict(s)).encode() for key, s in lasting.items()})
-
-
-def _is_blank(text: Question | None) -> bool:
-    if isinstance(text, list):
-        return all(_is_blank(turn["content"]) for turn in text)
-    return not (text and text.strip())

@@ -1,6 +1,5 @@
 """`wb.score`: the IFD of each row, cached, with a status and a reason for rows without one."""
 
-import functools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,12 +9,14 @@ import datasets
 from ..core import memory, progress, tables
 from ..core.errors import UserError, one_of, positive
 from ..core.store import Store
-from ..lm import chat, models, prompts
+from ..lm import models, prompts
 from ..lm.devices import precision
-from . import variants
-from .engine import TOKEN_BUDGET, Engine
-from .pairs import CONVENTIONS, TOKENS_VERSION, pairs
-from .rows import EMPTY, Score, Scorer, refused
+from . import cached, variants
+from .cached import ScoreCache
+from .engine import TOKEN_BUDGET
+from .pairs import CONVENTIONS, TOKENS_VERSION
+from .row_scorer import RowScorer, ScorerSettings
+from .rows import EMPTY, Score, refused
 
 _ROUND = 1024  # rows tokenized and looked up at once, so that memory does not grow with the number of rows
 
@@ -133,10 +134,10 @@ def score(
     -------
     The table with these columns: `nll_response` and `nll_conditioned` (nats, summed over the scored tokens),
     `n_response` and `n_conditioned` (scored tokens), `ppl_response`, `ppl_conditioned`, `ifd`, `score_status`
-    ("ok", "truncated", "no_target", "empty", "refused", "out_of_memory" or "not_finite"), `score_reason`
-    (None if "ok") and `n_tokens` (length of the row as a training sample, 0 if the chat template refuses the
-    row). A row that cannot be scored has None in place of each nll, perplexity and `ifd`. The settings are in
-    `tables.noted(ds, "score")`.
+    ("ok", "truncated", "no_target", "empty", "not_text", "refused", "out_of_memory" or "not_finite"),
+    `score_reason` (None if "ok") and `n_tokens` (length of the row as a training sample, 0 if the chat
+    template refuses the row). A row that cannot be scored has None in place of each nll, perplexity and
+    `ifd`. The settings are in `tables.noted(ds, "score")`.
 
     Raises
     ------
@@ -156,27 +157,14 @@ def score(
     if dtype is None:
         dtype = "float32" if device == "cpu" else "auto"
     dtype = models.dtype_name(dtype, device)
-    tokenizer = models.load_tokenizer(model)
     max_length = max_length or models.context_length(model)
     budget = token_budget or TOKEN_BUDGET[device.split(":")[0]]
-    scorer = Scorer(
-        engine=functools.cache(lambda: Engine(models.load_model(model, dtype, device)[0], budget)),
-        pairs=lambda questions, responses: chat.or_refusals(
-            lambda rows: pairs(tokenizer, questions[rows], responses[rows], max_length, convention, prompt),
-            len(questions),
-        ),
-        settings=[
-            models.fingerprint(model),
-            convention,
-            prompt,
-            precision(dtype, device),
-            max_length,
-            *TOKENS_VERSION[convention],
-        ],
-        store=Store("ifd") if cache else None,
-    )
-    lengths, refusals = _training_lengths(ds, tokenizer, template)
-    scores = _score_rows(ds, scorer, lengths, refusals, prompt)
+    scorer = RowScorer(ScorerSettings(str(model), convention, prompt, dtype, device, max_length, budget))
+    key_settings = [models.fingerprint(model), convention, prompt, precision(dtype, device), max_length]
+    key_settings += TOKENS_VERSION[convention]
+    score_cache = ScoreCache(key_settings, prompt, Store("ifd") if cache else None)
+    lengths, refusals = _training_lengths(ds, scorer.tokenizer, template)
+    scores = _score_rows(ds, scorer, score_cache, lengths, refusals)
     cells = [row_score.columns(max_length) for row_score in scores]
     columns = {name: [row.get(name) for row in cells] for name in FEATURES}
     features = FEATURES | {"n_tokens": tables.INT}
@@ -187,15 +175,18 @@ def score(
 
 
 def _score_rows(
-    ds: datasets.Dataset, scorer: Scorer, lengths: list[int], refusals: dict[int, str], prompt: str
+    ds: datasets.Dataset,
+    scorer: RowScorer,
+    cache: ScoreCache,
+    lengths: list[int],
+    refusals: dict[int, str],
 ) -> list[Score]:
     scores = [refused(refusals[row]) if row in refusals else EMPTY for row in range(len(ds))]
     with progress.bar(sum(lengths), "score", unit="token") as bar, memory.reuse_freed_memory():
         shown = _Progress(bar)
         for start in range(0, len(ds), _ROUND):
             accepted = [row for row in range(start, min(start + _ROUND, len(ds))) if row not in refusals]
-            rows = ds[accepted]
-            for batch in scorer(prompts.questions(rows, prompt), rows["response"]):
+            for batch in cached.scores(ds[accepted], scorer, cache):
                 for i, row_score in batch.items():
                     scores[accepted[i]] = row_score
                 shown.update(batch, sum(lengths[accepted[i]] for i in batch))

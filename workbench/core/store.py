@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
 
@@ -41,8 +42,20 @@ def digest(*parts) -> str:
     return blake.hexdigest()
 
 
+class KeyValueStore(Protocol):
+    """What the stages need of a store: any class with these two methods can take the place of `Store`."""
+
+    def get(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the stored values of `keys`; keys that are not stored are left out."""
+
+    def put(self, values: Mapping[str, bytes]) -> None:
+        """Write all `values`, replace older ones, and return when they cannot be lost any more."""
+
+
 class Store:
     """Key-value store of bytes for one `kind` of result, in `cache_dir()/results.sqlite` or at `path`.
+
+    The `KeyValueStore` of one machine, in SQLite.
 
     >>> store = Store("squares"); store.put({"3": b"9"}); store.get(["3", "absent"])
     {'3': b'9'}

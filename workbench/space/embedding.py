@@ -3,6 +3,10 @@
 The text is the instruction alone, as in section 3 of arXiv 2504.12687: what a row asks for, not its answer.
 """
 
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import datasets
 import numpy as np
 
@@ -13,6 +17,64 @@ from ..lm import models
 from ..lm.devices import precision
 
 _ROUND = 1024  # rows embedded and cached at once
+_AT_ONCE = 32  # rows in a forward pass, as sentence-transformers has it by default
+
+
+@dataclass(frozen=True)
+class EmbedderSettings:
+    """The settings of an `Embedder`: the parameters of `wb.embed` of the same names, without defaults."""
+
+    model: str
+    dtype: str
+    device: str
+    max_length: int | None = None
+
+
+class Embedder:
+    """Embeds batches of rows. A picklable callable: the model is loaded where the first batch needs it.
+
+    If a batch does not fit the memory, fewer rows share a forward pass, in later batches too.
+    """
+
+    def __init__(self, settings: EmbedderSettings):
+        self.settings = settings
+        self._at_once = _AT_ONCE
+
+    def __getstate__(self) -> dict:
+        return {"settings": self.settings, "_at_once": _AT_ONCE}
+
+    def __call__(self, batch: Mapping[str, Sequence]) -> np.ndarray:
+        """Return float32 [n, d] of unit length for the n texts in the column `instruction` of `batch`.
+
+        Raises MemoryError if a single text does not fit the memory.
+        """
+        texts = list(batch["instruction"])
+        while True:
+            try:
+                vectors = self._encoder.encode(
+                    texts, batch_size=self._at_once, normalize_embeddings=True, show_progress_bar=False
+                ).astype(np.float32)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                self._halve(error)
+        # The length of vectors normalized in bfloat16 is off by a few thousandths.
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def _halve(self, error: Exception) -> None:
+        if self._at_once == 1:
+            raise MemoryError("a single instruction does not fit the memory of the embedder") from error
+        self._at_once //= 2
+        memory.release()
+        progress.say(f"Out of memory: continuing with {self._at_once} rows per batch.")
+
+    @functools.cached_property
+    def _encoder(self):
+        settings = self.settings
+        encoder = models.load_embedder(settings.model, settings.dtype, settings.device)
+        encoder.max_seq_length = settings.max_length or encoder.max_seq_length
+        return encoder
 
 
 @memory.released_from_gpu()
@@ -65,13 +127,11 @@ def embed(
     missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
     with progress.bar(len(texts), "embed") as bar:
         bar.update(len(texts) - len(missing))
-        if missing:
-            encoder = models.load_embedder(model, dtype, device)
-            encoder.max_seq_length = max_length or encoder.max_seq_length
+        embedder = Embedder(EmbedderSettings(str(model), dtype, device, max_length))
         todo = list(missing)
         for start in range(0, len(todo), _ROUND):
             batch = todo[start : start + _ROUND]
-            encoded = _unit_vectors(encoder, [missing[key] for key in batch])
+            encoded = embedder({"instruction": [missing[key] for key in batch]})
             if store:
                 store.put({key: vector.tobytes() for key, vector in zip(batch, encoded, strict=True)})
             vectors.update(zip(batch, encoded, strict=True))
@@ -79,10 +139,3 @@ def embed(
     matrix = np.stack([vectors[key] for key in keys])
     ds = tables.with_columns(ds, {"embedding": matrix}, {"embedding": tables.vector(matrix.shape[1])})
     return tables.note(ds, "embed", {"model": str(model), "dtype": dtype, "max_length": max_length})
-
-
-def _unit_vectors(encoder, texts: list[str]) -> np.ndarray:
-    """float32 [n, d] of unit length."""
-    vectors = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
-    # The length of vectors normalized in bfloat16 is off by a few thousandths.
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
