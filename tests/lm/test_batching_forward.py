@@ -11,8 +11,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from workbench.lm import attention, forward, models, nll
 from workbench.lm.attention import packed_attention
-from workbench.lm.batching import collate, collate_leaking, flat_batches, make_layout
-from workbench.lm.mode import batch_mode, deviation
+from workbench.lm.batching import (
+    collate,
+    collate_families,
+    collate_leaking,
+    family_size,
+    flat_batches,
+    make_layout,
+)
+from workbench.lm.mode import batch_mode, deviation, shares_prefixes
 from workbench.lm.nll import packed_nll, target_nll
 from workbench.lm.packed import PackedLM
 from workbench.lm.prompts import IGNORE_INDEX, Sample
@@ -95,9 +102,8 @@ def test_the_first_token_of_a_sample_is_never_a_target(samples):
 
 
 @given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 40))
-def test_flat_batches_hold_every_group_once_within_the_budget(sizes, budget):
-    groups = [(Sample(tuple(range(size)), 1),) for size in sizes]
-    batches = list(flat_batches(groups, budget))
+def test_flat_batches_hold_every_size_once_within_the_budget(sizes, budget):
+    batches = list(flat_batches(sizes, budget))
     assert sorted(i for batch in batches for i in batch) == list(range(len(sizes)))
     assert all(len(batch) == 1 or sum(sizes[i] for i in batch) <= budget for batch in batches)
     assert [sizes[i] for batch in batches for i in batch] == sorted(sizes, reverse=True)
@@ -113,6 +119,55 @@ def test_packed_samples_have_the_nll_of_each_alone(toy, architecture):
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
     assert all(deviation(model, packed_nll, gradients) < 1e-4 for gradients in (False, True))
     assert batch_mode(model).name == batch_mode(model, training=True).name == "packed"
+
+
+def test_families_on_a_literal_example():
+    """A member that shares two tokens, one that shares all but its end, and a family of one."""
+    first = Sample((7, 8, 9, 10), 2)
+    families = [[first, Sample((7, 8, 11), 2), Sample((7, 8, 9), 1)], [Sample((7, 5), 1)]]
+    batch, targets = collate_families(families)
+    assert batch["input_ids"].tolist() == [[7, 8, 9, 10, 11, 7, 5]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 2, 0, 1]]
+    assert batch["labels"].tolist() == [[-100, 8, 9, 10, 11, -100, 5]]
+    assert batch["previous"].tolist() == [0, 0, 1, 2, 1, 5, 5]
+    assert [[at.tolist() for at in members] for members in targets] == [[[2, 3], [4], [1, 2]], [[6]]]
+    assert [family_size(family) for family in families] == [5, 2]
+
+
+lists_of_families = st.lists(
+    st.lists(st.integers(2, 5), min_size=2, max_size=40).flatmap(
+        lambda ids: st.lists(
+            st.tuples(st.integers(1, len(ids)), st.lists(st.integers(2, 5), min_size=1, max_size=20)).map(
+                lambda cut: Sample((*ids[: cut[0]], *cut[1]), 1)
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(families=lists_of_families)
+def test_members_of_any_family_have_the_nll_of_each_alone(toy_llama, families):
+    sums = forward.summed_family_nll(toy_llama, families)
+    with torch.inference_mode():
+        alone = [[nll_alone(toy_llama, sample).sum().item() for sample in family] for family in families]
+    for family, expected in zip(sums, alone, strict=True):
+        assert family == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_families_are_exact_for_every_architecture(toy, architecture):
+    """Where samples cannot share tokens, each runs alone."""
+    model, ids = toy(architecture), tuple(range(40, 52))
+    family = [Sample(ids, 4), Sample((*ids[:8], 90, 91, *ids[9:]), 4), Sample(ids[:6], 4)]
+    with pytest.warns(UserWarning, match="cannot run packed") if architecture == LEAKING else nullcontext():
+        (sums,) = forward.summed_family_nll(model, [family])
+    with torch.inference_mode():
+        assert sums == pytest.approx([nll_alone(model, sample).sum().item() for sample in family], abs=1e-4)
+    assert shares_prefixes(model) == (architecture != LEAKING)
 
 
 @given(samples=lists_of_samples)

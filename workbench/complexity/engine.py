@@ -36,8 +36,8 @@ class Engine:
         """Yield the `Sums` of each batch by index in `pairs`. Skips pairs that are not scorable."""
         todo = [i for i, pair in enumerate(pairs) if pair.scorable]
         while todo:
-            groups = [(pairs[i].alone, pairs[i].conditioned) for i in todo]
-            batch = [todo[position] for position in next(flat_batches(groups, self.token_budget))]
+            sizes = [pairs[i].n_tokens for i in todo]
+            batch = [todo[position] for position in next(flat_batches(sizes, self.token_budget))]
             sums = self._run([pairs[i] for i in batch])
             if sums is None and len(batch) > 1:
                 self._halve(sum(pairs[i].n_tokens for i in batch))

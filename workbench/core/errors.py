@@ -32,15 +32,17 @@ def one_of(parameter: str, value: object, choices) -> None:
         raise UserError(f"{parameter}={shown(value)} is not known; choose one of {names}.")
 
 
-def positive(parameter: str, value: object) -> None:
+def positive(parameter: str, value: object, *, most: int | None = None) -> None:
     """Raise UserError unless `value` is a whole number of at least 1; NumPy's integers are whole numbers."""
-    whole_number(parameter, value, least=1)
+    whole_number(parameter, value, least=1, most=most)
 
 
-def whole_number(parameter: str, value: object, *, least: int = 0) -> None:
-    """Raise UserError unless `value` is an int, of Python or NumPy, of at least `least`."""
+def whole_number(parameter: str, value: object, *, least: int = 0, most: int | None = None) -> None:
+    """Raise UserError unless `value` is an int, of Python or NumPy, from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UserError(f"{parameter}={shown(value)} must be a whole number of at least {least}.")
+    if most is not None and value > most:
+        raise UserError(f"{parameter}={shown(value)} must be a whole number of at most {most:,}.")
 
 
 def number(

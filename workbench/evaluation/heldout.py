@@ -10,7 +10,7 @@ import torch
 from ..core import progress
 from ..core.errors import UserError
 from ..lm import forward, prompts
-from ..lm.batching import flat_batches
+from ..lm.batching import family_size, flat_batches
 from ..lm.prompts import Sample
 
 MAX_LENGTH = 2048  # tokens of a reference with its prompt
@@ -58,15 +58,31 @@ def loss_and_rows_without(
 
 
 @torch.inference_mode()
-def sample_nll(model, samples: Sequence[Sample], title: str = "held-out loss") -> np.ndarray:
+def sample_nll(model, samples: Sequence[Sample]) -> np.ndarray:
     """nll (nats, float64 [n]) summed over the targets of each sample, from forward passes only."""
     nll = np.zeros(len(samples))
     scorable = [i for i, sample in enumerate(samples) if sample.n_targets]
-    with progress.bar(len(scorable), title) as bar:
-        for batch in flat_batches([[samples[i]] for i in scorable], _TOKEN_BUDGET):
+    sizes = [len(samples[i].input_ids) for i in scorable]
+    with progress.bar(len(scorable), "held-out loss") as bar:
+        for batch in flat_batches(sizes, _TOKEN_BUDGET):
             rows = [scorable[k] for k in batch]
             nll[rows] = forward.summed_nll(model, [samples[i] for i in rows])
             bar.update(len(rows))
+    return nll
+
+
+def _family_nll(model, families: Sequence[Sequence[Sample]]) -> list[list[float]]:
+    """`sample_nll` of each member of each family; members share the forward pass of their first tokens."""
+    nll: list = [[0.0] * len(family) for family in families]
+    scorable = [i for i, family in enumerate(families) if any(member.n_targets for member in family)]
+    sizes = [family_size(families[i]) for i in scorable]
+    with progress.bar(len(scorable), "likelihood") as bar:
+        for batch in flat_batches(sizes, _TOKEN_BUDGET):
+            rows = [scorable[k] for k in batch]
+            sums = forward.summed_family_nll(model, [families[i] for i in rows])
+            for i, members in zip(rows, sums, strict=True):
+                nll[i] = members
+            bar.update(len(batch))
     return nll
 
 
@@ -81,16 +97,18 @@ def likelihood_table(
     elements; the first two of them are NaN for a task without twins. A twin that is cut to the same tokens as
     its reference takes no part.
     """
-    twins = [pair for pair in twins if pair[1] != references[pair[0]]]
-    nll = sample_nll(model, [*references.values(), *(sample for _, sample in twins)], "likelihood")
-    own = pd.Series(nll[: len(references)], index=pd.Index(references, name="task_id"))
-    n_tokens = np.array([sample.n_targets for sample in references.values()])
+    families = {task_id: [reference] for task_id, reference in references.items()}
+    for task_id, twin in twins:
+        if twin != references[task_id]:
+            families[task_id].append(twin)
+    nll = [np.array(sums) for sums in _family_nll(model, list(families.values()))]
+    index = pd.Index(families, name="task_id")
+    n_tokens = np.array([reference.n_targets for reference in references.values()])
+    own = pd.Series([sums[0] for sums in nll], index=index, dtype=float)
     table = pd.DataFrame({"loss": own / np.where(n_tokens, n_tokens, np.nan), "n_tokens": n_tokens})
-    if twins:
-        owners = pd.Index([task_id for task_id, _ in twins])
-        margins = pd.Series(nll[len(references) :] - own[owners].to_numpy(), index=owners)
-        grouped = margins.groupby(level=0)
-        table["preference"] = (margins > 0).groupby(level=0).mean()
-        table["margin"] = grouped.mean()
-        table["n_twins"] = grouped.size().reindex(table.index, fill_value=0)
+    margins = [sums[1:] - sums[0] for sums in nll]
+    if any(map(len, margins)):
+        table["preference"] = [(margin > 0).mean() if len(margin) else np.nan for margin in margins]
+        table["margin"] = [margin.mean() if len(margin) else np.nan for margin in margins]
+        table["n_twins"] = [len(margin) for margin in margins]
     return table

@@ -74,8 +74,12 @@ def _attention(
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = (states.to(dtype) for states in (query, key, value))
-    use_varlen = _has_varlen(query) and not dropout and (not _cuts(window, layout) or _accepts("window_size"))
+    shares = layout["ends"] is None
+    windowed = not _cuts(window, layout) or _accepts("window_size")
+    use_varlen = not shares and _has_varlen(query) and not dropout and windowed
     if torch.is_grad_enabled() and not use_varlen and (dropout or query.is_cuda):
+        if shares:
+            raise NotImplementedError("gradients of samples that share tokens")
         return _each(query, key, value, layout, scale, window, dropout), None
     rows, _, width, _ = query.shape
     flat = [states.transpose(1, 2).flatten(0, 1) for states in (query, key, value)]  # [tokens, heads, d]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .mode import batch_mode
-from .nll import packed_nll, padded_nll
+from .mode import batch_mode, shares_prefixes
+from .nll import family_nll, packed_nll, padded_nll
 from .prompts import Sample
 
 _PADDED_TOKENS = 1024  # tokens of a padded batch, whose full logits are held
@@ -38,6 +38,22 @@ def token_nll(model, samples: Sequence[Sample]) -> list[np.ndarray]:
 def summed_nll(model, samples: Sequence[Sample]) -> list[float]:
     """nll (nats) summed over the targets of each sample."""
     return [float(nll.sum(dtype=np.float64)) for nll in token_nll(model, samples)]
+
+
+@torch.inference_mode()
+def summed_family_nll(model, families: Sequence[Sequence[Sample]]) -> list[list[float]]:
+    """`summed_nll` of each member of each family, e.g. of a program and its variants.
+
+    The members of a family share the forward pass of the tokens that they begin with, if a self-test shows
+    that this is exact for the model.
+    """
+    if not shares_prefixes(model):
+        nll = iter(summed_nll(model, [member for family in families for member in family]))
+        return [[next(nll) for _ in family] for family in families]
+    nll = family_nll(model, families)
+    sums = torch.stack([member.sum(dtype=torch.float64) for members in nll for member in members]).tolist()
+    sums = iter(sums)
+    return [[next(sums) for _ in family] for family in families]
 
 
 def _in_padded_batches(model, samples: Sequence[Sample], token_budget: int) -> list[torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from ..core.memory import is_out_of_memory
 from .devices import precision
-from .nll import packed_nll, padded_nll
+from .nll import family_nll, packed_nll, padded_nll
 from .prompts import Sample
 
 
@@ -24,6 +24,7 @@ class BatchMode:
 
 # Results of the self-test by model, and by whether it covered training and in which dtype it computed.
 _MODES: WeakKeyDictionary[torch.nn.Module, dict[tuple[bool, str], BatchMode]] = WeakKeyDictionary()
+_SHARES: WeakKeyDictionary[torch.nn.Module, dict[str, bool]] = WeakKeyDictionary()
 
 Run = Callable[[torch.nn.Module, Sequence[Sample]], list[torch.Tensor]]
 
@@ -40,6 +41,16 @@ def batch_mode(model: torch.nn.Module, training: bool = False) -> BatchMode:
     if key not in modes:
         modes[key] = _self_test(model, training)
     return modes[key]
+
+
+def shares_prefixes(model: torch.nn.Module) -> bool:
+    """Whether samples of a loaded model can share the tokens that they begin with. The result is cached."""
+    known = _SHARES.setdefault(model, {})
+    key = _format(model)
+    if key not in known:
+        packed = batch_mode(model).name == "packed"
+        known[key] = packed and not _defect(model, lambda lm, samples: family_nll(lm, [samples])[0])
+    return known[key]
 
 
 def _format(model) -> str:
@@ -79,9 +90,9 @@ def deviation(model, run: Run, gradients: bool = False) -> float:
     Samples that see each other, or wrong positions, show as about half a nat; rounding of 16-bit weights as a
     few hundredths.
     """
-    # The second sample is long enough for attention in blocks.
+    # The second sample is long enough for attention in blocks; both begin alike.
     ids = [token % model.config.vocab_size for token in range(7, 1077, 10)]
-    samples = [Sample(tuple(ids[:17]), 1), Sample(tuple(ids[17:]), 1)]
+    samples = [Sample(tuple(ids[:17]), 1), Sample((*ids[:5], *ids[17:]), 1)]
     with torch.no_grad():
         alone = torch.cat([nll for sample in samples for nll in padded_nll(model, [sample])])
     with torch.set_grad_enabled(gradients):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from accelerate.utils import send_to_device
 
 from .attention import packed_attention
-from .batching import collate
+from .batching import collate, collate_families
 from .packed import predicting_states
 from .prompts import IGNORE_INDEX, Sample
 
@@ -49,6 +49,18 @@ def packed_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:
     with packed_attention(model):
         nll = target_nll(model, send_to_device(collate([samples]), model.device))
     return list(nll.split([sample.n_targets for sample in samples]))
+
+
+def family_nll(model, families: Sequence[Sequence[Sample]]) -> list[list[torch.Tensor]]:
+    """The same for each member of each family, whose members share the tokens that they begin with."""
+    batch, targets = collate_families(families)
+    (order,) = (batch["labels"].flatten() != IGNORE_INDEX).nonzero(as_tuple=True)
+    with packed_attention(model):
+        nll = target_nll(model, send_to_device(batch, model.device))
+    return [
+        [nll[torch.searchsorted(order, positions).to(nll.device)] for positions in members]
+        for members in targets
+    ]
 
 
 def padded_nll(model, samples: Sequence[Sample]) -> list[torch.Tensor]:

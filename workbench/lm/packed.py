@@ -86,8 +86,11 @@ def predicting_states(
     labels: torch.Tensor,
     layout: Layout,
     position_ids: torch.Tensor,
+    previous: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states [n, d] that predict a target, and the targets [n], in the order of `labels`.
+
+    `previous` (int64 [rows * width]) says which token each one follows, by default the one to its left.
 
     `lm` must be inside `packed_attention`; otherwise samples would see each other.
     """
@@ -98,4 +101,5 @@ def predicting_states(
     ).last_hidden_state
     labels = labels.flatten()
     (positions,) = (labels != IGNORE_INDEX).nonzero(as_tuple=True)
-    return hidden.flatten(0, 1).index_select(0, positions - 1), labels[positions]
+    before = positions - 1 if previous is None else previous[positions]
+    return hidden.flatten(0, 1).index_select(0, before), labels[positions]

@@ -18,6 +18,8 @@ from .registry import STRATEGIES, check_settings
 from .selection import Selection
 from .selector import select
 
+_MOST_DRAWS = 1000  # more would not narrow the range that the middle 90 % of them show
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -89,7 +91,7 @@ def compare(
         strategies: two or more names.
         ratio, rows, tokens, max_ifd, by, lower, upper, seed: as in `wb.select`. With `tokens`, that is
             everyone's budget. Strategies that read no `by`, `lower` or `upper` ignore them.
-        draws: number of random selections, each of as many rows as the first strategy keeps.
+        draws: number of random selections (1 to 1,000), each of as many rows as the first strategy keeps.
 
     Returns:
         A `Comparison`: `.metrics`, `.overlap`, `.shared` (tables) and `.only(name)`. A number outside of
@@ -106,6 +108,7 @@ def compare(
         raise UserError(
             f"strategies={shown(strategies)} must be a list of two or more different names of strategies."
         )
+    positive("draws", draws, most=_MOST_DRAWS)
     check_scores(max_ifd, by, lower, upper)
     if by != IFD and not any("by" in STRATEGIES[name].settings for name in strategies if name in STRATEGIES):
         check_settings(strategies[0], by=by)
@@ -123,13 +126,13 @@ def compare(
 
 def beside_random(selection: Selection, draws: int = 20) -> Comparison:
     """Compare one selection with random draws of as many rows."""
+    positive("draws", draws, most=_MOST_DRAWS)
     name, seed = selection.settings["strategy"], selection.settings["seed"]
     return Comparison({name: selection}, _random_draws(selection, draws, seed))
 
 
 def _random_draws(like: Selection, draws: int, seed: int) -> list[dict]:
     """The numbers of `draws` random selections of as many rows as `like`."""
-    positive("draws", draws)
     rows, numbers = len(like.indices), []
     with progress.bar(draws, "random", "draw") as bar:
         for draw in range(draws):
