@@ -17,7 +17,7 @@ _SIMILAR = 0.75  # a group holds samples down to this fraction of its longest sa
 
 
 class _Span(NamedTuple):
-    """The n tokens of a sample in a flattened batch: `shared` from `origin` on, the others from `start` on."""
+    """The n tokens of a sample in a flattened batch: `shared` from `origin` on, the rest from `start` on."""
 
     start: int
     n: int
