@@ -314,6 +314,7 @@ def test_an_empty_source_gives_an_empty_plan(strategy, source, overlong):
         ([[4, 2]], {}, "lengths must be a flat list of whole numbers"),
         (["4"], {}, "lengths must be a flat list of whole numbers"),
         (WORKED, {"max_length": 0}, "max_length=0 must be a whole number of at least 1"),
+        (WORKED, {"max_length": 2**31}, "max_length=2147483648 must be a whole number of at most 10,000,000"),
         (WORKED, {"batch_size": 2.5}, "batch_size=2.5 must be a whole number of at least 1"),
         (
             WORKED,
@@ -366,3 +367,9 @@ def test_padding_rates_match_the_papers_on_similar_lengths(like, strategy, least
     drawn = np.random.default_rng(0).lognormal(np.log(median), sigma, 75_000)
     sizes = np.clip(drawn, 16, 2048).astype(int)
     assert least <= 100 * pack(sizes, max_length=2048, strategy=strategy, batch_size=16).padding_rate <= most
+
+
+@pytest.mark.parametrize("strategy", PACKERS)
+def test_a_batch_size_beyond_all_samples_is_that_of_all_samples(strategy):
+    plans = [pack(WORKED, max_length=10, strategy=strategy, batch_size=size) for size in (2**70, 6)]
+    assert plans[0].batches == plans[1].batches

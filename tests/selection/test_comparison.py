@@ -90,3 +90,8 @@ def test_the_figures_show_the_comparison(ds):
     assert (chance.base, chance.base + chance.x[0]) == pytest.approx((low, high))
     shared = figures.overlap(comparison.overlap)
     np.testing.assert_array_equal(shared.data[0].z, comparison.overlap)
+
+
+def test_more_draws_than_any_range_needs_are_refused(ds):
+    with pytest.raises(UserError, match="draws=2147483648 must be a whole number of at most 1,000"):
+        wb.compare(ds, ["ifd-top", "random"], ratio=0.3, draws=2**31)

@@ -76,7 +76,7 @@ class Design:
         one_of("budget", self.budget, BUDGETS)
         for name, seeds in self._seeds.items():
             one_of("seeds", name, [*self.arms, ALL])
-            positive("seeds", seeds)
+            positive("seeds", seeds, most=1000)
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -6,8 +6,19 @@ decorator `packer` registers it.
 
 from . import packers  # noqa: F401  registers the built-in packers
 from .overlong import OVERLONG, Pieces
-from .pack import pack
+from .pack import MOST_TOKENS, pack
 from .plan import PackPlan, Row, Rows
 from .registry import PACKERS, Packer, packer
 
-__all__ = ["OVERLONG", "PACKERS", "PackPlan", "Packer", "Pieces", "Row", "Rows", "pack", "packer"]
+__all__ = [
+    "MOST_TOKENS",
+    "OVERLONG",
+    "PACKERS",
+    "PackPlan",
+    "Packer",
+    "Pieces",
+    "Row",
+    "Rows",
+    "pack",
+    "packer",
+]

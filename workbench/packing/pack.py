@@ -11,6 +11,8 @@ from . import overlong as policy
 from .plan import PackPlan, Rows
 from .registry import PACKERS
 
+MOST_TOKENS = 10_000_000  # of a row: packers keep counts for every length up to it
+
 
 def pack(
     source: datasets.Dataset | Sequence[int],
@@ -48,7 +50,7 @@ def pack(
     Parameters
     ----------
     source : lengths in tokens (a flat sequence of int), or a table with the column `n_tokens`.
-    max_length : the capacity of a row, in tokens.
+    max_length : the capacity of a row, in tokens (10,000,000 at most).
     strategy : one of the names above.
     batch_size : samples per batch.
     overlong : what happens to samples of more than `max_length` tokens. "truncate" cuts them, "split" makes
@@ -64,7 +66,7 @@ def pack(
     ([[5, 1, 0], [2], [4], [3]], 0.222)
     """
     one_of("strategy", strategy, PACKERS)
-    positive("max_length", max_length)
+    positive("max_length", max_length, most=MOST_TOKENS)
     positive("batch_size", batch_size)
     seed = None if seed is None else seed_of(seed)
     max_length, batch_size = int(max_length), int(batch_size)
@@ -80,6 +82,7 @@ def pack(
     n, packer = len(pieces.size), PACKERS[strategy]
     rng = None if seed is None else np.random.default_rng(seed)
     order = (np.arange(n) if rng is None else rng.permutation(n)).astype(np.int32)
+    batch_size = min(batch_size, max(1, n))  # packers allocate by it
     rows = packer.pack(order, pieces.size, max_length, batch_size)
     if packer.whole_set:
         rows = _assign_to_batches(rows, batch_size, rng)

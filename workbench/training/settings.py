@@ -146,8 +146,9 @@ class TrainingSettings:
     def _check_numbers(self) -> None:
         optional = ("max_steps", "save_steps", "eval_steps")
         optional = [name for name in optional if getattr(self, name) is not None]
-        for name in ("epochs", "batch_size", "accumulation", "max_length", "lora_r", *optional):
+        for name in ("epochs", "batch_size", "accumulation", "lora_r", *optional):
             positive(name, getattr(self, name))
+        positive("max_length", self.max_length, most=packing.MOST_TOKENS)
         positive("eval_max_new_tokens", self.eval_max_new_tokens)
         for name in ("warmup_steps", "eval_tasks"):
             whole_number(name, getattr(self, name))

@@ -399,7 +399,7 @@ def _checked(old: Settings, ds: datasets.Dataset, changes: dict) -> Settings:
         check_by(ds, new.by)
     strategy_for(ds, new.strategy, by=new.by)
     one_of("packing", new.packing, packing.PACKERS)
-    positive("max_length", new.max_length)
+    positive("max_length", new.max_length, most=packing.MOST_TOKENS)
     positive("batch_size", new.batch_size)
     if new.k is not None and not (isinstance(new.k, int) and 1 <= new.k <= len(ds)):
         raise UserError(f"k={new.k!r} must be a whole number from 1 to {len(ds)}, the number of rows.")
