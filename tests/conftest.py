@@ -31,7 +31,10 @@ from transformers import (
 
 pytest.register_assert_rewrite("browsing", "trainings")  # they assert, and are no test modules
 os.environ["WORKBENCH_QUIET"] = "1"
-hypothesis.settings.register_profile("workbench", deadline=None, max_examples=40)
+# The same examples in each run. WORKBENCH_FUZZ=N, the number of examples of some tests, draws new ones.
+hypothesis.settings.register_profile(
+    "workbench", deadline=None, max_examples=40, derandomize="WORKBENCH_FUZZ" not in os.environ
+)
 hypothesis.settings.load_profile("workbench")
 logging.disable_progress_bar()
 datasets.disable_progress_bars()

@@ -31,6 +31,7 @@ class TestPaper:
             "strategy": "dynamic",
             "overlong": "truncate",
             "template": name.split("-")[1],
+            "train_on": "last",
             "leaky": False,
             "lora_r": 8,
             "lora_alpha": 16,
