@@ -32,12 +32,6 @@ def test_a_file_that_is_no_data_is_named_as_what_it_is(tmp_path, name, text, mes
         load(tmp_path / name)
 
 
-@pytest.mark.parametrize("source", ["https://e.org/t.jsonl", "s3://b/t.parquet", "file:///t.csv"])
-def test_a_url_is_named_as_such(source):
-    with pytest.raises(UserError, match="is a URL; download the file"):
-        load(source)
-
-
 def test_a_pattern_without_files_is_named_as_such():
     with pytest.raises(MissingFileError, match=r"shards/\*.jsonl matches no file"):
         load("shards/*.jsonl")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.storage import RemotePath, as_path, check_folder, is_url
 from . import options
 
 # Options of `eval` that are parameters of `wb.evaluate` with the same name.
@@ -81,9 +82,9 @@ def _score(args) -> None:
     recipe = recipe_of(args.recipe) if args.recipe else Recipe()
     changes = {"scorer": args.model, "score_dtype": args.dtype}
     recipe = replace(_with_data(recipe, args), **_given(changes))
-    _check_folder(args.output)
-    scored = recipe.score(recipe.load(limit=args.rows))
-    tables.write_parquet(scored, args.output)
+    output = _output_path(args)
+    scored = recipe.score(recipe.load(limit=args.rows, **_storage(args, recipe.data)))
+    tables.write_parquet(scored, output)
     counts = Counter(scored["score_status"][:]).most_common()
     print(f"{args.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in counts))
 
@@ -94,16 +95,16 @@ def _select(args) -> None:
     from ..study.presets import recipe_of
 
     write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
-    one_of("--output's suffix", args.output.suffix, write)
-    _check_folder(args.output)
+    output = _output_path(args)
+    one_of("--output's suffix", output.suffix, write)
     recipe = replace(_with_data(recipe_of(args.recipe), args), **_selection(args))
     if args.ratio is not None:
         recipe = replace(recipe, ratio=args.ratio, keep_rows=None, keep_tokens=None)
-    selection = recipe.select(recipe.prepare(recipe.load()))
+    selection = recipe.select(recipe.prepare(recipe.load(**_storage(args, recipe.data))))
     kept, report = selection.dataset, selection.report
-    if args.output.suffix == ".jsonl" and "embedding" in kept.column_names:
+    if output.suffix == ".jsonl" and "embedding" in kept.column_names:
         kept = kept.remove_columns("embedding")
-    write[args.output.suffix](kept, args.output)
+    write[output.suffix](kept, output)
     print(f"{args.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {_rule(selection)}")
     print(f"rows sha256 {tables.rows_sha256(kept)}")
 
@@ -133,8 +134,9 @@ def _export(args) -> None:
     from ..exports import export
 
     is_run = (Path(args.what) / "run.json").exists()
-    what = args.what if is_run else data.load(args.what, **_columns(args))
-    print(f"wrote {export(what, args.output, args.format, recipe=args.recipe)}")
+    what = args.what if is_run else data.load(args.what, **_columns(args), **_storage(args, args.what))
+    path = export(what, args.output, args.format, recipe=args.recipe, **_storage(args, args.output))
+    print(f"wrote {path}")
 
 
 def _launch(args) -> None:
@@ -148,7 +150,7 @@ def _eval(args) -> None:
     from .. import evaluation
 
     if args.output:
-        _check_folder(args.output)
+        check_folder("--output", args.output)
     earlier = evaluation.EvalReport.load(args.against) if args.against else None
     settings = _given({name: getattr(args, name) for name in _EVALUATE_OPTIONS})
     if args.model and args.output:
@@ -269,10 +271,16 @@ def _given(values: dict) -> dict:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _check_folder(output: Path) -> None:
-    """Raise UserError before any work if the folder of `output` does not exist."""
-    if not output.resolve().parent.is_dir():
-        raise UserError(f"--output {output}: its folder does not exist; create it first.")
+def _output_path(args) -> Path | RemotePath:
+    """The file to write. Raises UserError before any work if its folder or bucket does not exist."""
+    path = as_path(args.output, **_storage(args, args.output))
+    check_folder("--output", path)
+    return path
+
+
+def _storage(args, path: str) -> dict:
+    """`storage_options` on the command line as a keyword argument, if `path` is a URL."""
+    return {"storage_options": args.storage_options} if args.storage_options and is_url(path) else {}
 
 
 # Verb -> what it does, its options and its function.

@@ -1,18 +1,36 @@
 """The options of each verb."""
 
 import argparse
+import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-_DATA = "anything that wb.load takes: a file, a hub id, 'bundled', 'package:NAME'"
+_DATA = "anything that wb.load takes: a file, a URL, a hub id, 'bundled', 'package:NAME'"
 _RECIPE = "a recipe file or the name of a preset (see `workbench recipe`)"
 _DTYPE = "auto, float32, bfloat16 or float16"
 
 
-def _output(verb: ArgumentParser, default: str, description: str) -> None:
+def _output(verb: ArgumentParser, default: str, description: str, kind: type = Path) -> None:
     verb.add_argument(
-        "--output", type=Path, default=Path(default), help=f"{description} (default: {default})"
+        "--output", type=kind, default=kind(default), help=f"{description} (default: {default})"
     )
+
+
+def storage(verb: ArgumentParser) -> None:
+    """Add the options of the filesystem of URLs."""
+    verb.add_argument(
+        "--storage-options",
+        type=_json_object,
+        metavar="JSON",
+        help="arguments of the filesystem of a URL in --data or the output, e.g. '{\"anon\": true}' for s3://",
+    )
+
+
+def _json_object(text: str) -> dict:
+    value = json.loads(text)  # argparse names the option and the text after a ValueError
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
 
 
 def columns(verb: ArgumentParser) -> None:
@@ -54,7 +72,8 @@ def score(verb: ArgumentParser) -> None:
     verb.add_argument("--model", help="model to score with (default: the recipe's, or smollm2-135m)")
     verb.add_argument("--dtype", help=_DTYPE)
     verb.add_argument("--rows", type=int, help="score only the first ROWS rows")
-    _output(verb, "scores.parquet", "Parquet file to write")
+    storage(verb)
+    _output(verb, "scores.parquet", "Parquet file to write, also a URL, e.g. s3://bucket/scores.parquet", str)
 
 
 def select(verb: ArgumentParser) -> None:
@@ -63,7 +82,8 @@ def select(verb: ArgumentParser) -> None:
     verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
     verb.add_argument("--ratio", type=float, help="share of the rows to keep (default: the recipe's budget)")
     scores(verb)
-    _output(verb, "selection.jsonl", "file to write, .jsonl or .parquet")
+    storage(verb)
+    _output(verb, "selection.jsonl", "file to write, .jsonl or .parquet, also a URL", str)
 
 
 def recipe(verb: ArgumentParser) -> None:
@@ -73,7 +93,8 @@ def recipe(verb: ArgumentParser) -> None:
 def export(verb: ArgumentParser) -> None:
     columns(verb)
     verb.add_argument("what", help=f"a run's folder, or rows: {_DATA}")
-    verb.add_argument("output", type=Path, help="folder to create")
+    verb.add_argument("output", help="folder to create, also a URL")
+    storage(verb)
     verb.add_argument(
         "--format",
         help="rows: messages (default), alpaca, sharegpt, parquet, dataset; run: merged (default), adapter",

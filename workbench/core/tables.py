@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .errors import UserError
 from .folders import new_content
+from .storage import RemotePath
 
 FLOAT = datasets.Value("float64")
 FLOAT32 = datasets.Value("float32")
@@ -64,7 +65,7 @@ def require(ds: datasets.Dataset, columns: Sequence[str], made_by: str) -> None:
         )
 
 
-def write_parquet(ds: datasets.Dataset, path: Path) -> None:
+def write_parquet(ds: datasets.Dataset, path: str | Path | RemotePath) -> None:
     """Write `ds` to a Parquet file, with its description (recorded settings, rejected rows) as metadata.
 
     A failure leaves an earlier file unchanged.
@@ -80,7 +81,7 @@ def description(table: pa.Table) -> str:
     return (table.schema.metadata or {}).get(_DESCRIPTION, b"").decode()
 
 
-def write_jsonl(ds: datasets.Dataset, path: Path) -> None:
+def write_jsonl(ds: datasets.Dataset, path: str | Path | RemotePath) -> None:
     """Write one JSON object per line, in UTF-8 without ASCII escapes.
 
     JSON has no NaN and no infinity, they become null. Dates and times become ISO 8601 text, bytes their text

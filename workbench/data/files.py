@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import UserError
+from ..core.storage import RemotePath
 from .csv_files import csv_rows, tsv_rows
 from .json_files import json_rows, jsonl_rows
 from .rows import first_line
@@ -26,13 +27,13 @@ SUFFIXES = (*READERS, *TABLES)
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def suffix(path: Path) -> str:
+def suffix(path: Path | RemotePath) -> str:
     """Return the suffix that determines the format, in lower case, e.g. ".jsonl" or ".csv.gz"."""
     last = path.suffix.lower()
     return Path(path.stem).suffix.lower() + last if last in COMPRESSIONS else last
 
 
-def read_table(path: Path, label: str) -> pa.Table:
+def read_table(path: Path | RemotePath, label: str) -> pa.Table:
     """Return the table in a Parquet or Arrow file. Raises UserError if it cannot be read."""
     kind = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
     try:
@@ -47,15 +48,15 @@ def read_table(path: Path, label: str) -> pa.Table:
     return table
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path | RemotePath) -> pa.Table:
     # pq.read_table would add a column for a folder named like "a=1".
-    with pq.ParquetFile(path) as file:
+    with path.open("rb") as source, pq.ParquetFile(source) as file:
         return file.read()
 
 
-def _read_arrow(path: Path) -> pa.Table:
-    """Read an Arrow file, or a stream as `datasets` writes it; the table stays on disk (memory-mapped)."""
-    source = pa.memory_map(str(path))
+def _read_arrow(path: Path | RemotePath) -> pa.Table:
+    """Read an Arrow file, or a stream as `datasets` writes it; a local one stays on disk (memory-mapped)."""
+    source = pa.PythonFile(path.open("rb")) if isinstance(path, RemotePath) else pa.memory_map(str(path))
     try:
         return pa.ipc.open_file(source).read_all()
     except pa.ArrowInvalid:
@@ -63,15 +64,16 @@ def _read_arrow(path: Path) -> pa.Table:
         return pa.ipc.open_stream(source).read_all()
 
 
-def is_saved_dataset(path: Path) -> bool:
+def is_saved_dataset(path: Path | RemotePath) -> bool:
     """Return whether the folder was written by `save_to_disk`."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def read_saved_dataset(path: Path, split: str) -> datasets.Dataset:
+def read_saved_dataset(path: Path | RemotePath, split: str) -> datasets.Dataset:
     """Return the dataset that `save_to_disk` wrote to the folder; of a DatasetDict, one split."""
     try:
-        return one_split(datasets.load_from_disk(path), str(path), split)
+        options = path.storage_options if isinstance(path, RemotePath) else None
+        return one_split(datasets.load_from_disk(str(path), storage_options=options), str(path), split)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}; save the dataset again.") from None
 
@@ -87,7 +89,7 @@ def one_split(ds: datasets.Dataset | datasets.DatasetDict, label: str, split: st
     return ds[split]
 
 
-def check_content(path: Path, label: str, encoding: str) -> None:
+def check_content(path: Path | RemotePath, label: str, encoding: str) -> None:
     """Raise UserError if the file is a Git LFS pointer, a web page or, read as UTF-8, UTF-16."""
     with path.open("rb") as file:
         start = file.read(200)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..core.errors import MissingFileError, UserError
+from ..core.errors import UserError
+from ..core.storage import RemotePath
 from . import files, functions
 from .rows import Rejection, Row, Source, first_line, table_rows
 
@@ -18,24 +19,12 @@ _SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])")
 _OTHER_FILES = {"dataset_info.json", "dataset_infos.json", "state.json"}  # of `datasets`, not rows
 
 
-def is_pattern(path: Path) -> bool:
+def is_pattern(path: Path | RemotePath) -> bool:
     """Return whether `path` has wildcards and is not itself a file."""
     return _PATTERN.search(str(path)) is not None and not path.exists()
 
 
-def matching(pattern: Path) -> list[Path]:
-    """Return the files of a pattern, e.g. "data/*.jsonl" or "data/**/*.parquet", in order of their names.
-
-    Raises MissingFileError if there is none.
-    """
-    root = Path(pattern.anchor)
-    paths = sorted(path for path in root.glob(str(pattern.relative_to(root))) if path.is_file())
-    if not paths:
-        raise MissingFileError(f"{pattern} matches no file; check the pattern.")
-    return paths
-
-
-def data_files(folder: Path, split: str) -> list[Path]:
+def data_files(folder: Path | RemotePath, split: str) -> list[Path | RemotePath]:
     """Return the data files in a folder and its subfolders, in order of their names; [] if there is none.
 
     If the name of a file or subfolder has a split, e.g. "train", only the files of `split` are returned.
@@ -52,7 +41,7 @@ def data_files(folder: Path, split: str) -> list[Path]:
     return own
 
 
-def _is_data(path: Path, folder: Path) -> bool:
+def _is_data(path: Path | RemotePath, folder: Path | RemotePath) -> bool:
     hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
     return not hidden and path.name not in _OTHER_FILES and files.suffix(path) in files.SUFFIXES
 
@@ -65,7 +54,7 @@ def _split_of(path: Path) -> str | None:
     return None
 
 
-def python_rows(folder: Path) -> Iterator[Row | Rejection]:
+def python_rows(folder: Path | RemotePath) -> Iterator[Row | Rejection]:
     """Yield the documented functions of the Python files in a folder, as `functions.package_rows` does."""
     return functions.rows_of_files(
         {path.relative_to(folder).as_posix(): path for path in functions.python_files(folder)}

@@ -6,6 +6,7 @@ of compiled modules, and docstrings that are set at run time.
 
 import ast
 import importlib.util
+import io
 import sys
 import sysconfig
 import tokenize
@@ -94,9 +95,11 @@ def python_files(top: Path) -> list[Path]:
 
 def _file_rows(path: Path, label: str) -> Iterator[Row | Rejection]:
     try:
-        with tokenize.open(path) as file, warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # e.g. about invalid escapes
-            text = file.read()
+            encoding, _ = tokenize.detect_encoding(file.readline)
+            file.seek(0)
+            text = io.TextIOWrapper(file, encoding).read()
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # includes bad encodings
         line, source = getattr(error, "lineno", None) or 1, getattr(error, "text", None) or ""

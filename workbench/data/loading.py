@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 
 from ..core import errors, tables
+from ..core.storage import RemotePath
 from . import columns, hub, rejections, text, turns, unused
 from .building import IDS, UNUSED, UsableRows, build
 from .columns import Columns
@@ -30,6 +31,7 @@ def load(
     streaming: bool = False,
     encoding: str = "utf-8",
     limit: int | None = None,
+    storage_options: dict | None = None,
 ) -> datasets.Dataset:
     """Load a dataset of instructions and responses from a file, a table, the hub or a package.
 
@@ -42,6 +44,8 @@ def load(
           with .gz, .bz2, .xz or .zst; or a table: .parquet, .arrow or .feather;
         - a folder of such files, with its subfolders, or a pattern, e.g. "data/*.jsonl". If names of files or
           subfolders hold a split, e.g. "train-00000.parquet", only those of `split` are read;
+        - the URL of such a file, folder or pattern on any storage that fsspec reads, e.g. "s3://bucket/*.parquet"
+          (with s3fs installed), "gs://", "hf://datasets/owner/name/file.jsonl" or "https://";
         - a folder that `save_to_disk` wrote, or a folder of Python files, which is read as a package is;
         - a pandas or polars DataFrame, a list of dicts, a dict of lists, or a `Dataset`, `DatasetDict` or
           `IterableDataset` of the datasets library;
@@ -67,6 +71,8 @@ def load(
         to read its rows one by one without storing them (use `limit`).
     encoding : of text files, e.g. "latin-1" or "utf-16". In UTF-8 files, a row with other bytes is rejected.
     limit : stop reading after this number of usable rows.
+    storage_options : of a URL: arguments of its filesystem, e.g. `{"key": ..., "secret": ...}` for s3://.
+        By default, credentials come from where the filesystem's library looks for them.
 
     Returns a `datasets.Dataset` with the columns
 
@@ -100,7 +106,7 @@ def load(
         limit = int(limit)
     named = _named(instruction=instruction, response=response, input=input, system=system, dialogue=dialogue)
     place = hub.Place(split, config, revision, streaming)
-    opened = open_source(source, place, text.check_encoding(encoding))
+    opened = open_source(source, place, text.check_encoding(encoding), storage_options)
     used, stream = _columns_and_rows(opened, named)
     rows = _separate(opened, used, stream, limit)
     if not rows.lines:
@@ -119,7 +125,7 @@ def load(
 
 def _reproducible(source, arguments: dict) -> dict:
     """Return the arguments of `load` that load the rows again; empty for a table in memory."""
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, RemotePath)):
         return {}
     return {"source": str(source)} | {name: value for name, value in arguments.items() if value is not None}
 

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from ..core import tables
+from ..core import storage, tables
 from ..core.errors import MissingFileError, UserError
 from . import files, folders, functions, hub
 from .json_files import rows_of_columns
@@ -27,12 +27,16 @@ def bundled_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "data"
 
 
-def open_source(source: object, place: hub.Place, encoding: str = UTF_8) -> Source:
+def open_source(
+    source: object, place: hub.Place, encoding: str = UTF_8, storage_options: dict | None = None
+) -> Source:
     """Open anything that `load` accepts. Text files are read lazily.
 
     Raises MissingFileError for a path that does not exist, and UserError for an unsupported source.
     """
-    if isinstance(source, Path):
+    if storage_options or storage.is_url(source):
+        return _from_path(storage.as_path(source, storage_options), place, encoding)
+    if isinstance(source, (Path, storage.RemotePath)):
         return _from_path(source, place, encoding)
     if not isinstance(source, str):
         return _from_memory(source, place.split)
@@ -41,8 +45,6 @@ def open_source(source: object, place: hub.Place, encoding: str = UTF_8) -> Sour
     if source.startswith("package:"):
         name = source.removeprefix("package:")
         return Source(source, name, rows=functions.package_rows(name), unit="line")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
-        raise UserError(f"source={source!r} is a URL; download the file and give its path.")
     if _is_hub_id(source):
         return _from_memory(hub.dataset(source, place), place.split, source)
     return _from_path(Path(source), place, encoding)
@@ -95,11 +97,11 @@ def _from_dataset(ds: datasets.Dataset, label: str) -> Source:
     return Source(label, stem, table=table, notes=ds.info.description)
 
 
-def _from_path(path: Path, place: hub.Place, encoding: str) -> Source:
+def _from_path(path: Path | storage.RemotePath, place: hub.Place, encoding: str) -> Source:
     """Open a file, a folder, or the files of a pattern."""
     label, path = str(path), path.expanduser()
     if folders.is_pattern(path):
-        paths = folders.matching(path)
+        paths = storage.matching(path)
         names = {part.as_posix(): part for part in paths}
         return _from_files(names, label, path.name, encoding)
     if not path.is_dir():
@@ -116,14 +118,14 @@ def _from_path(path: Path, place: hub.Place, encoding: str) -> Source:
     )
 
 
-def _from_files(paths: dict[str, Path], label: str, stem: str, encoding: str) -> Source:
+def _from_files(paths: dict[str, Path | storage.RemotePath], label: str, stem: str, encoding: str) -> Source:
     sources = {name: _from_file(path, encoding) for name, path in paths.items()}
     if len(sources) == 1:
         return next(iter(sources.values()))
     return folders.joined(sources, label, stem)
 
 
-def _from_file(path: Path, encoding: str, label: str | None = None) -> Source:
+def _from_file(path: Path | storage.RemotePath, encoding: str, label: str | None = None) -> Source:
     label = label or str(path)
     if not path.exists():
         raise _missing(path)
@@ -145,7 +147,7 @@ def _suffixes() -> str:
     return f"{', '.join(plain)}; text files also with {packed}"
 
 
-def _missing(path: Path) -> MissingFileError:
+def _missing(path: Path | storage.RemotePath) -> MissingFileError:
     if not path.parent.is_dir():
         return MissingFileError(f"{path} does not exist, and neither does the folder {path.parent}.")
     names = [other.name for other in path.parent.iterdir()]

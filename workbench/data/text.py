@@ -8,6 +8,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,28 +16,29 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from ..core.errors import UserError
+from ..core.storage import RemotePath
 from .rows import Rejection, excerpt
 
 UTF_8 = "utf-8"
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # how `TextFile.lines` writes a byte that is not UTF-8 (PEP 383)
 
 
-def _zst_file(path: Path) -> BinaryIO:
-    return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-
-
-# Suffix -> function that opens a file of it for reading bytes.
-COMPRESSIONS: dict[str, Callable[[Path], BinaryIO]] = {
-    ".gz": gzip.GzipFile,
+# Suffix -> function that decompresses an open file of it.
+COMPRESSIONS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
-    ".zst": _zst_file,
+    ".zst": lambda file: io.BufferedReader(pa.input_stream(file, compression="zstd")),
 }
 
 
-def open_bytes(path: Path) -> BinaryIO:
+@contextmanager
+def open_bytes(path: Path | RemotePath) -> Iterator[BinaryIO]:
     """Open a file, decompressed by its suffix, for reading bytes."""
-    return COMPRESSIONS.get(path.suffix.lower(), io.FileIO)(path)
+    with path.open("rb") as file:
+        decompress = COMPRESSIONS.get(path.suffix.lower(), nullcontext)
+        with decompress(file) as content:
+            yield content
 
 
 def check_encoding(encoding: str) -> str:
@@ -54,7 +56,7 @@ def check_encoding(encoding: str) -> str:
 class TextFile:
     """A text file, its name in messages, and its encoding."""
 
-    path: Path
+    path: Path | RemotePath
     label: str
     encoding: str = UTF_8
 

@@ -7,6 +7,7 @@ import datasets
 
 from ..core.errors import UserError, one_of
 from ..core.folders import new_folder
+from ..core.storage import RemotePath, as_path
 from ..evaluation import EvalReport
 from ..lm import models
 from ..selection import Selection
@@ -20,13 +21,14 @@ __all__ = ["export"]
 
 def export(
     what: Selection | datasets.Dataset | Run | str | Path,
-    path: str | Path,
+    path: str | Path | RemotePath,
     format: str | None = None,
     *,
     recipe: Recipe | str | Path | None = None,
     reports: list[EvalReport] | tuple[EvalReport, ...] = (),
     dtype: str | None = None,
-) -> Path:
+    storage_options: dict | None = None,
+) -> Path | RemotePath:
     """Write rows or a fine-tuned model to a new folder, with a card, for other tools to load.
 
     The card (README.md) holds settings, score statistics, the reasons for dropped rows and a SHA-256 of the
@@ -34,7 +36,7 @@ def export(
 
     Args:
         what: a selection or a table of rows; or a run, or a run's folder.
-        path: the folder to create; may exist if it is empty.
+        path: the folder to create; may exist if it is empty. Also a URL, e.g. "s3://bucket/folder".
         format: for rows, "messages" (JSON Lines, the default), "alpaca" or "sharegpt" (JSON), "parquet", or
             "dataset" (`datasets.save_to_disk`). `wb.load` reads each back with the same ids and texts.
             For a run, "merged" (the default), one model that `AutoModelForCausalLM` loads, or "adapter", for
@@ -43,6 +45,7 @@ def export(
             that train the recipe's model on the rows as it does; for format="messages".
         reports: evaluations to list on a model's card.
         dtype: of a merged model's weights, e.g. "bfloat16". By default, that of the base model's weights.
+        storage_options: of a URL: arguments of its filesystem, as in `wb.load`.
 
     Returns:
         The folder.
@@ -53,17 +56,18 @@ def export(
 
     Not covered: licences. The rows keep that of their source.
     """
+    path = as_path(path, storage_options)
     if isinstance(what, (Selection, datasets.Dataset)):
-        return _export_rows(what, Path(path), format or "messages", recipe)
+        return _export_rows(what, path, format or "messages", recipe)
     if isinstance(what, (Run, str, Path)):
         folder = what.output_dir if isinstance(what, Run) else Path(what)
-        return _export_model(folder, Path(path), format or "merged", reports, dtype)
+        return _export_model(folder, path, format or "merged", reports, dtype)
     raise UserError(
         f"what is a {type(what).__name__}; give a selection, a datasets.Dataset, a run or its folder."
     )
 
 
-def _export_rows(what, path: Path, format: str, recipe) -> Path:
+def _export_rows(what, path: Path | RemotePath, format: str, recipe) -> Path | RemotePath:
     one_of("format", format, rows.FILES)
     selection = what if isinstance(what, Selection) else None
     ds = selection.dataset if selection else what
@@ -80,7 +84,9 @@ def _export_rows(what, path: Path, format: str, recipe) -> Path:
     return path
 
 
-def _export_model(run: Path, path: Path, format: str, reports, dtype: str | None) -> Path:
+def _export_model(
+    run: Path, path: Path | RemotePath, format: str, reports, dtype: str | None
+) -> Path | RemotePath:
     state = weights.state_of(run)
     base = models.public_name(state["model"])
     with new_folder(path) as folder:

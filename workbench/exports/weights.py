@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import MissingFileError, UserError, one_of
+from ..core.storage import RemotePath
 from ..lm import models
 from ..lm.adapters import base_of
 from ..lm.devices import DTYPES, dtype_name
@@ -36,7 +37,9 @@ def history_of(run: Path) -> list[dict]:
     return History(RunFolder(run).history_file).read()
 
 
-def write(run: Path, state: dict, folder: Path, path: Path, format: str, dtype: str | None) -> None:
+def write(
+    run: Path, state: dict, folder: Path, path: Path | RemotePath, format: str, dtype: str | None
+) -> None:
     """Write the model of `run` to `folder`, which is renamed to `path` afterwards.
 
     "merged" gives one model in `dtype` (None for that of the base), "adapter" the adapter unchanged. An

@@ -176,9 +176,10 @@ class Recipe:
         """Keyword arguments of "score", "derive", "embed" or "cluster"."""
         return {parameter: getattr(self, name) for parameter, name in STAGE_FIELDS[stage].items()}
 
-    def load(self, limit: int | None = None) -> datasets.Dataset:
+    def load(self, limit: int | None = None, storage_options: dict | None = None) -> datasets.Dataset:
         """`wb.load` of this recipe's data, with its columns."""
-        return load(self.data, limit=limit, **{name: getattr(self, name) for name in COLUMN_FIELDS})
+        columns = {name: getattr(self, name) for name in COLUMN_FIELDS}
+        return load(self.data, limit=limit, storage_options=storage_options, **columns)
 
     def split(self, ds: datasets.Dataset) -> tuple[datasets.Dataset, datasets.Dataset]:
         """Return the pool to select from and the held-out rows: `rows` rows of `ds`, drawn with `seed`.
