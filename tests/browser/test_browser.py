@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from browsing import NO_WEBGL, RUN_ALL, STDERR_OF_CELLS, WEBGL, jupyter, keep, no_error_in, until
+from browsing import DARK, NO_WEBGL, RUN_ALL, STDERR_OF_CELLS, WEBGL, jupyter, keep, no_error_in, until
 
 import workbench as wb
 
@@ -30,6 +30,37 @@ SHOWN = """() => {
         narrower: [bars, map].map((plot) => plot.parentElement.clientWidth - plot._fullLayout.width),
     };
 }"""
+# Left, top, right and bottom edge of each part, in pixels, once the dashboard is scrolled to the top.
+EDGES = """() => {
+    document.querySelector(".workbench-dashboard").scrollIntoView({block: "start"});
+    const parts = {keep: ".workbench-keep", controls: ".workbench-controls", numbers: ".workbench-numbers",
+        bars: ".workbench-bars .main-svg", map: ".workbench-map .main-svg", page: ".jp-WindowedPanel-outer"};
+    return Object.fromEntries(Object.entries(parts).map(([name, selector]) => {
+        const box = document.querySelector(selector).getBoundingClientRect();
+        return [name, [box.left, box.top, box.right, box.bottom]];
+    }));
+}"""
+# Lowest contrast of the texts of the dashboard with the page (WCAG 2), and the text.
+CONTRAST = """() => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+    const page = getComputedStyle(document.body).getPropertyValue("--jp-layout-color0").trim();
+    const light = (...colors) => {
+        canvas.clearRect(0, 0, 1, 1);
+        for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255)
+            .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const texts = [...document.querySelectorAll(
+        ".workbench-figures div, .workbench-figures h4, .workbench-figures p, .workbench-controls label, "
+        + ".workbench-controls button, .workbench-screen .main-svg text")];
+    const seen = texts.filter((text) => text.textContent.trim() && text.getClientRects().length);
+    return seen.map((text) => {
+        const style = getComputedStyle(text);
+        const pair = [light(page, text.closest("svg") ? style.fill : style.color), light(page)];
+        return [(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), text.textContent];
+    }).sort((a, b) => a[0] - b[0])[0];
+}"""
 # Number of points in the box, as plotly counts them.
 BOXED = """() => {
     const [, map] = document.querySelectorAll(".workbench-dashboard .js-plotly-plot");
@@ -45,7 +76,7 @@ wb.Workbench(ds.select([i % len(ds) for i in range(3_000)]), max_length=1024)"""
 def lab(tmp_path_factory):
     with jupyter(tmp_path_factory.mktemp("lab"), []) as lab:
         # One notebook per test: the page would restore widgets of a kernel that has run before.
-        for name in ("keys", "drag", "box"):
+        for name in ("keys", "drag", "box", "screen"):
             lab.write(name, BUNDLED)
         for name in ("many-on", "many-off"):
             lab.write(name, MANY)
@@ -157,3 +188,36 @@ def test_many_rows_with_webgl_on_and_off(lab, name, flags, kind):
         keep(page, f"dashboard_{name}")
         assert page.evaluate(STDERR_OF_CELLS) == []
         assert page.complaints == []
+
+
+def test_all_parts_are_in_the_window_at_once_and_can_be_read(lab):
+    with lab.opened("screen", size=(1366, 768)) as page:
+        page.evaluate("() => jupyterapp.shell.collapseLeft()")
+        shown_in(page)
+        for size in ((1366, 768), (1280, 720), (1920, 1080)):
+            page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+            edges = until(lambda: (now := page.evaluate(EDGES)) and _drawn_to_size(now) and now)
+            left, top, right, bottom = edges.pop("page")
+            for name, (x0, y0, x1, y1) in edges.items():
+                assert left <= x0 < x1 <= right, (size, name)
+                assert top <= y0 < y1 <= bottom, (size, name)
+            assert edges["numbers"][2] <= edges["bars"][0] < edges["bars"][2] <= edges["map"][0]
+            # Nothing is stretched over a wide page.
+            assert max(x1 - x0 for x0, _, x1, _ in edges.values()) < 1.2 * (edges["map"][3] - edges["map"][1])
+        contrast, text = page.evaluate(CONTRAST)
+        assert contrast >= 4.5, text
+        page.evaluate(DARK)
+        page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
+        contrast, text = page.evaluate(CONTRAST)
+        assert contrast >= 4.5, text
+        page.set_viewport_size({"width": 600, "height": 900})
+        edges = until(lambda: (now := page.evaluate(EDGES)) and now["bars"][1] > now["numbers"][3] and now)
+        assert edges["keep"][1] < edges["numbers"][1] < edges["bars"][1] < edges["map"][1]
+        assert page.complaints == []
+
+
+def _drawn_to_size(edges: dict) -> bool:
+    """Whether the figures fill their places beside each other; plotly first draws them 700 pixels wide."""
+    (_, top, right, bottom), (left, other_top, end, other_bottom) = edges["bars"], edges["map"]
+    aligned = abs(top - other_top) < 2 and abs(bottom - other_bottom) < 2
+    return aligned and right <= left and end <= edges["page"][2] and bottom <= edges["page"][3]

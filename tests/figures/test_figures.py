@@ -66,9 +66,9 @@ def test_map_draws_kept_rows_on_top(ds, selection):
 
 def test_clusters_look_the_same_on_the_map_and_in_the_legend():
     table = pd.DataFrame({"x": [0.0, 1], "y": [0.0, 1], "cluster": [9, 3], "instruction": ["a<b", "c\nd"]})
-    figure = figures.coverage_map(table, np.array([True, False]))
+    figure = figures.coverage_map(table, np.array([True, True]))
     legend = {int(trace.name): trace.marker for trace in figure.data[2:]}
-    points = figure.data[0]
+    points = figure.data[1]
     for label, color, symbol in zip([9, 3], points.marker.color, points.marker.symbol, strict=True):
         assert (color, symbol) == (legend[label].color, legend[label].symbol)
     assert list(points.text) == ["9<br>a&lt;b", "3<br>c d"]
@@ -114,3 +114,22 @@ def test_bins_hold_every_score(ifd):
     assert (np.diff(edges) > 0).all()
     assert np.isclose(edges, 1.0).any()
     assert sum(figures.binned(ifd, edges)) == np.isfinite(ifd).sum()
+
+
+def test_clusters_have_neither_the_colour_of_kept_rows_nor_that_of_others_and_all_look_different():
+    looks = [figures.look_of(label) for label in range(96)]
+    assert len(set(looks)) == 96
+    for color, _ in looks:
+        red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+        assert max(red, green) > blue * 0.95 or (red > green + 40)  # no blue
+        assert max(red, green, blue) - min(red, green, blue) > 60  # no grey
+
+
+def test_each_cluster_is_named_at_its_place_and_beside_its_bars():
+    table = pd.DataFrame({"x": [0.0, 2, 5], "y": [0.0, 4, 1], "cluster": [1, 1, 3]})
+    labels = figures.label_trace(table, {1: "dates, times", 3: "<b>"})
+    assert (list(labels.x), list(labels.y)) == ([1.0, 5.0], [2.0, 1.0])
+    assert list(labels.text) == ["<b>1</b> dates", "<b>3</b> &lt;b&gt;"]
+    axis = figures.share_axis(pd.DataFrame({"cluster": [1, 3]}), {1: "dates, times", 3: "<b>"})
+    assert axis["ticktext"][0] == f"{figures.swatch(1)} 1 · dates, times"
+    assert "&lt;b&gt;" in axis["ticktext"][1]

@@ -220,7 +220,8 @@ def test_a_table_without_scores_can_be_scored(monkeypatch):
     bare.offer.button.click()
     assert bare.errors.last is None
     assert len(bare.selection.indices) > 0
-    assert bare.controls in bare.children
+    assert bare.bars.data
+    assert bare.offer not in bare.children
 
 
 def test_a_table_that_cannot_be_scored_raises():

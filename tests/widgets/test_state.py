@@ -189,11 +189,11 @@ def test_an_async_callback_shows_its_exception():
 
 def test_a_predicted_cost_is_shown_and_follows_the_plan(state):
     numbers = Numbers(state)
-    assert "min</span>" not in numbers.value
+    assert "predicted time" not in numbers.value
     state.touch()
     state.price(lambda plan: SimpleNamespace(seconds=60.0 * plan.n_rows, peak_bytes=3 * 2**30))
-    assert f">{state.plan.n_rows:,}.0<span" in numbers.value
-    assert ">3.0<span" in numbers.value
+    assert f">{state.plan.n_rows:,}.0</div>" in numbers.value
+    assert ">3.0</div>" in numbers.value
     before = state.plan.n_rows
     state.set(ratio=0.6)
     assert f"\u25b2 {state.plan.n_rows - before}.0" in numbers.value

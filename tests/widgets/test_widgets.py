@@ -14,6 +14,7 @@ from workbench.core import tables
 from workbench.core.errors import UserError
 from workbench.cost import Calibration
 from workbench.widgets import cost
+from workbench.widgets.numbers import Number, html_of
 from workbench.widgets.views import (
     HISTOGRAM_KEPT,
     HISTOGRAM_LEFT,
@@ -45,7 +46,7 @@ def numbers_of(dashboard) -> dict[str, str]:
 
 def changes_of(dashboard) -> dict[str, str]:
     """Name -> text of the change below each number."""
-    cell = r'data-name="([^"]+)">.*?</span></div><div[^>]*>([^<]*)</div>'
+    cell = r'data-name="([^"]+)">.*?class="change">([^<]*)</div>'
     return dict(re.findall(cell, dashboard.numbers.value))
 
 
@@ -96,6 +97,34 @@ def test_numbers_show_their_meaning_and_their_change(dashboard):
     assert changes_of(dashboard)["clusters lost"] == ""
 
 
+def test_a_change_that_rounds_to_zero_is_none_and_a_large_one_is_in_millions():
+    assert Number(0.00516, "{:.4f}").since(Number(0.00514, "{:.4f}")) == ""
+    assert Number(0.0053, "{:.4f}").since(Number(0.0052, "{:.4f}")) == "\u25b2 0.0001"
+    assert Number(2e6, "{:,}").since(Number(12_380_127, "{:,}")) == "\u25bc 10.38 M"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "budget", "note"),
+    [
+        ("ifd-cluster", {"ratio": 0.4}, "40 % of 30 rows, rounded down in each cluster."),
+        ("ifd-cluster", {"ratio": 0.01}, "1 % of 30 rows is less than one row in each cluster."),
+        ("random", {"ratio": 0.4}, "40 % of 30 rows."),
+        ("random", {"ratio": 0.01}, "1 % of 30 rows is less than one row."),
+        ("ifd-top", {"rows": 7}, "Shares are of all 30 rows."),
+    ],
+)
+def test_the_numbers_say_how_their_share_follows_from_the_budget(ds, strategy, budget, note):
+    assert f"<p>{note}</p>" in html_of(wb.select(ds.select(range(30)), strategy=strategy, **budget))
+
+
+def test_the_share_names_the_rows_that_are_not_eligible(ds):
+    few = ds.select(range(30))
+    scores = [1.5, *few["ifd"][1:]]
+    few = few.remove_columns("ifd").add_column("ifd", scores)
+    note = "40 % of the 29 eligible of 30 rows, rounded down in each cluster."
+    assert f"<p>{note}</p>" in html_of(wb.select(few))
+
+
 @pytest.mark.parametrize("percent", [10, 71, 100])
 def test_the_slider_moves_everything(dashboard, percent):
     dashboard.ratio.value = percent
@@ -117,7 +146,7 @@ def test_another_strategy_moves_everything(dashboard, strategy):
 
 
 def test_the_unit_says_which_rows_the_ratio_refers_to(dashboard):
-    assert dashboard.controls.unit.label == "% of the eligible rows"
+    assert dashboard.controls.unit.label == "% of eligible rows"
     dashboard.strategy.value = "random"
     assert dashboard.controls.unit.label == "% of all rows"
 
@@ -141,7 +170,7 @@ def test_every_strategy_can_be_chosen(ds, strategy):
     assert shown["coverage radius"] == f"{coverage.radius:.3f}"
     assert shown["near-duplicates"] == f"{coverage.near_duplicates:.1%}"
     of_all = selection.STRATEGIES[strategy].ratio_pool == "all"
-    assert dashboard.controls.unit.label == ("% of all rows" if of_all else "% of the eligible rows")
+    assert dashboard.controls.unit.label == ("% of all rows" if of_all else "% of eligible rows")
     assert dashboard.errors.last is None
 
 
@@ -293,7 +322,7 @@ def test_a_prediction_is_among_the_numbers(dashboard, monkeypatch):
     known = Calibration(0.0, 0.0, 1e-2, 0.0, 2.0**30, 0.0, 0.0)
     monkeypatch.setattr(cost, "calibrate", lambda *args, **settings: known)
     monkeypatch.setattr(cost, "stored", lambda *args, **settings: None)
-    assert numbers_of(dashboard)["predicted time"].startswith("\u2013")
+    assert "predicted time" not in numbers_of(dashboard)  # what is not known is not shown
     dashboard.cost.button.click()
     minutes = known.predict(dashboard.state.plan).seconds / 60
     assert numbers_of(dashboard)["predicted time"].startswith(f"{minutes:.1f}")

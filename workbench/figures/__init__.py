@@ -13,10 +13,20 @@ from .bars import (
     padding_rates,
     padding_trace,
     score_bins,
+    share_axis,
     share_traces,
 )
-from .look import ACCENT, KEPT, LEFT_OUT, PALETTE, SYMBOLS, style
-from .map import SVG_POINTS, coverage_map, density, legend_traces, map_title, map_traces, points_kept
+from .look import ACCENT, CLUSTERS, KEPT, LEFT_OUT, PALETTE, SYMBOLS, look_of, style, swatch
+from .map import (
+    SVG_POINTS,
+    coverage_map,
+    density,
+    label_trace,
+    legend_traces,
+    map_title,
+    map_traces,
+    points_kept,
+)
 from .pass_rates import VERDICTS, evaluation, flips, verdicts
 from .preview import packing_preview
 from .strategies import cluster_counts, comparison, overlap
@@ -27,6 +37,7 @@ from .training import before_after, live_curve, loss_curves
 
 __all__ = [
     "ACCENT",
+    "CLUSTERS",
     "KEPT",
     "LEFT_OUT",
     "PALETTE",
@@ -49,9 +60,11 @@ __all__ = [
     "flips",
     "histogram_traces",
     "ifd_bins",
+    "label_trace",
     "legend_traces",
     "limit_line",
     "live_curve",
+    "look_of",
     "loss_curves",
     "map_title",
     "map_traces",
@@ -61,8 +74,10 @@ __all__ = [
     "padding_trace",
     "points_kept",
     "score_bins",
+    "share_axis",
     "share_traces",
     "style",
+    "swatch",
     "sweep",
     "to_svg",
     "token_gains",

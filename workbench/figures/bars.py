@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..core.texts import for_hover
-from .look import ACCENT, KEPT, LEFT_OUT, style
+from .look import ACCENT, KEPT, LEFT_OUT, style, swatch
 
 _MIN_BINS, _MAX_BINS = 20, 50
 
@@ -156,6 +156,20 @@ def share_traces(clusters: pd.DataFrame, names: dict[int, str] | None = None) ->
     ]
 
 
+def share_axis(clusters: pd.DataFrame, names: dict[int, str] | None = None) -> dict:
+    """The category axis of `share_traces`: each cluster with its sign on the map and a shortened name."""
+    labels = clusters["cluster"].tolist()
+    short = [f"{label} · {for_hover(names[label], 20)}" if names else str(label) for label in labels]
+    return {
+        "type": "category",
+        "tickvals": cluster_labels(labels, names),
+        "ticktext": [f"{swatch(label)} {name}" for label, name in zip(labels, short, strict=True)],
+        "tickfont": {"size": 11 if len(labels) <= 24 else 9},
+        "autorange": "reversed",
+        "showgrid": False,
+    }
+
+
 def cluster_labels(labels: list[int], names: dict[int, str] | None) -> list[str]:
     """Clusters as a legend or an axis shows them: the label and, if there are names, the name."""
     return [f"{label} · {for_hover(names[label], 60)}" if names else str(label) for label in labels]
@@ -171,8 +185,8 @@ def cluster_coverage(clusters: pd.DataFrame, names: dict[int, str] | None = None
     """
     figure = go.Figure(share_traces(clusters, names))
     figure.update_layout(title="Consistency: share of each cluster", xaxis_title="% of rows")
-    figure.update_yaxes(type="category", autorange="reversed", automargin=True)
-    return style(figure, height=150 + 24 * len(clusters))
+    figure.update_yaxes(share_axis(clusters, names), automargin=True)
+    return style(figure, height=150 + 24 * len(clusters)).update_yaxes(showgrid=False)
 
 
 def padding_trace(rates: dict[str, float]) -> go.Bar:

@@ -8,10 +8,29 @@ import plotly.graph_objects as go
 
 KEPT, LEFT_OUT, ACCENT = "#0072B2", "#BBBBBB", "#D55E00"
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+# Of clusters: no blue and no grey, which mean kept and left out in every figure.
+CLUSTERS = (
+    *("#E69F00", "#009E73", "#C8509B", "#8C5A2B", "#8E4EC6", "#76B041", "#E5484D", "#A89B00"),
+    *("#2BB5A0", "#FF8A65", "#7A2E6B", "#F2C200"),
+)
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
-TEXT = "#787878"
+_CHARACTERS = dict(zip(SYMBOLS, "●■◆✚✖▲▼★", strict=True))
+FAINT = "#8C8C8C"  # left out, as small points
+TEXT = "#767676"  # between black and white: readable on both
 _GRID = "rgba(136,136,136,0.25)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+
+
+def look_of(label: int) -> tuple[str, str]:
+    """Colour and symbol of a cluster; 96 clusters look different."""
+    turn, at = divmod(label, len(CLUSTERS))
+    return CLUSTERS[at], SYMBOLS[(at + turn) % len(SYMBOLS)]
+
+
+def swatch(label: int) -> str:
+    """Colour and symbol of a cluster as markup for an axis of plotly."""
+    color, symbol = look_of(label)
+    return f'<span style="color:{color}">{_CHARACTERS[symbol]}</span>'
 
 
 def style(figure: go.Figure, height: int = 360) -> go.Figure:

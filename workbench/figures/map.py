@@ -6,31 +6,26 @@ import plotly.graph_objects as go
 
 from ..core.texts import for_hover
 from .bars import cluster_labels
-from .look import PALETTE, SYMBOLS, TEXT, style
+from .look import FAINT, TEXT, look_of, style
 
 _MAX_NAMED = 20  # clusters that fit into a legend
+_MAX_WORDED = 16  # clusters whose labels on the map hold a word of the name
 _EXCERPT = 90  # characters of an instruction in a tooltip
 _BINS = 48  # of the density, per axis
 SVG_POINTS = 2_000  # points drawn without WebGL at most
 
 
-def _look(label: int) -> tuple[str, str]:
-    """Colour and symbol of a cluster; 64 clusters look different."""
-    turn, at = divmod(label, len(PALETTE))
-    return PALETTE[at], SYMBOLS[(at + turn) % len(SYMBOLS)]
-
-
 def map_traces(
     table: pd.DataFrame, kept: np.ndarray, names: dict[int, str] | None = None, webgl: bool = False
 ) -> list[go.Scatter | go.Scattergl]:
-    """All rows, small and faint, and the kept ones on top.
+    """All rows, small and grey, and the kept ones on top in the colours of their clusters.
 
     `table` has the columns `x`, `y` (float), `cluster` (int) and `instruction` (str, may be missing); `kept`
     is bool [n]. The `customdata` of a point is its index in `table`. Texts are escaped, because plotly
     interprets markup.
     """
-    faint = {"size": 6, "opacity": 0.4, "line": {"width": 0}}
-    return [_points(table, names, webgl, "all rows", faint), points_kept(table[kept], names, webgl)]
+    grey = {"color": FAINT, "symbol": "circle", "size": 5, "opacity": 0.55, "line": {"width": 0}}
+    return [_points(table, names, webgl, "all rows", grey), points_kept(table[kept], names, webgl)]
 
 
 def points_kept(
@@ -46,17 +41,38 @@ def _points(table: pd.DataFrame, names: dict[int, str] | None, webgl: bool, name
     present = sorted(set(labels))
     display = dict(zip(present, cluster_labels(present, names), strict=True))
     texts = [for_hover(text, _EXCERPT) for text in table["instruction"].fillna("")]
-    looks = [_look(label) for label in labels]
+    looks = [look_of(label) for label in labels]
     return (go.Scattergl if webgl else go.Scatter)(
         x=table["x"].to_numpy(),
         y=table["y"].to_numpy(),
         mode="markers",
         name=name,
-        marker={"color": [look[0] for look in looks], "symbol": [look[1] for look in looks], **marker},
+        marker={"color": [look[0] for look in looks], "symbol": [look[1] for look in looks]} | marker,
         text=[f"{display[label]}<br>{text}" for label, text in zip(labels, texts, strict=True)],
         customdata=table.index.to_numpy(),
         hovertemplate="row %{customdata}, %{text}<extra></extra>",
         showlegend=False,
+    )
+
+
+def label_trace(table: pd.DataFrame, names: dict[int, str] | None = None) -> go.Scatter:
+    """The number of each cluster at its median place; up to 16 clusters also the first word of their names.
+
+    `table` is that of `map_traces`.
+    """
+    places = table.groupby("cluster")[["x", "y"]].median()
+    labels = places.index.tolist()
+    worded = names and len(labels) <= _MAX_WORDED
+    texts = [for_hover(names[label].split(",")[0], 20) if worded else "" for label in labels]
+    return go.Scatter(
+        x=places["x"].tolist(),
+        y=places["y"].tolist(),
+        mode="text",
+        text=[f"<b>{label}</b> {text}".strip() for label, text in zip(labels, texts, strict=True)],
+        textfont={"size": 12},
+        hoverinfo="skip",
+        showlegend=False,
+        name="clusters",
     )
 
 
@@ -87,7 +103,7 @@ def legend_traces(labels: list[int], names: dict[int, str] | None) -> list[go.Sc
         return []
     traces = []
     for label, name in zip(labels, cluster_labels(labels, names), strict=True):
-        color, symbol = _look(label)
+        color, symbol = look_of(label)
         marker = {"color": color, "symbol": symbol, "size": 10}
         traces.append(go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker))
     return traces
@@ -130,7 +146,7 @@ def coverage_map(
 
 def map_title(made: dict | None = None, note: str = "") -> str:
     """The title and, smaller, a legend, a `note` and how many rows the layout was fitted on."""
-    lines = ["large: kept, small: all rows · distances are illustrative (UMAP)", note]
+    lines = ["in colour: kept · grey: left out · distances are illustrative (UMAP)", note]
     if made and made["fitted_rows"] < made["rows"]:
         lines.append(f"layout fitted on {made['fitted_rows']:,} of {made['rows']:,} rows")
     return "Map of the instructions" + "".join(f"<br><sub>{line}</sub>" for line in lines if line)

@@ -30,11 +30,20 @@ def plain(markup: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", markup)).split())
 
 
+def _coloured(markup: str) -> str:
+    """Plotly's markup as escaped text; a span of another colour becomes a `tspan`, other tags are dropped."""
+    parts = re.split(r'<span style="color:(#[0-9A-Fa-f]{6})">(.*?)</span>', markup)
+    pieces = [escape(plain(parts[0]))]
+    for color, inside, after in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        pieces.append(f'<tspan fill="{color}">{escape(plain(inside))}</tspan> {escape(plain(after))}')
+    return "".join(pieces)
+
+
 def text(x: float, y: float, markup: str, size: int, anchor: str, color: str | None = None) -> str:
-    """Lines of text, split at `<br>`, without plotly's markup and escaped."""
+    """Lines of text, split at `<br>`, escaped, and without plotly's markup except colours."""
     fill = f' fill="{color}"' if color else ""
     lines = [
-        f'<tspan x="{x:.1f}" dy="{1.25 * size if i else 0:.1f}">{escape(plain(line))}</tspan>'
+        f'<tspan x="{x:.1f}" dy="{1.25 * size if i else 0:.1f}">{_coloured(line)}</tspan>'
         for i, line in enumerate(markup.split("<br>"))
     ]
     at = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{fill}'

@@ -84,9 +84,10 @@ def _y_axis(layout, x: Axis, y: Axis) -> list[str]:
     edge, anchor = (right + 6, "start") if on_right else (left - 6, "end")
     title_at = right + 52 if on_right else left - 44
     parts = []
+    texts = dict(zip(layout.tickvals or (), layout.ticktext or (), strict=True))
     if layout.showticklabels is not False:
         for value, name in y.labels:
-            name = f"{value:.0%}" if layout.tickformat == ".0%" else name
+            name = f"{value:.0%}" if layout.tickformat == ".0%" else texts.get(value, name)
             parts.append(marks.text(edge, y(value) + 4, name, 11, anchor))
             if layout.showgrid is not False and not y.categories:
                 parts.append(marks.line(left, y(value), right, y(value), "rgba(136,136,136,.25)"))

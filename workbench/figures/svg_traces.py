@@ -72,7 +72,7 @@ def _fills(trace: go.Bar) -> list[str]:
 
 
 def _scatter(trace, x: Axis, y: Axis) -> list[str]:
-    """Band, line and markers of a scatter trace."""
+    """Band, line, markers or texts of a scatter trace."""
     points = [(x(a), y(b)) for a, b in zip(trace.x, trace.y, strict=True) if a is not None and b is not None]
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
     parts = []
@@ -85,6 +85,10 @@ def _scatter(trace, x: Axis, y: Axis) -> list[str]:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
     for value, (low, high) in zip(trace.x, error_bounds(trace), strict=False):
         parts.append(marks.line(x(value), y(low), x(value), y(high), trace.error_y.color or KEPT))
+    if "text" in mode:
+        parts += [
+            marks.text(a, b + 4, name, 12, "middle") for (a, b), name in zip(points, trace.text, strict=True)
+        ]
     if "markers" in mode:
         colors, symbols = _each(trace.marker.color, len(points)), _each(trace.marker.symbol, len(points))
         radius = trace.marker.size / 2 if _is_number(trace.marker.size) else 3

@@ -12,10 +12,13 @@ from ..figures import to_svg
 MODES = ("full", "core")  # with plotly widgets, or with the core widgets of ipywidgets only
 
 
-def responsive(figure: go.Figure) -> go.FigureWidget:
-    """`figure` as a widget that a `Browser` keeps as wide as its container."""
+def responsive(figure: go.Figure, tools: bool = True) -> go.FigureWidget:
+    """`figure` as a widget that a `Browser` keeps as large as its container, with or without a tool bar."""
     widget = go.FigureWidget(figure)
+    widget.layout.height = None
     widget._config = {**widget._config, "responsive": True, "displaylogo": False}
+    if not tools:
+        widget._config = {**widget._config, "displayModeBar": False}
     return widget
 
 
@@ -65,11 +68,14 @@ class Browser(anywidget.AnyWidget):
             around.querySelectorAll(selector).forEach((element) => {
               element.setAttribute("aria-label", text);
               if (element.matches(".js-plotly-plot")) element.setAttribute("role", "img");
+              // Notebook 7 takes the arrow keys for its own, except here.
+              element.setAttribute("data-lm-suppress-shortcuts", "true");
             });
           }
         };
         const send = (event) => {
-          const rows = new Set((event?.points ?? []).map((point) => point.customdata));
+          const points = (event?.points ?? []).filter((point) => point.customdata != null);  // no labels
+          const rows = new Set(points.map((point) => point.customdata));
           if (rows.size) model.send({ rows: [...rows] });
         };
         const listen = () => {

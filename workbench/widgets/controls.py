@@ -1,4 +1,4 @@
-"""The controls of the dashboard, in lines above the figures."""
+"""The controls of the dashboard; those that are rarely touched are folded away."""
 
 import threading
 
@@ -6,13 +6,12 @@ import ipywidgets as w
 
 from .. import packing, selection
 from ..selection import IFD, STRATEGIES
-from .markup import status
+from .markup import status, stylesheet
 from .state import Settings, State, total
 
 _POSITIONS = ("cluster", "x", "y")  # numbers that rank nothing
-_WIDE = {"description_width": "initial"}
 _TOOLTIPS = {
-    "ratio": "How much to keep. Arrow keys move by 1 %, Page Up and Page Down by 10 %",
+    "ratio": "How much to keep. Arrow keys move by 1 %, Page Up and Page Down by more",
     "ratio_field": "How much to keep, as an exact number",
     "unit": "Unit of the budget",
     "by": "The column that ranks rows, highest first",
@@ -28,48 +27,43 @@ class Controls(w.VBox):
 
     `ratio` is a slider in percent, `ratio_field` the same budget in `unit` (%, rows or training tokens).
     The others are `strategy`, `by` (the column that ranks), `band` (two quantiles), `k` (clusters),
-    `packing`, `max_length` (tokens) and `batch_size` (samples). `busy` shows what is being computed.
+    `packing`, `max_length` (tokens) and `batch_size` (samples). `more` shows and hides `by`, `k`,
+    `max_length` and `batch_size`. `busy` shows what is being computed.
     """
 
     def __init__(self, state: State):
         self._state = state
         self._updating: int | None = None  # the thread that shows settings
         now = state.now
-        self.ratio = w.IntSlider(40, min=1, max=100, description="Keep", readout=False, style=_WIDE)
-        self.ratio.layout = w.Layout(width="24em")
-        self.ratio_field = w.BoundedFloatText(40.0, min=0, max=1e12, step=1, layout=w.Layout(width="8em"))
-        self.unit = w.Dropdown(options=self._units(), value=now.unit, layout=w.Layout(width="14em"))
-        self.strategy = self._menu("Strategy", selection.usable(state.given), now.strategy, "17em")
-        self.by = self._menu("By", _score_columns(state), now.by, "13em")
+        self.ratio = w.IntSlider(40, min=1, max=100, description="Keep", readout=False)
+        self.ratio_field = w.BoundedFloatText(40.0, min=0, max=1e12, step=1)
+        self.unit = w.Dropdown(options=self._units(), value=now.unit)
+        self.strategy = self._menu("Strategy", selection.usable(state.given), now.strategy)
+        self.by = self._menu("Rank by", _score_columns(state), now.by)
         self.band = w.FloatRangeSlider(
-            value=(now.lower, now.upper), min=0, max=1, step=0.05, description="Band", style=_WIDE
+            value=(now.lower, now.upper), min=0, max=1, step=0.05, description="Band", readout_format=".2f"
         )
-        self.k = self._number("Clusters", now.k or state.given_k, len(state.given), 9)
-        self.packing = self._menu("Packing", list(packing.PACKERS), now.packing, "13em")
-        self.max_length = self._number("Row length", now.max_length, 10**6, 11)
-        self.batch_size = self._number("Batch", now.batch_size, 10**6, 8)
+        self.packing = self._menu("Packing", list(packing.PACKERS), now.packing)
+        self.k = self._number("Clusters", now.k or state.given_k, len(state.given))
+        self.max_length = self._number("Row length", now.max_length, 10**6)
+        self.batch_size = self._number("Batch", now.batch_size, 10**6)
         self.busy = w.HTML().add_class("workbench-busy")
         for name, tooltip in _TOOLTIPS.items():
             set_tooltip(getattr(self, name), tooltip)
+        rare = w.VBox([self.by, self.k, self.max_length, self.batch_size]).add_class("workbench-fold")
+        self.more = fold("More settings", rare)
         self._watch()
         self._follow()
-        wrap = w.Layout(flex_flow="row wrap", align_items="center")
-        super().__init__(
-            [
-                w.HBox(
-                    [self.ratio, self.ratio_field, self.unit, self.strategy, self.by, self.band], layout=wrap
-                ),
-                w.HBox([self.k, self.packing, self.max_length, self.batch_size, self.busy], layout=wrap),
-            ]
-        )
+        budget = w.HBox([self.ratio_field, self.unit]).add_class("workbench-budget")
+        choices = [self.strategy, self.band, self.packing]
+        super().__init__([stylesheet(), self.ratio, budget, *choices, self.more, rare, self.busy])
         self.add_class("workbench-controls")
 
-    def _menu(self, name: str, options: list[str], value: str, width: str) -> w.Dropdown:
-        return w.Dropdown(options=options, value=value, description=name, style=_WIDE, layout=_layout(width))
+    def _menu(self, name: str, options: list[str], value: str) -> w.Dropdown:
+        return w.Dropdown(options=options, value=value, description=name)
 
-    def _number(self, name: str, value: int, maximum: int, width: int) -> w.BoundedIntText:
-        layout = _layout(f"{width}em")
-        return w.BoundedIntText(value, min=1, max=maximum, description=name, style=_WIDE, layout=layout)
+    def _number(self, name: str, value: int, maximum: int) -> w.BoundedIntText:
+        return w.BoundedIntText(value, min=1, max=maximum, description=name)
 
     def _watch(self) -> None:
         state, guard = self._state, self._state.errors.guard
@@ -122,7 +116,7 @@ class Controls(w.VBox):
         """Labels and names of the units; the strategy decides which rows the percentage refers to."""
         of_all = STRATEGIES[self._state.now.strategy].ratio_pool == "all"
         return [
-            ("% of all rows" if of_all else "% of the eligible rows", "ratio"),
+            ("% of all rows" if of_all else "% of eligible rows", "ratio"),
             ("rows", "rows"),
             ("training tokens", "tokens"),
         ]
@@ -158,8 +152,17 @@ def _score_columns(state: State) -> list[str]:
     return [IFD, *(name for name in others if name not in (IFD, *_POSITIONS))]
 
 
-def _layout(width: str) -> w.Layout:
-    return w.Layout(width=width, margin="2px 2px 2px 1em")
+def fold(title: str, content: w.Widget) -> w.ToggleButton:
+    """A button that shows and hides `content`, hidden at first."""
+    button = w.ToggleButton(False, description=title, icon="caret-right").add_class("workbench-fold-button")
+
+    def show(change=None) -> None:
+        content.layout.display = None if button.value else "none"
+        button.icon = "caret-down" if button.value else "caret-right"
+
+    button.observe(show, "value")
+    show()
+    return button
 
 
 def first_line(function) -> str:

@@ -29,7 +29,7 @@ class CostPanel(w.HBox):
     settings : returns `model` and settings of `wb.finetune`.
     errors : the panel that shows exceptions.
     tell : called with the function that predicts the cost of a plan whenever it changes, or with None
-        if there is no calibration for the settings.
+        if there is no calibration for the settings. The panel then leaves the numbers to the listener.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CostPanel(w.HBox):
         plan: Callable[[], PackPlan | None],
         settings: Callable[[], dict],
         errors: ErrorPanel,
-        tell: Callable[[Callable[[PackPlan], Cost] | None], None] = lambda predict: None,
+        tell: Callable[[Callable[[PackPlan], Cost] | None], None] | None = None,
     ):
         self._plan, self._settings, self._errors, self._tell = plan, settings, errors, tell
         self._calibrations: dict[str, Calibration | None] = {}  # by the settings that they are for
@@ -68,14 +68,15 @@ class CostPanel(w.HBox):
         calibration = self._calibrations.get(self._key())
         self.button.layout.display = "none" if calibration else ""
         counts = {name: settings[name] for name in _FREE if name in settings}
-        if calibration and plan is not None:
+        if calibration and plan is not None and not self._tell:
             self._say(f"Training on this: {calibration.predict(plan, **counts)}")
         else:
             self._say("measuring a few training steps …" if self.button.disabled else "")
         current = calibration and (calibration, counts)
         if self._current != current:
             self._current = current
-            self._tell(partial(calibration.predict, **counts) if calibration else None)
+            if self._tell:
+                self._tell(partial(calibration.predict, **counts) if calibration else None)
 
     def _say(self, text: str) -> None:
         self.line.value = f"<span>{escape(text)}</span>"

@@ -73,7 +73,7 @@ class Workbench(w.VBox):
         self._settings |= {"packing": packing, "batch_size": batch_size}
         self.errors = ErrorPanel()
         self.state: State | None = None
-        super().__init__(layout=w.Layout(padding="4px"))
+        super().__init__()
         self.add_class("workbench-dashboard").add_class(self._css_class)
         if missing(ds):
             self.ds = ds
@@ -90,7 +90,8 @@ class Workbench(w.VBox):
         self.ratio, self.strategy = self.controls.ratio, self.controls.strategy
         self._bars, self._map = Bars(state), Map(state)
         if self._mode == "full":
-            self._bars.figure, self._map.figure = responsive(self._bars.figure), responsive(self._map.figure)
+            self._bars.figure = responsive(self._bars.figure, tools=False)
+            self._map.figure = responsive(self._map.figure)
             self.bars, self.map = self._bars.figure, self._map.figure
         else:
             self.bars, self.map = Picture(self._bars, _PICTURE_WIDTH), Picture(self._map, _PICTURE_WIDTH)
@@ -98,20 +99,10 @@ class Workbench(w.VBox):
         self._drawn_k = None
         state.on_change(self._follow_live)
         state.on_settle(self._follow_at_rest)
-        halves = w.HBox(
-            [_half(self.bars, "bars"), _half(self.map, "map")],
-            layout=w.Layout(width="100%", flex_flow="row wrap"),
-        )
+        side = w.VBox([self.controls, self.numbers, self.cost]).add_class("workbench-side")
+        screen = w.Box([side, _pane(self.bars, "bars"), _pane(self.map, "map")]).add_class("workbench-screen")
         self.browser = self._browser()
-        self.children = [
-            self.controls,
-            self.errors,
-            self.numbers,
-            self.cost,
-            *self.browser,
-            halves,
-            self.tabs,
-        ]
+        self.children = [self.errors, *self.browser, screen, self.tabs]
         state.touch()  # the first packing compiles code, so it comes after the first picture
 
     def _build_panels(self, state: State) -> None:
@@ -238,8 +229,7 @@ class Workbench(w.VBox):
         display(view_of(self), raw=True)
 
 
-def _half(figure: w.Widget, name: str) -> w.Box:
-    """A box that takes half of a wide page and all of a narrow one."""
-    layout = w.Layout(flex="1 1 460px", min_width="0", overflow="hidden")
+def _pane(figure: w.Widget, name: str) -> w.Box:
+    """A box for a figure of the screen."""
     # A VBox, because it sets the width of the figure; an HBox would take it from the figure.
-    return w.VBox([figure], layout=layout).add_class(f"workbench-{name}")
+    return w.VBox([figure]).add_class(f"workbench-{name}")

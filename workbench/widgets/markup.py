@@ -1,6 +1,16 @@
 """HTML that several panels use. Escape what you pass, except plain texts: `tooltip`, `extra`, `status`."""
 
+from pathlib import Path
+
+import ipywidgets as w
+
 from ..core.texts import escaped
+
+
+def stylesheet() -> w.HTML:
+    """The style of the dashboard, as an invisible widget."""
+    css = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    return w.HTML(f"<style>{css}</style>").add_class("workbench-style")
 
 
 def cell(

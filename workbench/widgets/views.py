@@ -16,7 +16,8 @@ from .state import State
 MAP_SAMPLE, MAP_MAX_ROWS = 10_000, 20_000  # points drawn if there are more rows than the second number
 HISTOGRAM_KEPT, HISTOGRAM_LEFT, SHARES_ALL, SHARES_KEPT = range(4)  # indices of traces of the bars
 DENSITY, MAP_ALL, MAP_KEPT = range(3)  # indices of traces of the map
-_HEIGHT = 640
+_HEIGHT = 600  # pixels, where the page sets no height
+_FEW = 16  # clusters whose bars need no more room than the histogram
 _LIMIT, _CUT = range(2)  # indices of the shapes: the line at IFD 1, and the cut or band
 
 
@@ -60,38 +61,35 @@ class Bars:
 
     def _draw(self) -> go.Figure:
         selection = self._state.selection
+        few = len(selection.report.clusters) <= _FEW
         bars = make_subplots(
             2,
             1,
             subplot_titles=("Complexity: rows by IFD", "Consistency: share of each cluster"),
-            row_heights=[0.45, 0.55],
-            vertical_spacing=0.2,
+            row_heights=[0.44, 0.56] if few else [0.22, 0.78],
+            vertical_spacing=0.17,
         )
         bars.add_traces(self._histogram(), rows=1, cols=1)
         bars.add_traces(figures.share_traces(selection.report.clusters, self._state.names), rows=2, cols=1)
         bars.update_traces(showlegend=False, row=2, col=1)  # the legend of the histogram covers these colours
         figures.style(bars, height=_HEIGHT)
-        bars.update_annotations(x=0, xanchor="left", yshift=18, font_size=15)
+        bars.update_annotations(x=0, xanchor="left", xshift=-38, yshift=18, font_size=14)
         figures.limit_line(bars, row=1, col=1)
         cut, note = self._cut()
         bars.add_shape(figures.cut_shape(cut))
         bars.add_annotation(note)
-        bars.update_layout(barmode="stack", bargap=0, margin={"t": 64, "b": 46, "r": 12})
-        bars.update_layout(
-            legend={
-                "y": 1.05,
-                "x": 1,
-                "xanchor": "right",
-                "yanchor": "bottom",
-                "itemclick": False,
-                "traceorder": "normal",
-            }
-        )
-        bars.update_xaxes(title="IFD", row=1, col=1)
-        bars.update_yaxes(title="rows", row=1, col=1)
-        bars.update_xaxes(title="% of rows", domain=[0.24, 1], row=2, col=1)
-        bars.update_yaxes(type="category", autorange="reversed", showgrid=False, row=2, col=1)
+        bars.update_layout(barmode="stack", bargap=0, margin={"t": 52, "b": 40, "l": 44, "r": 12})
+        legend = {"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "yref": "container"}
+        bars.update_layout(legend={**legend, "itemclick": False, "traceorder": "normal", "font_size": 12})
+        bars.update_xaxes(title="IFD", range=self._edges[[0, -1]].tolist(), row=1, col=1)
+        bars.update_yaxes(title="rows", nticks=5, row=1, col=1)
+        bars.update_xaxes(title="% of rows", domain=[0.38, 1], row=2, col=1)
+        bars.update_yaxes(self._share_axis, automargin=False, row=2, col=1)
         return bars
+
+    @property
+    def _share_axis(self) -> dict:
+        return figures.share_axis(self._state.selection.report.clusters, self._state.names)
 
     def update(self) -> None:
         """Show the current selection."""
@@ -115,7 +113,7 @@ class Bars:
         figure, name = self.figure, self._score_name
         for at, fresh in zip((HISTOGRAM_KEPT, HISTOGRAM_LEFT), self._histogram(), strict=True):
             figure.data[at].update(x=fresh.x, width=fresh.width, hovertemplate=fresh.hovertemplate)
-        figure.layout.xaxis.title.text = name
+        figure.layout.xaxis.update(title_text=name, range=self._edges[[0, -1]].tolist())
         figure.layout.annotations[0].text = f"Complexity: rows by {name}"
         figure.layout.shapes[_LIMIT].visible = figure.layout.annotations[2].visible = self._by == IFD
 
@@ -128,6 +126,7 @@ class Bars:
         with self.figure.batch_update():
             for at, trace in zip((SHARES_ALL, SHARES_KEPT), fresh, strict=True):
                 self.figure.data[at].update(x=trace.x, y=trace.y)
+            self.figure.layout.yaxis2.update(self._share_axis)
 
     @property
     def label(self) -> str:
@@ -166,17 +165,18 @@ class Map:
         points = figures.coverage_map(
             self._table, kept, tables.noted(state.given, "projection"), state.names, self.webgl
         )
-        traces, legend = points.data[:2], points.data[2:]
         sampled = len(self.rows) < n
         x, y = (tables.array(state.ds, name) for name in "xy") if sampled else (np.zeros(0), np.zeros(0))
-        figure = go.Figure([figures.density(x, y), *traces, *legend], points.layout)
+        places = figures.label_trace(self._table, state.names)
+        figure = go.Figure([figures.density(x, y), *points.data[:2], places], points.layout)
         note = f"{len(self.rows):,} of {n:,} rows drawn over the density of all" if sampled else ""
         title = figures.map_title(tables.noted(state.given, "projection"), note)
         figure.update_layout(
             height=_HEIGHT,
             title_text=title,
-            margin={"t": 48 + 16 * title.count("<br>"), "b": 120, "l": 20, "r": 10},
-            title_font_size=15,
+            margin={"t": 34 + 16 * title.count("<br>"), "b": 8, "l": 8, "r": 8},
+            title={"font_size": 14, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 20}},
+            showlegend=False,
             dragmode="pan",
         )
         return figure
