@@ -11,7 +11,7 @@ A dataset is a `datasets.Dataset`, and each stage takes a table and returns it w
 stage, in the order in which they are used:
 
     data        load, rejected, first_look
-    cleaning    mark_duplicates, duplicate_groups, mark_contaminated, drop_flagged
+    cleaning    inspect, mark_duplicates, duplicate_groups, mark_contaminated, drop_flagged
     complexity  score, derive, explain, compare_scorers
     clusters    embed, cluster, suggest_k, cluster_names, project
     selection   select, strategy, Explorer, compare
@@ -37,6 +37,7 @@ _HOMES = {
     "rejected": "data",
     "first_look": "study.first_look",
     # cleaning
+    "inspect": "cleaning.inspection",
     "mark_duplicates": "cleaning.duplicates",
     "duplicate_groups": "cleaning.duplicates",
     "mark_contaminated": "cleaning.contamination",

@@ -79,7 +79,7 @@ def mark_contaminated(
     exact, runs = _exact(tasks), Runs(tasks, n)
     matches = []
     with progress.bar(len(ds), "contamination") as bar:
-        for fields in zip(ds["instruction"][:], ds["response"][:], strict=True):
+        for fields in tables.cells(ds, ["instruction", "response"]):
             matches.append(_match([words(text or "") for text in fields], exact, runs) or (None,) * 3)
             bar.update()
     columns = {name: [match[i] for match in matches] for i, name in enumerate(_COLUMNS)}

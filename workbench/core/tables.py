@@ -20,6 +20,7 @@ FLOAT = datasets.Value("float64")
 FLOAT32 = datasets.Value("float32")
 INT = datasets.Value("int64")
 TEXT = datasets.Value("string")
+_BATCH = 1000  # rows
 _PREFIX = "workbench."  # of the key of recorded settings
 _DESCRIPTION = b"workbench.description"  # key of the dataset's description in the metadata of a Parquet file
 _NORM_TOLERANCE = 0.01  # covers unit vectors in half precision
@@ -106,6 +107,12 @@ def _as_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def cells(ds: datasets.Dataset, columns: Sequence[str]) -> Iterator[tuple]:
+    """Yield the cells of `columns` row by row; only one batch at a time is a Python list."""
+    for batch in ds.select_columns(list(columns)).with_format("arrow").iter(_BATCH):
+        yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
 
 def texts(ds: datasets.Dataset) -> Iterator[tuple[str, str]]:
