@@ -14,7 +14,8 @@ Each variant trains the same rows in the same steps, on as many processes as the
 those of OSS-Instruct and Evol-Instruct; `--model` and `--data` take real ones.
 
 Seconds are those of training, without loading and saving. Memory is what the first process needs above what
-it held before training: allocated on its GPU, or resident on a CPU. On several GPUs the model is sharded.
+it held before the model was loaded: allocated on its GPU, or resident on a CPU. On several GPUs the model is
+sharded.
 """
 
 import argparse
@@ -112,7 +113,7 @@ def train(variant: str, model: str, rows: str, options, folder: Path) -> dict[st
         "padding": summary["padding_rate"],
         "seconds": summary["seconds"],
         "tokens/s": summary["tokens"] / summary["seconds"],
-        "MiB": summary["peak_memory_mib"] - summary["memory_before_mib"],
+        "MiB": summary["peak_memory_mib"],
         "loss": run.history[-1]["loss"],
     }
 

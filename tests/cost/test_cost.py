@@ -165,7 +165,7 @@ def test_a_measurement_is_cached(toy_model_dir, monkeypatch):
     model = toy_model_dir("llama")
     assert stored(model, **TOY) is None
     first = wb.calibrate(model, seconds=0.1, **TOY)
-    assert first.fixed_bytes > 2**26  # the process imports PyTorch
+    assert first.fixed_bytes < 2**27  # without the process, which imports PyTorch
     assert first == wb.calibrate(model, batch_size=2, epochs=9, max_length=99, learning_rate=1e-3, **TOY)
     assert first == stored(model, accumulation=8, strategy="flat", **TOY)
     assert stored(model, method="lora", **TOY) is None

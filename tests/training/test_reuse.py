@@ -7,7 +7,10 @@ import time
 import pytest
 from trainings import DS, FAST
 
-from workbench.training import finetune
+from workbench.core import progress
+from workbench.training import Run, finetune, job
+from workbench.training import folder as folders
+from workbench.training.folder import RunFolder, pass_recorder
 from workbench.training.run import finished
 
 
@@ -50,3 +53,33 @@ def test_waiting_shows_the_loading_and_then_the_first_step(model, tmp_path, monk
     assert "train shown" in shown
     assert "loading the model" in shown
     assert "loss " in shown
+
+
+def test_the_bar_moves_within_a_step_and_says_how_long_it_has_run(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WORKBENCH_QUIET")
+    monkeypatch.setattr(folders, "_INTERVAL", 0)
+    folder = RunFolder(tmp_path / "shown")
+    folder.path.mkdir()
+    bar, record = progress.bar(None, "train"), pass_recorder(folder)
+    bar.mininterval = 0
+    for done in (0.0, 0.25):
+        record(done, 8)
+        with monkeypatch.context() as patch:
+            later = time.time() + 5
+            patch.setattr(time, "time", lambda later=later: later)
+            Run(folder.path)._show(bar)
+    shown = capsys.readouterr().err
+    assert "0.0/8" in shown
+    assert "0.25/8" in shown
+    assert "step 1 for 5 s" in shown
+
+
+def test_a_run_reports_each_pass_and_its_own_memory(model, tmp_path, monkeypatch):
+    passes = []
+    monkeypatch.setattr(job, "pass_recorder", lambda folder: lambda *request: passes.append(request))
+    run = finetune(DS, model, tmp_path / "run", **FAST | {"batch_size": 2, "accumulation": 2}).wait()
+    assert passes == [(0, 2), (0.5, 2), (1, 2), (1.5, 2)]
+    assert not RunFolder(run.output_dir).progress_file.exists()
+    # The process holds far more than the training of a toy takes.
+    assert run.history[-1]["peak_memory_mib"] <= run.summary["peak_memory_mib"]
+    assert run.summary["peak_memory_mib"] < run.summary["memory_before_mib"]

@@ -76,7 +76,7 @@ class PeakMemory:
 
     On a CUDA device, `peak_mib` is `torch.cuda.max_memory_allocated`. On other devices it is the resident
     memory of this process, sampled 20 times per second, so shorter peaks are missed. `start_mib` is the
-    memory in use on entry.
+    memory in use on entry, and `own_mib` the peak above it.
     """
 
     def __init__(self, device: str):
@@ -91,6 +91,11 @@ class PeakMemory:
         """Return the memory in use, in MiB."""
         used = torch.cuda.memory_allocated(self.device) if self.on_gpu else self._process.memory_info().rss
         return used / 2**20
+
+    @property
+    def own_mib(self) -> float:
+        """The peak above the memory in use on entry, in MiB."""
+        return self.peak_mib - self.start_mib
 
     def restart(self) -> None:
         """Reset the peak to the memory in use now."""

@@ -22,7 +22,7 @@ from ..training.settings import settings_of
 from ..training.trainable import check_hardware
 from .prediction import Calibration, fit
 
-_VERSION = 1  # of the measurement
+_VERSION = 2  # of the measurement
 # The settings that change the cost of a pass or a step; others change only how many there are, or how large.
 _RELEVANT = ("method", "optimizer", "gradient_checkpointing", "tf32")
 _RELEVANT_WITH_ADAPTER = ("lora_r", "lora_dropout")

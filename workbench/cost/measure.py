@@ -104,7 +104,7 @@ class Stopwatch(TrainerCallback):
     def _end_pass(self, t: int) -> None:
         self.synchronize()
         seconds = time.perf_counter() - self.pass_started
-        peak_bytes = round(self.memory.update() * 2**20)
+        peak_bytes = round((self.memory.update() - self.memory.start_mib) * 2**20)
         self.passes.append(self.ladder.work(t) | {"seconds": seconds, "peak_bytes": peak_bytes})
 
 

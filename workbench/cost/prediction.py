@@ -31,8 +31,8 @@ class Cost:
 
     steps        optimizer steps
     seconds      training time, without loading, saving and evaluation
-    peak_bytes   peak memory: resident memory of a process that does nothing else or, on a GPU, the
-                 memory allocated there
+    peak_bytes   peak memory of the training, above what its process holds without it: resident memory or,
+                 on a GPU, the memory allocated there
     """
 
     steps: int
@@ -58,7 +58,7 @@ class Calibration:
     step_seconds     time of an optimizer step
     token_seconds    time per computed token, padding included
     square_seconds   time per squared length of a sample, which is attention's share
-    fixed_bytes      memory of weights, gradients and optimizer state, and of the process on a CPU
+    fixed_bytes      memory of weights, gradients and optimizer state
     gradient_bytes   memory of the gradients
     token_bytes      memory per computed token of the largest pass
     """

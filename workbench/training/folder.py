@@ -4,6 +4,7 @@ run.json         settings, status, error, summary, and the process that trains
 samples.parquet  the training samples as token ids
 heldout.parquet  held-out rows to evaluate on during training (optional)
 history.jsonl    one record per optimizer step
+progress.json    how far the run is within a step; removed when the run ends
 run.log          the same records as text, with warnings and tracebacks
 checkpoints/     the checkpoint to resume from; removed when the run is done
 model/           the trained model or adapter, with its tokenizer
@@ -52,6 +53,10 @@ class RunFolder:
         return self.path / "history.jsonl"
 
     @property
+    def progress_file(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
     def log_file(self) -> Path:
         return self.path / "run.log"
 
@@ -71,7 +76,8 @@ class RunFolder:
     def parts(self) -> tuple[Path, ...]:
         """All files and folders of the run; run.json is last."""
         return (
-            *(self.samples_file, self.heldout_file, self.history_file, self.log_file, self.stop_file),
+            *(self.samples_file, self.heldout_file, self.history_file, self.progress_file),
+            *(self.log_file, self.stop_file),
             *(self.checkpoints, self.model, self.state_file),
         )
 
@@ -128,6 +134,13 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def read_progress(self) -> tuple[float, int, float] | None:
+        """Return the steps done, their total and when the current step began (Unix time), or None."""
+        with suppress(FileNotFoundError, ValueError):
+            done, of, since = json.loads(self.progress_file.read_text())
+            return done, of, since
+        return None
 
     def keep_history(self, steps: int) -> list[dict]:
         """Drop the records after the first `steps` optimizer steps; return those that remain."""
@@ -212,6 +225,26 @@ def recorder(folder: RunFolder, before: list[dict]) -> Callable[[dict], None]:
         folder.log(sentence(record))
 
     return record_step
+
+
+_INTERVAL = 0.1  # seconds between writes of progress.json, at least
+
+
+def pass_recorder(folder: RunFolder) -> Callable[[float, int], None]:
+    """Return a function that writes progress.json: the optimizer steps done and their total."""
+    step, began, written = -1, 0.0, 0.0
+
+    def record_pass(done: float, of: int) -> None:
+        nonlocal step, began, written
+        now = time.time()
+        if int(done) != step:
+            step, began = int(done), now
+        if now - written >= _INTERVAL:
+            with suppress(OSError):  # e.g. a full disk; other files have the essentials
+                folder.progress_file.write_text(json.dumps([done, of, began]))
+            written = now
+
+    return record_pass
 
 
 def seconds_of(history: list[dict]) -> float:

@@ -19,7 +19,7 @@ from ..core import memory, tables
 from ..core.errors import UserError
 from ..lm import models
 from . import checkpoints, failures, lifecycle, processes
-from .folder import RunFolder, recorder, seconds_of
+from .folder import RunFolder, pass_recorder, recorder, seconds_of
 from .loop import train
 from .quality import Quality
 from .schedule import Schedule
@@ -50,6 +50,7 @@ def work(folder: RunFolder, should_stop: Callable[[], bool] = lambda: False) -> 
             outcome = {"status": "failed", "error": failures.describe(error, settings, folder)}
         memory.release()
         folder.update(**outcome)
+        folder.progress_file.unlink(missing_ok=True)
         folder.stop_file.unlink(missing_ok=True)
     folder.log(outcome["status"])
     if outcome["status"] == "done":
@@ -72,6 +73,7 @@ def _train_in_turn(
         checkpoints.discard_incomplete(folder.checkpoints, folder.log)
         checkpoint = checkpoints.newest(folder.checkpoints)
         before = folder.keep_history(checkpoints.step_of(checkpoint) if checkpoint else 0)
+        folder.progress_file.unlink(missing_ok=True)  # of a process that was killed
         folder.log(f"resuming from {checkpoint.name}" if checkpoint else f"training {state['model']}")
 
         summary = train(
@@ -80,6 +82,7 @@ def _train_in_turn(
             settings,
             folder.path,
             on_record=recorder(folder, before),
+            on_pass=pass_recorder(folder),
             should_stop=must_stop,
             checkpoint=checkpoint,
             quality=Quality(settings, folder.heldout_file),

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from ..core.errors import UserError
-from ..core.memory import PeakMemory
+from ..core.memory import PeakMemory, release
 from ..lm import chat, models, sharding
 from ..lm.attention import packed_attention
 from ..lm.devices import autocast, dtype_name, has_tf32, pick_device, tf32, with_index
@@ -95,9 +95,10 @@ class _PlanTrainer(Trainer):
 class _Reporter(TrainerCallback):
     """Write history records, seal checkpoints, and stop training with a checkpoint when requested."""
 
-    def __init__(self, schedule, settings, memory, on_record, should_stop, measure):
+    def __init__(self, schedule, settings, memory, on_record, on_pass, should_stop, measure):
         self.schedule, self.settings, self.memory = schedule, settings, memory
-        self.on_record, self.should_stop, self.measure = on_record, should_stop, measure
+        self.on_record, self.on_pass = on_record, on_pass
+        self.should_stop, self.measure = should_stop, measure
         self.stopped = False
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -110,6 +111,14 @@ class _Reporter(TrainerCallback):
     def passes(self, steps: int) -> int:
         """Return the number of scheduled batches in the first `steps` optimizer steps."""
         return steps * self.settings.accumulation * self.processes
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.passes_of_step = 0
+        self.on_pass(state.global_step, state.max_steps)
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        self.passes_of_step += 1
+        self.on_pass(state.global_step + self.passes_of_step / self.settings.accumulation, state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.step_ended = time.perf_counter()
@@ -149,7 +158,7 @@ class _Reporter(TrainerCallback):
             "tokens": self.tokens,
             "seconds": round(seconds, 3),
             "tokens_per_second": round((self.tokens - self.tokens_before) / seconds, 1),
-            "peak_memory_mib": round(self.memory.update()),
+            "peak_memory_mib": round(self.memory.update() - self.memory.start_mib),
         }
         self.on_record(record | self._measured(state))
 
@@ -224,7 +233,8 @@ class Ready:
     """A training that has not started yet.
 
     `model` is the loaded model without an adapter's wrapper, and `attention` its attention implementation as
-    loaded. `autocast()` is the context in which the loss is computed; `memory` measures the peak from here.
+    loaded. `autocast()` is the context in which the loss is computed; `memory` measures the peak since before
+    the model was loaded.
     """
 
     trainer: Trainer
@@ -244,7 +254,13 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
     set_seed(settings.seed)
     device = with_index(pick_device(settings.device))
     dtype = dtype_name(settings.dtype, device, training=True)
-    with _current(device), tf32(settings.tf32 and has_tf32(device)), models.quiet():
+    release()  # what an earlier training left free would count as held before this one
+    with (
+        _current(device),
+        PeakMemory(device) as memory,
+        tf32(settings.tf32 and has_tf32(device)),
+        models.quiet(),
+    ):
         base, tokenizer = trainable.load_base(model_name, settings, device)
         if resolve_template(tokenizer, settings.template) == "chat":
             chat.stop_at_turn_end(base, tokenizer)
@@ -253,7 +269,7 @@ def set_up(model_name: str, batches: Dataset, settings: TrainingSettings, folder
         trainable.recompute(model, everything=settings.gradient_checkpointing)
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         attention = base.config._attn_implementation
-        with PeakMemory(device) as memory, packed_attention(base) if isolated else nullcontext():
+        with packed_attention(base) if isolated else nullcontext():
             arguments = _arguments(folder, settings, device)
             trainer = _PlanTrainer(
                 model=PackedLM(model),
@@ -291,6 +307,7 @@ def train(
     folder: Path,
     *,
     on_record: Callable[[dict], None],
+    on_pass: Callable[[float, int], None] = lambda done, of: None,
     should_stop: Callable[[], bool],
     checkpoint: Path | None = None,
     quality: Quality | None = None,
@@ -298,8 +315,9 @@ def train(
     """Train `model_name` on `samples`, write the weights or the adapter to `folder/model`, return a summary.
 
     Training starts from `checkpoint`, if given. After each optimizer step, `on_record` receives a record,
-    including the scores that `quality` measures. Once `should_stop()` is true, a checkpoint is written to
-    `folder/checkpoints` and training ends.
+    including the scores that `quality` measures. Before each forward pass, `on_pass` receives the optimizer
+    steps done, a fraction within a step of several passes, and their total. Once `should_stop()` is true, a
+    checkpoint is written to `folder/checkpoints` and training ends.
 
     Raises FloatingPointError if the loss or the norm of the gradient is not finite.
     """
@@ -313,7 +331,7 @@ def train(
                 return quality.measure(ready.model, ready.tokenizer, ready.attention)
 
         trainer, memory = ready.trainer, ready.memory
-        reporter = _Reporter(schedule, settings, memory, on_record, should_stop, measure)
+        reporter = _Reporter(schedule, settings, memory, on_record, on_pass, should_stop, measure)
         trainer.add_callback(reporter)
         if checkpoint:
             trainer.load_weights(str(checkpoint))
@@ -326,5 +344,5 @@ def train(
         "seconds": round(seconds, 2),
         "padding_rate": schedule.padding_rate,
         "memory_before_mib": round(memory.start_mib),
-        "peak_memory_mib": round(memory.peak_mib),
+        "peak_memory_mib": round(memory.own_mib),
     }

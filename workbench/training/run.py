@@ -16,6 +16,7 @@ from .folder import History, RunFolder
 from .settings import TrainingSettings
 
 _POLL = 0.2  # seconds between updates of the progress bar
+_LONG = 2.0  # seconds after which the bar says how long a step has run
 
 
 class Run:
@@ -70,7 +71,8 @@ class Run:
             tokens               tokens trained on so far, without padding
             seconds              training time so far, with saving and without evaluation
             tokens_per_second    mean speed since the start or the last resume
-            peak_memory_mib      peak memory so far in MiB: allocated on the GPU, else resident in RAM
+            peak_memory_mib      peak memory so far in MiB, above what the process held before the model was
+                                 loaded: allocated on the GPU, else resident in RAM
             heldout_loss         loss on the held-out rows, nats per predicted token
             pass_at_1            share of the evaluation tasks solved, 0 to 1
             eval_seconds         duration of the evaluation
@@ -106,7 +108,8 @@ class Run:
             stopped, steps       whether the run was stopped, and the optimizer steps done
             seconds              training time, with saving and without evaluation
             memory_before_mib, peak_memory_mib
-                                 memory in MiB before training, and the peak
+                                 MiB that the process held before the model was loaded, and the peak above
+                                 it, which is the training's own
 
         `padding_rate` is there once the run has started, and the figures after it once it is done or stopped.
         """
@@ -143,16 +146,31 @@ class Run:
         try:
             while self.active and time.monotonic() < deadline:
                 time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
-                if history := self.history:
-                    last, is_first = history[-1], bar.total is None
-                    bar.total = last["of"]
-                    speed = f"{last['tokens_per_second']:.0f} tokens/s"
-                    bar.set_postfix_str(f"loss {last['loss']:.3f}, {speed}", False)
-                    bar.update(last["step"] - bar.n)
-                    if is_first:
-                        bar.refresh()  # the next one may take the minimal interval of a log file
+                self._show(bar)
+            self._show(bar)
         finally:
             bar.close()
+
+    def _show(self, bar) -> None:
+        """Move `bar` to the forward pass that runs, and show loss, speed and how long the step has run."""
+        history, current = self.history, self._folder.read_progress()
+        if not history and not current:
+            return
+        done, of, since = current or (0.0, 0, time.time())
+        if history and history[-1]["step"] >= done:
+            done, of = history[-1]["step"], history[-1]["of"]
+        parts = []
+        if history:
+            last = history[-1]
+            parts = [f"loss {last['loss']:.3f}", f"{last['tokens_per_second']:.0f} tokens/s"]
+        if done < of and (seconds := time.time() - since) >= _LONG:
+            parts.append(f"step {int(done) + 1} for {seconds:.0f} s")
+        is_first, bar.total = bar.total is None, of
+        bar.set_postfix_str(", ".join(parts) or f"step {int(done) + 1}", False)
+        bar.update(round(done, 2) - bar.n)
+        if is_first or time.monotonic() - getattr(bar, "last_shown", 0) >= getattr(bar, "mininterval", 0):
+            bar.refresh()
+            bar.last_shown = time.monotonic()
 
     def request_stop(self) -> None:
         """Request an end after the current step, with a checkpoint for `resume`; return at once."""

@@ -140,7 +140,11 @@ def _numbers(state: RunState) -> list[tuple[str, str, str]]:
         memory = f"{last['peak_memory_mib'] / 1024:.1f} GiB"
         rows += [
             ("tokens/s", f"{last['tokens_per_second']:,.0f}", "training tokens per second, without padding"),
-            ("peak memory", memory, "of the device, or of the process on a CPU"),
+            (
+                "peak memory",
+                memory,
+                "of this training, above what its process held before",
+            ),
         ]
     if "padding_rate" in state.summary:
         rate = f"{state.summary['padding_rate']:.1%}"
