@@ -217,7 +217,7 @@ def test_each_rule_flags_its_row_alone(rows, benchmark):
 def test_rows_are_left_out_on_request_by_rule(rows, benchmark):
     report = wb.inspect(rows, **benchmark[0])
     out = report.drop("refusal", "leak")
-    assert out.dropped.astype(object).where(out.dropped.notna(), None).values.tolist() == [
+    assert out.dropped.to_numpy().tolist() == [
         ["r32", None, "T/0"],
         ["r34", "I'm sorry, I can't help with that.", None],
     ]
@@ -282,3 +282,18 @@ def test_an_empty_table_and_wrong_arguments():
         report.drop("refusal")
     with pytest.raises(UserError, match="column 'flag_refusal' is missing"):
         drop_flagged(ds, ["refusal"])
+
+
+def test_the_figure_shows_each_rule_and_all_lengths(rows, benchmark):
+    report = wb.inspect(rows, **benchmark[0])
+    figure = wb.figures.inspection(report)
+    bars, lengths = figure.data
+    assert list(bars.y)[-1].startswith("length")
+    assert list(bars.y)[3].endswith(" 1")
+    assert bars.x[2] == pytest.approx(100 / 38)
+    assert sum(lengths.y) == 38
+    svg = wb.figures.to_svg(figure)
+    assert "no-code" in svg
+    assert "characters per row" in svg
+    empty = wb.inspect(table(["a"], ["b"]), ["refusal"])
+    assert "Cleaning report" in wb.figures.to_svg(wb.figures.inspection(empty))

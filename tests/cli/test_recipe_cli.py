@@ -237,3 +237,91 @@ class TestCommandLine:
             cli.main(["quickstart"])
         assert ended.value.code == 130
         assert capsys.readouterr().err.startswith("workbench: stopped;")
+
+
+@pytest.fixture
+def leaking(tmp_path, monkeypatch) -> Path:
+    """Twelve scored rows, of which the second leaks the only task of a benchmark."""
+    text = "Write a function that counts the vowels of every word in a sentence and returns the largest"
+    task = {"task_id": "T/0", "prompt": f'def most(s):\n    """{text}"""\n', "canonical_solution": "pass"}
+    for name in ("HUMANEVAL", "MBPP"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(task))
+        monkeypatch.setenv(f"{name}_OVERRIDE_PATH", str(tmp_path / f"{name}.jsonl"))
+    names = [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ]
+    rows = [{"instruction": f"Count to {name}.", "response": f"count({name})"} for name in names]
+    rows[1]["instruction"] = text
+    for number, row in enumerate(rows):
+        row |= {"quality": number, "n_tokens": 10}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_inspect_reports_and_leaves_out_only_on_request(leaking, tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    cli.main(["inspect", str(leaking)])
+    assert "12 rows, 1 with a flag" in capsys.readouterr().out
+    cli.main(["inspect", str(leaking), "--output", str(output)])
+    marked = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["contaminated_by"] for row in marked[:3]] == [None, "T/0", None]
+    cli.main(["inspect", str(leaking), "--drop", "leak", "refusal", "--output", str(output)])
+    assert f"{output}: 11 of 12 rows remain" in capsys.readouterr().out
+    assert len(output.read_text().splitlines()) == 11
+    for arguments, message in (
+        (["--drop", "leak"], "--drop needs --output FILE"),
+        (["--drop", "rude", "--output", str(output)], "--drop='rude' is not known; choose one of empty"),
+        (["--output", str(tmp_path / "out.xlsx")], "--output's suffix='.xlsx' is not known"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(["inspect", str(leaking), *arguments])
+        assert message in capsys.readouterr().err
+
+
+def test_the_recipe_names_the_rules_to_leave_out(leaking, tmp_path, capsys):
+    recipe = replace(Recipe(), data=str(leaking), strategy="ifd-top", by="quality", ratio=1.0)
+    replace(recipe, exclude=("leak", "no-code")).to_yaml(tmp_path / "r.yaml")
+    choose = ["select", "--recipe", str(tmp_path / "r.yaml"), "--output", str(tmp_path / "kept.jsonl")]
+    cli.main(choose)
+    out = capsys.readouterr().out
+    assert "left out 1 of 12 rows to select from: 1 leak, 0 no-code (--keep-leaks keeps" in out
+    assert "11 of 11 rows kept" in out
+    recipe.to_yaml(tmp_path / "r.yaml")
+    cli.main(choose)
+    assert "12 of 12 rows kept" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"exclude='rude' is not known; choose one of empty, exact-duplicate"):
+        Recipe(exclude=("rude",))
+
+
+def test_a_quickstart_leaves_leaks_out_of_the_pool_by_default(leaking, tmp_path):
+    assert QUICKSTART.exclude == ("leak",)
+    recipe = replace(QUICKSTART, data=str(leaking), rows=None, held_out=2)
+    for exclude, n_rows, n_sentences in ((("leak",), 9, 2), ((), 10, 1)):
+        sentences = []
+        study = journey.Study(replace(recipe, exclude=exclude, seed=1), tmp_path)
+        journey._load(study, sentences.append)
+        assert "T/0" not in str(study.excluded)
+        assert len(study.pool) == n_rows
+        assert len(sentences) == n_sentences
+    assert study.excluded == {}
+
+
+def test_leaks_that_cannot_be_checked_are_said(leaking, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path))
+    monkeypatch.delenv("HUMANEVAL_OVERRIDE_PATH")
+    sentences = []
+    rows, counts = journey.leave_out(QUICKSTART, workbench.load(str(leaking)), sentences.append)
+    assert (len(rows), counts) == (12, {})
+    assert sentences[0].startswith("leak not checked: benchmark humaneval: no file; give paths=")

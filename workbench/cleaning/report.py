@@ -80,7 +80,7 @@ class Inspection:
         for rule, flagged in self.flags.items():
             cells = np.full(len(rows), None, object)
             cells[np.searchsorted(rows, flagged.rows)] = flagged.reasons
-            columns[rule] = cells
+            columns[rule] = pd.Series(cells, dtype=object)  # else None becomes NaN
         return pd.DataFrame(columns)
 
     @cached_property

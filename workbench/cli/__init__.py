@@ -59,6 +59,8 @@ def _quickstart(args) -> None:
     changes = _given(changes)
     if changes.get("rows") == 0:
         changes["rows"] = None
+    if args.keep_leaks:
+        changes["exclude"] = tuple(rule for rule in recipe.exclude if rule != "leak")
     recipe = replace(recipe, **changes, full=args.full or recipe.full)
     study = journey.travel(recipe, args.output)
     page = report.write_html(study)
@@ -70,6 +72,44 @@ def _quickstart(args) -> None:
     print(", ".join(f"{name} {rate:.1%}" for name, rate in study.padding.items()))
     print("seconds: " + ", ".join(f"{name} {seconds:g}" for name, seconds in study.seconds.items()))
     print(f"report: {page}")
+
+
+def _inspect(args) -> None:
+    from .. import data
+    from ..cleaning.flagged import check_rules
+    from ..cleaning.inspection import inspect
+
+    if args.drop:
+        check_rules(args.drop, "--drop")
+        if not args.output:
+            raise UserError("--drop needs --output FILE, which the remaining rows are written to.")
+    path = _table_path(args) if args.output else None
+    report = inspect(data.load(args.data, limit=args.rows, **_columns(args), **_storage(args, args.data)))
+    print(report)
+    if path is None:
+        return
+    rows = report.drop(*args.drop).dataset if args.drop else report.marked
+    _write_table(rows, path)
+    what = f"of {len(report.source):,} rows remain" if args.drop else "rows with a column per rule"
+    print(f"\n{args.output}: {len(rows):,} {what}")
+
+
+def _write_table(ds, path: Path | RemotePath) -> None:
+    """Write a table to a .jsonl or .parquet file; JSON Lines without the embeddings."""
+    from ..core import tables
+
+    if path.suffix == ".jsonl" and "embedding" in ds.column_names:
+        ds = ds.remove_columns("embedding")
+    {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}[path.suffix](ds, path)
+
+
+def _table_path(args) -> Path | RemotePath:
+    """The .jsonl or .parquet file to write. Raises UserError for another suffix or without a folder."""
+    from ..core.errors import one_of
+
+    path = _output_path(args)
+    one_of("--output's suffix", path.suffix, (".jsonl", ".parquet"))
+    return path
 
 
 def _score(args) -> None:
@@ -91,22 +131,25 @@ def _score(args) -> None:
 
 def _select(args) -> None:
     from ..core import tables
-    from ..core.errors import one_of
     from ..study.presets import recipe_of
 
-    write = {".jsonl": tables.write_jsonl, ".parquet": tables.write_parquet}
-    output = _output_path(args)
-    one_of("--output's suffix", output.suffix, write)
+    output = _table_path(args)
     recipe = replace(_with_data(recipe_of(args.recipe), args), **_selection(args))
     if args.ratio is not None:
         recipe = replace(recipe, ratio=args.ratio, keep_rows=None, keep_tokens=None)
-    selection = recipe.select(recipe.prepare(recipe.load(**_storage(args, recipe.data))))
+    rows = _without_excluded(recipe, recipe.load(**_storage(args, recipe.data)))
+    selection = recipe.select(recipe.prepare(rows))
     kept, report = selection.dataset, selection.report
-    if output.suffix == ".jsonl" and "embedding" in kept.column_names:
-        kept = kept.remove_columns("embedding")
-    write[output.suffix](kept, output)
+    _write_table(kept, output)
     print(f"{args.output}: {report.n_kept:,} of {report.n_rows:,} rows kept by {_rule(selection)}")
     print(f"rows sha256 {tables.rows_sha256(kept)}")
+
+
+def _without_excluded(recipe, ds):
+    """The rows of `ds` that the recipe's `exclude` leaves; says what it leaves out."""
+    from ..study.journey import leave_out
+
+    return leave_out(recipe, ds, print)[0]
 
 
 def _selection(args) -> dict:
@@ -206,6 +249,7 @@ def _sweep(args) -> None:
     if args.model or not design.models:
         design = replace(design, models=(args.model or recipe.model,))
     pool, heldout = recipe.split(recipe.load())
+    pool = _without_excluded(recipe, pool)
     for strategy in design.arms:
         pool = recipe.with_strategy(strategy).prepare(pool)
     selection = {"max_ifd": recipe.max_ifd, **recipe.score_settings}
@@ -289,6 +333,11 @@ _VERBS = {
         "run the whole method in minutes: score, select, pack, fine-tune and compare on held-out rows",
         options.quickstart,
         _quickstart,
+    ),
+    "inspect": (
+        "report duplicates, leaks, refusals and other rows to look at; leave them out by rule",
+        options.inspect,
+        _inspect,
     ),
     "score": (
         "score a dataset and write it as Parquet; cached rows are not scored again",

@@ -60,9 +60,28 @@ def quickstart(verb: ArgumentParser) -> None:
     verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 200)")
     verb.add_argument("--ratio", type=float, help="share of the eligible rows to keep (default: 0.4)")
     scores(verb)
+    verb.add_argument(
+        "--keep-leaks",
+        action="store_true",
+        help="keep rows that share text with tasks of HumanEval or MBPP, which are left out by default",
+    )
     verb.add_argument("--full", action="store_true", help="also train on all rows")
     verb.add_argument("--recipe", help=f"start from {_RECIPE}; the other options change it")
     _output(verb, "runs/quickstart", "folder for all results")
+
+
+def inspect(verb: ArgumentParser) -> None:
+    columns(verb)
+    storage(verb)
+    verb.add_argument("data", help=_DATA)
+    verb.add_argument("--rows", type=int, help="read only the first ROWS rows")
+    verb.add_argument("--drop", nargs="+", metavar="RULE", help="leave out the rows that these rules flag")
+    verb.add_argument(
+        "--output",
+        type=Path,
+        help="file to write, .jsonl or .parquet: with --drop the remaining rows, else all rows with a column "
+        "per rule that says why a row is flagged",
+    )
 
 
 def score(verb: ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from .bars import (
     share_axis,
     share_traces,
 )
+from .inspection import inspection
 from .look import ACCENT, CLUSTERS, KEPT, LEFT_OUT, PALETTE, SYMBOLS, look_of, style, swatch
 from .map import (
     SVG_POINTS,
@@ -60,6 +61,7 @@ __all__ = [
     "flips",
     "histogram_traces",
     "ifd_bins",
+    "inspection",
     "label_trace",
     "legend_traces",
     "limit_line",

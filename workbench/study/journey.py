@@ -33,14 +33,16 @@ class Study:
     """What a quickstart measures, filled in stage by stage.
 
     `coverage` holds the metrics of `selection.beside_random`, `padding` the padding rate (0 to 1) of each
-    packing strategy, `agreement` how fresh scores agree with the bundled ones, `runs` and `reports` the
-    fine-tuned models and all evaluations by name, `seconds` the time of each stage.
+    packing strategy, `excluded` the number of rows that each rule leaves out of the pool, `agreement` how fresh
+    scores agree with the bundled ones, `runs` and `reports` the fine-tuned models and all evaluations by name,
+    `seconds` the time of each stage.
     """
 
     recipe: Recipe
     folder: Path
     pool: datasets.Dataset | None = None
     held_out: datasets.Dataset | None = None
+    excluded: dict[str, int] = field(default_factory=dict)
     selection: Selection | None = None
     coverage: pd.DataFrame | None = None
     padding: dict[str, float] = field(default_factory=dict)
@@ -117,6 +119,25 @@ def _load(study: Study, say: Say) -> None:
     study.pool, study.held_out = recipe.split(ds)
     n = len(study.pool) + recipe.held_out
     say(f"{n} of {len(ds)} rows: {len(study.pool)} to select from, {recipe.held_out} held out")
+    study.pool, study.excluded = leave_out(recipe, study.pool, say)
+
+
+def leave_out(recipe: Recipe, ds: datasets.Dataset, say: Say) -> tuple[datasets.Dataset, dict[str, int]]:
+    """Return the rows of `ds` that the recipe's `exclude` leaves, and the number of flagged rows by rule.
+
+    Reports the numbers to `say`, and the rules that could not be checked.
+    """
+    if not recipe.exclude:
+        return ds, {}
+    rows, not_checked = recipe.without_excluded(ds)
+    counts = {name: int(rows.dropped[name].notna().sum()) for name in rows.dropped if name != "id"}
+    if counts:
+        numbers = ", ".join(f"{n} {name}" for name, n in counts.items())
+        hint = " (--keep-leaks keeps those of HumanEval and MBPP)" if counts.get("leak") else ""
+        say(f"left out {len(rows.dropped)} of {len(ds)} rows to select from: {numbers}{hint}")
+    for rule, reason in not_checked.items():
+        say(f"{rule} not checked: {reason}")
+    return rows.dataset, counts
 
 
 def _score(study: Study, say: Say) -> None:
@@ -249,6 +270,7 @@ def _write_results(study: Study) -> None:
     results = {
         "rows": len(study.pool),
         "held_out": len(study.held_out),
+        "excluded": study.excluded,
         "kept": report.n_kept if report else None,
         "coverage": None if study.coverage is None else study.coverage.to_dict("index"),
         "padding": study.padding,

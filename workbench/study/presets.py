@@ -9,6 +9,7 @@ from .recipe import Recipe
 
 # LoRA takes minutes and leaves megabytes; its adapters need a higher learning rate than full fine-tuning.
 QUICKSTART = Recipe(
+    exclude=("leak",),
     rows=200,
     training=TrainingSettings(
         method="lora", learning_rate=5e-4, batch_size=4, accumulation=2, max_length=1024
@@ -73,7 +74,8 @@ def preset(name: str) -> Recipe:
     The paper's recipes (arXiv 2504.12687) are meant for 8 GPUs: DeepSeek-Coder-Base 6.7B on OSS-Instruct and
     CodeLlama-Python 7B on Evol-Instruct, each scored by the model itself, ratio 0.4, k = 10, dynamic packing.
     They differ from the paper in that packed samples do not attend to each other and that 40 rows are held
-    out. "quickstart" trains LoRA adapters on 200 rows of the bundled dataset, 40 of them held out.
+    out. "quickstart" trains LoRA adapters on 200 rows of the bundled dataset, 40 of them held out, and
+    leaves out rows that share text with tasks of HumanEval or MBPP.
 
     Raises:
         UserError: the name is unknown.

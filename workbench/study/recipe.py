@@ -9,6 +9,8 @@ import datasets
 import numpy as np
 import yaml
 
+from ..cleaning.flagged import Unflagged, check_rules
+from ..cleaning.inspection import inspect
 from ..complexity import CONVENTIONS, FEATURES, score, variants
 from ..core import progress, tables
 from ..core.errors import MissingFileError, UserError, one_of, positive, seed_of
@@ -59,6 +61,8 @@ class Recipe:
         data            anything that `wb.load` takes
         instruction, response, input, system, dialogue
                         names of the columns of `data`, as in `wb.load`; None: recognized
+        exclude         names of rules of `wb.inspect`, e.g. [leak, refusal], whose rows are left out of the
+                        rows to select from; empty by default, [leak] in the preset "quickstart"
         rows            number of rows to use, drawn with `seed`; None uses all
         held_out        how many of them are set aside for the evaluation
         seed            of the draw of rows, and of strategies that draw
@@ -101,6 +105,7 @@ class Recipe:
     input: str | None = None
     system: str | None = None
     dialogue: str | None = None
+    exclude: tuple[str, ...] = ()
     rows: int | None = None
     held_out: int = 40
     scorer: str = "smollm2-135m"
@@ -131,6 +136,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_rules(self.exclude, "exclude")
         check_ratio(self.ratio)
         check_settings(self.strategy, max_ifd=self.max_ifd, **self.score_settings)
         one_of("convention", self.convention, CONVENTIONS)
@@ -180,6 +186,22 @@ class Recipe:
         """`wb.load` of this recipe's data, with its columns."""
         columns = {name: getattr(self, name) for name in COLUMN_FIELDS}
         return load(self.data, limit=limit, storage_options=storage_options, **columns)
+
+    def without_excluded(self, ds: datasets.Dataset) -> tuple[Unflagged, dict[str, str]]:
+        """Leave out the rows of `ds` that a rule of `exclude` flags.
+
+        Returns the other rows with the dropped ones, and per rule that could not be checked the reason, e.g.
+        that the benchmarks' files are missing. Raises UserError if no row is left.
+        """
+        report = inspect(ds, self.exclude)
+        reasons = {rule: flag.not_checked for rule, flag in report.flags.items() if flag.not_checked}
+        rules = [rule for rule in self.exclude if rule not in reasons]
+        if not rules:
+            return Unflagged(ds, report.rows[["id"]]), reasons
+        rows = report.drop(*rules)
+        if len(ds) and not len(rows.dataset):
+            raise UserError(f"exclude={list(rules)} leaves none of the {len(ds):,} rows; name fewer rules.")
+        return rows, reasons
 
     def split(self, ds: datasets.Dataset) -> tuple[datasets.Dataset, datasets.Dataset]:
         """Return the pool to select from and the held-out rows: `rows` rows of `ds`, drawn with `seed`.
