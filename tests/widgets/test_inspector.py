@@ -16,8 +16,9 @@ from workbench import complexity, selection
 from workbench.core import tables
 from workbench.core.errors import UserError
 from workbench.core.texts import visible
-from workbench.widgets import Inspector, row_view
-from workbench.widgets import inspector as inspector_module
+from workbench.widgets import Inspector
+from workbench.widgets.rows import inspector as inspector_module
+from workbench.widgets.rows import row_view
 
 
 def text_of(html: str) -> str:

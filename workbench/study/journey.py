@@ -33,9 +33,9 @@ class Study:
     """What a quickstart measures, filled in stage by stage.
 
     `coverage` holds the metrics of `selection.beside_random`, `padding` the padding rate (0 to 1) of each
-    packing strategy, `excluded` the number of rows that each rule leaves out of the pool, `agreement` how fresh
-    scores agree with the bundled ones, `runs` and `reports` the fine-tuned models and all evaluations by name,
-    `seconds` the time of each stage.
+    packing strategy, `excluded` the number of rows that each rule leaves out of the pool, `agreement` how
+    fresh scores agree with the bundled ones, `runs` and `reports` the fine-tuned models and all evaluations
+    by name, `seconds` the time of each stage.
     """
 
     recipe: Recipe

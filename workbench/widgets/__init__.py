@@ -11,8 +11,8 @@ from .cost import CostPanel
 from .dashboard import Workbench
 from .evaluation import EvaluationPanel
 from .export import ExportPanel
-from .inspector import Inspector
 from .numbers import Numbers
+from .rows import Inspector, InspectPanel
 from .state import Settings, State
 from .sweep import SweepPanel
 from .tasks import ErrorPanel
@@ -26,6 +26,7 @@ __all__ = [
     "ErrorPanel",
     "EvaluationPanel",
     "ExportPanel",
+    "InspectPanel",
     "Inspector",
     "Map",
     "Numbers",

@@ -17,9 +17,9 @@ from .controls import Controls
 from .cost import CostPanel
 from .export import ExportPanel
 from .fallback import Fallback, view_of
-from .inspector import Inspector
 from .numbers import Numbers
 from .offer import Offer, missing
+from .rows import Inspector
 from .state import State
 from .tasks import ErrorPanel
 from .training import TrainingPanel

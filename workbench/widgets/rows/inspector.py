@@ -7,15 +7,15 @@ from functools import partial
 import datasets
 import ipywidgets as w
 
-from .. import complexity, figures, selection
-from ..core import tables
-from ..core.errors import UserError
-from ..core.texts import escaped, one_line
-from ..coverage.language import languages
-from ..selection import Selection
+from ... import complexity, figures, selection
+from ...core import tables
+from ...core.errors import UserError
+from ...core.texts import escaped, one_line
+from ...coverage.language import languages
+from ...selection import Selection
+from ..tasks import ErrorPanel
 from . import row_view
 from .row_view import RowList, TextView
-from .tasks import ErrorPanel
 
 _EXCERPT = 60  # characters of a neighbour's instruction
 _SCORE_SETTINGS = ("convention", "prompt", "max_length")  # that an explanation shares with the scores

@@ -10,9 +10,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from ..core.texts import escaped, one_line, visible
-from ..selection import IFD, Candidates, RowDetails, Selection
-from .markup import inline_cell
+from ...core.texts import escaped, one_line, visible
+from ...selection import IFD, Candidates, RowDetails, Selection
+from ..markup import inline_cell
 
 MAX_LISTED = 500  # rows of a list that is still useful
 MAX_SHOWN = 4_000  # characters of a text before the button for all of it
