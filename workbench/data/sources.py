@@ -9,10 +9,11 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from ..core import storage, tables
+from ..core import progress, storage, tables
 from ..core.errors import MissingFileError, UserError
 from . import files, folders, functions, hub
 from .json_files import rows_of_columns
+from .named import named
 from .rows import Rejection, Row, Source, kind
 from .text import UTF_8, TextFile
 
@@ -40,6 +41,9 @@ def open_source(
         return _from_path(source, place, encoding)
     if not isinstance(source, str):
         return _from_memory(source, place.split)
+    if dataset := named(source):
+        progress.say(f"{source}: {dataset}")
+        source = dataset.hub_id
     if source == "bundled":
         return _from_file(bundled_dir() / "instructions.jsonl", encoding)
     if source.startswith("package:"):
