@@ -23,6 +23,7 @@ COLAB = {
     "accelerate": "1.14.0",
     "anywidget": "0.9.21",
     "datasets": "4.0.0",
+    "fsspec": "2025.3.0",  # the newest that its datasets allows
     "ipywidgets": "7.7.1",
     "numba": "0.61.0",  # the oldest that supports Colab's NumPy
     "numpy": "2.1.3",

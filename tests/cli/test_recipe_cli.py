@@ -113,6 +113,7 @@ class TestRecipe:
 
 
 class TestCommandLine:
+    @pytest.mark.slow
     def test_an_unknown_model_is_reported_in_one_sentence(self, tmp_path):
         here = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         done = subprocess.run(

@@ -153,6 +153,7 @@ def test_measuring_on_a_busy_device_raises(toy_model_dir, monkeypatch):
         measure.measure(str(toy_model_dir("llama")), TrainingSettings(**TOY), seconds=1)
 
 
+@pytest.mark.slow
 def test_a_measurement_is_cached(toy_model_dir, monkeypatch):
     """This makes one real measurement, in a process of its own."""
     calls, measure_once = [], calibration._in_fresh_process

@@ -650,6 +650,7 @@ class TestPackages:
             del node.body[0]  # outer functions come first, before this changes their inner ones
             assert ast.dump(ast.parse(row["response"]).body[0]) == ast.dump(node)
 
+    @pytest.mark.slow
     def test_the_standard_library_has_thousands_of_pairs(self):
         with pytest.warns(RejectedRowsWarning, match="no body besides its docstring"):
             ds = load("package:stdlib")

@@ -493,6 +493,7 @@ def assert_verdicts_agree(report: EvalReport, samples: Path) -> None:
         assert verdicts[differs].to_dict("records") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n", "n_base", "n_plus"), [("humaneval", 43, 17, 15), ("mbpp", 35, 19, 16)])
 def test_a_sample_of_the_real_tasks_gets_the_verdicts_of_evalplus(monkeypatch, name, n, n_base, n_plus):
     pytest.importorskip("tree_sitter", reason="the extra [eval] is not installed")

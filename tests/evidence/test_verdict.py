@@ -77,6 +77,7 @@ def test_mean_of_runs_has_the_t_interval():
     assert np.isnan(statistics.mean_of_runs([1.0]).low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_sweeps_without_a_difference_call_one_in_at_most_5_percent(seeds):
     rng = np.random.default_rng(seeds)

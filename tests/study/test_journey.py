@@ -290,6 +290,7 @@ class TestMeasures:
         assert measuring.measures_of(recipe, rows)[0] == ("loss",)
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_training(study, tmp_path, monkeypatch):
     def interrupted(run):
         waited_for.append(run)

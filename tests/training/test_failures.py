@@ -161,6 +161,7 @@ def stopped(toy_model_dir, tmp_path_factory) -> Run:
     return stopped_run(toy_model_dir("llama"), tmp_path_factory.mktemp("stopped"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

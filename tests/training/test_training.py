@@ -214,6 +214,7 @@ def test_overwrite_never_deletes_a_folder_that_is_not_a_run(tune, tmp_path):
     assert (tmp_path / "run/thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_stopped_run_resumes_as_if_undisturbed(tune, method, monkeypatch):
     settings = {"method": method, "epochs": 4, "warmup_steps": 2, "strategy": "dynamic"}
@@ -244,6 +245,7 @@ def test_a_loss_that_is_not_finite_fails_the_run(tune):
     assert "FloatingPointError" in (run.output_dir / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_run_resumes_from_its_last_checkpoint(tune, monkeypatch):
     undisturbed = tune("undisturbed", epochs=3).wait()
     fail_at(5, monkeypatch)
