@@ -23,6 +23,8 @@ from workbench.lm import models
 from workbench.training import TrainingSettings
 from workbench.training.folder import RunFolder
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]  # one worker makes what the tests share
+
 
 @pytest.fixture(scope="module")
 def start(toy_model_dir):
@@ -41,7 +43,6 @@ def done(start, tmp_path_factory):
     return start(tmp_path_factory.mktemp("sweep"), budget="rows-epochs").wait()
 
 
-@pytest.mark.slow
 def test_a_sweep_has_a_row_for_each_cell(done):
     table = done.table
     assert done.status == "done"
@@ -83,7 +84,6 @@ def test_the_models_differ_and_the_base_is_measured(done):
     assert len(done.figure().data) == 3
 
 
-@pytest.mark.slow
 def test_the_models_and_samples_of_finished_cells_are_removed(done):
     for run in (done.output_dir / "runs").iterdir():
         assert {path.name for path in run.iterdir()} == {"run.json", "history.jsonl", "run.log"}
@@ -136,7 +136,6 @@ def test_equal_rows_and_settings_are_one_cell(start, tmp_path, monkeypatch):
     assert same_rows["key"].nunique() < len(same_rows)  # random rows, and random rows of as many tokens
 
 
-@pytest.mark.slow
 def test_a_larger_design_trains_only_new_cells(done, start, monkeypatch):
     trained, run = [], cells.Bench.run
     monkeypatch.setattr(cells.Bench, "run", lambda *args: trained.append(args[1].key) or run(*args))
@@ -149,7 +148,6 @@ def test_a_larger_design_trains_only_new_cells(done, start, monkeypatch):
     assert len(trained) == 4
 
 
-@pytest.mark.slow
 def test_shared_work_is_done_once(start, tmp_path, monkeypatch):
     tokenized, calls = cells.tokenized, []
     monkeypatch.setattr(cells, "tokenized", lambda *args: calls.append(1) or tokenized(*args))
@@ -157,7 +155,6 @@ def test_shared_work_is_done_once(start, tmp_path, monkeypatch):
     assert calls == [1]
 
 
-@pytest.mark.slow
 def test_a_stopped_sweep_continues(start, tmp_path):
     sweep = start(tmp_path, ratios=(1.0,), epochs=20)
     until(lambda: sweep.progress["done"] == 1)
@@ -188,7 +185,6 @@ def finished(folder) -> dict[str, tuple[int, str]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_text()) for path in folder.glob("cells/*.json")}
 
 
-@pytest.mark.slow
 @detached.UNFORKABLE
 def test_a_sweep_that_is_killed_five_times_ends_as_if_undisturbed(done, start, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "_spawn", spawn)
@@ -215,7 +211,6 @@ def test_a_sweep_that_is_killed_five_times_ends_as_if_undisturbed(done, start, t
     pd.testing.assert_frame_equal(sweep.table[measured], done.table[measured], rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_failed_cell_does_not_end_the_sweep(start, tmp_path, monkeypatch):
     run, attempts = cells.Bench.run, []
 
@@ -235,7 +230,6 @@ def test_a_failed_cell_does_not_end_the_sweep(start, tmp_path, monkeypatch):
     assert len(attempts) == 4
 
 
-@pytest.mark.slow
 def test_tasks_measure_preference_and_margin(start, tmp_path):
     tasks = wb.load("bundled").select(range(4))
     sweep = start(tmp_path, tasks=tasks, ratios=(1.0,), seeds=2).wait()
@@ -266,7 +260,6 @@ def rebuilt(sweep, line):
     return run.model_dir
 
 
-@pytest.mark.slow
 def test_an_active_sweep_is_not_replaced_by_another(start, tmp_path):
     sweep = start(tmp_path, epochs=100)
     assert start(tmp_path, epochs=100).status == "running"
