@@ -155,7 +155,9 @@ class TestOrigin:
         origin = code.origin_of(loaded)
         assert origin.arguments == {"source": str(Path("rows.jsonl").absolute()), "limit": 30}
         assert origin.stages == {}
-        assert not code.replayable(loaded)  # a recipe has no limit
+        assert code.replayable(loaded)
+        selection = wb.select(loaded, ratio=0.5, strategy="random")
+        assert code.as_recipe(selection).load()["id"][:] == loaded["id"][:]
 
     @pytest.mark.parametrize("rows", [[1, 0, *range(2, 30)], range(29)], ids=["moved", "left out"])
     def test_other_rows_have_no_origin(self, loaded, rows):

@@ -123,7 +123,7 @@ def _score(args) -> None:
     changes = {"scorer": args.model, "score_dtype": args.dtype}
     recipe = replace(_with_data(recipe, args), **_given(changes))
     output = _output_path(args)
-    scored = recipe.score(recipe.load(limit=args.rows, **_storage(args, recipe.data)))
+    scored = recipe.score(recipe.load(**_storage(args, recipe.data)))
     tables.write_parquet(scored, output)
     counts = Counter(scored["score_status"][:]).most_common()
     print(f"{args.output}: {len(scored):,} rows, " + ", ".join(f"{n:,} {name}" for name, n in counts))
@@ -177,7 +177,7 @@ def _export(args) -> None:
     from ..exports import export
 
     is_run = (Path(args.what) / "run.json").exists()
-    what = args.what if is_run else data.load(args.what, **_columns(args), **_storage(args, args.what))
+    what = args.what if is_run else data.load(args.what, **_data_options(args), **_storage(args, args.what))
     path = export(what, args.output, args.format, recipe=args.recipe, **_storage(args, args.output))
     print(f"wrote {path}")
 
@@ -186,7 +186,7 @@ def _launch(args) -> None:
     from ..study.launch import prepare
     from ..study.presets import recipe_of
 
-    print(prepare(recipe_of(args.recipe), args.output, args.data, args.gpus))
+    print(prepare(_with_data(recipe_of(args.recipe), args), args.output, args.data, args.gpus))
 
 
 def _eval(args) -> None:
@@ -234,7 +234,8 @@ def _finetune(args) -> None:
     recipe = _on_one_gpu(_with_data(recipe, args))
     training = replace(recipe.training, **_given({"train_on": args.train_on}))
     rows = recipe.load()
-    heldout = data.load(args.heldout, **_columns(args)) if args.heldout else None
+    of_heldout = _data_options(args) | {"limit": None, "split": args.heldout_split}
+    heldout = data.load(args.heldout, **of_heldout) if args.heldout else None
     model = args.model or recipe.model
     sys.exit(run_here(rows, model, args.output, heldout, **asdict(training)))
 
@@ -248,7 +249,7 @@ def _sweep(args) -> None:
     design = recipe.sweep
     if args.model or not design.models:
         design = replace(design, models=(args.model or recipe.model,))
-    pool, heldout = recipe.split(recipe.load())
+    pool, heldout = recipe.hold_out(recipe.load())
     pool = _without_excluded(recipe, pool)
     for strategy in design.arms:
         pool = recipe.with_strategy(strategy).prepare(pool)
@@ -295,19 +296,17 @@ def _first_look(args) -> None:
     print(f"wrote {make_first_look()}")
 
 
-def _columns(args) -> dict:
-    """The names of columns on the command line, None for those that are not given."""
-    from ..study.recipe import COLUMN_FIELDS
+def _data_options(args) -> dict:
+    """The parameters of `wb.load` on the command line."""
+    from ..study.recipe import DATA_FIELDS
 
-    return {name: getattr(args, name) for name in COLUMN_FIELDS}
+    return _given({name: getattr(args, name) for name in DATA_FIELDS})
 
 
 def _with_data(recipe, args):
-    """The recipe with the data and columns of the command line. Another data has other columns."""
-    names = _columns(args)
-    if args.data:
-        return replace(recipe, data=args.data, **names)
-    return replace(recipe, **_given(names))
+    """The recipe with the data of the command line. Other data has other columns, and other parts."""
+    settings = _data_options(args)
+    return recipe.of_data(args.data, **settings) if args.data else replace(recipe, **settings)
 
 
 def _given(values: dict) -> dict:

@@ -33,8 +33,23 @@ def _json_object(text: str) -> dict:
     return value
 
 
-def columns(verb: ArgumentParser) -> None:
-    """Add the options that name the columns of --data."""
+def data(verb: ArgumentParser) -> None:
+    """Add the options that say which part of --data is read, how, and from which columns."""
+    parts = verb.add_argument_group("which part of the data is read, and how")
+    parts.add_argument(
+        "--split",
+        help="of a hub dataset or a folder, e.g. test or, on the hub, 'train[:10%%]'",
+    )
+    parts.add_argument("--config", help="configuration of a hub dataset")
+    parts.add_argument("--revision", help="branch, tag or commit of a hub dataset")
+    parts.add_argument(
+        "--streaming",
+        action="store_const",
+        const=True,
+        help="read a hub dataset row by row without storing it; give --limit",
+    )
+    parts.add_argument("--encoding", help="of text files, e.g. latin-1 or utf-16 (default: utf-8)")
+    parts.add_argument("--limit", type=int, help="stop after this number of usable rows")
     names = verb.add_argument_group("columns of the data, if their names are not recognized")
     names.add_argument("--instruction", metavar="COLUMN", help="the instruction")
     names.add_argument("--response", metavar="COLUMN", help="the response")
@@ -54,7 +69,7 @@ def scores(verb: ArgumentParser) -> None:
 
 
 def quickstart(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("--data", help=f"{_DATA} (default: the bundled dataset)")
     verb.add_argument("--model", help="model to score with and to fine-tune: a name, a folder or a hub id")
     verb.add_argument("--rows", type=int, help="number of rows to use; 0 uses all (default: 200)")
@@ -85,18 +100,18 @@ def inspect(verb: ArgumentParser) -> None:
 
 
 def score(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("--recipe", help=f"{_RECIPE}; the other options change it")
     verb.add_argument("--data", help=f"{_DATA} (default: the recipe's, or the bundled dataset)")
     verb.add_argument("--model", help="model to score with (default: the recipe's, or smollm2-135m)")
     verb.add_argument("--dtype", help=_DTYPE)
-    verb.add_argument("--rows", type=int, help="score only the first ROWS rows")
+    verb.add_argument("--rows", dest="limit", type=int, help="the same as --limit")
     storage(verb)
     _output(verb, "scores.parquet", "Parquet file to write, also a URL, e.g. s3://bucket/scores.parquet", str)
 
 
 def select(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("--recipe", required=True, help=_RECIPE)
     verb.add_argument("--data", help=f"{_DATA}; all its rows are used (default: the recipe's)")
     verb.add_argument("--ratio", type=float, help="share of the rows to keep (default: the recipe's budget)")
@@ -110,7 +125,7 @@ def recipe(verb: ArgumentParser) -> None:
 
 
 def export(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("what", help=f"a run's folder, or rows: {_DATA}")
     verb.add_argument("output", help="folder to create, also a URL")
     storage(verb)
@@ -122,6 +137,7 @@ def export(verb: ArgumentParser) -> None:
 
 
 def launch(verb: ArgumentParser) -> None:
+    data(verb)
     verb.add_argument("--recipe", required=True, help=_RECIPE)
     verb.add_argument("--data", required=True, help="rows to train on, e.g. a selection; all are used")
     verb.add_argument("--gpus", type=int, help="number of GPUs (default: the recipe's)")
@@ -167,10 +183,11 @@ def eval(verb: ArgumentParser) -> None:
 
 
 def finetune(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("--recipe", type=Path, help="recipe file with the model and its training settings")
     verb.add_argument("--data", help="rows to train on, e.g. a selection (default: the recipe's)")
     verb.add_argument("--heldout", help="rows to measure the loss on, every `eval_steps` steps of the recipe")
+    verb.add_argument("--heldout-split", default="train", help="split of --heldout (default: train)")
     verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")
     verb.add_argument(
         "--train-on", help="answers of a dialogue to train on: last or all (default: the recipe's, or last)"
@@ -179,7 +196,7 @@ def finetune(verb: ArgumentParser) -> None:
 
 
 def sweep(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     verb.add_argument("--recipe", required=True, help=f"{_RECIPE}; its section `sweep` says what to vary")
     verb.add_argument("--data", help=f"{_DATA} (default: the recipe's)")
     verb.add_argument("--model", help="model to fine-tune (default: the recipe's)")

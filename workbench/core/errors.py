@@ -32,6 +32,18 @@ def one_of(parameter: str, value: object, choices) -> None:
         raise UserError(f"{parameter}={shown(value)} is not known; choose one of {names}.")
 
 
+def text(parameter: str, value: object) -> None:
+    """Raise UserError unless `value` is a string that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{parameter}={shown(value)} must be text.")
+
+
+def yes_or_no(parameter: str, value: object) -> None:
+    """Raise UserError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise UserError(f"{parameter}={shown(value)} must be True or False.")
+
+
 def positive(parameter: str, value: object, *, most: int | None = None) -> None:
     """Raise UserError unless `value` is a whole number of at least 1; NumPy's integers are whole numbers."""
     whole_number(parameter, value, least=1, most=most)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import datasets
 
-from ..core.errors import UserError
+from ..core.errors import UserError, text, yes_or_no
 from ..core.hub import why_unreachable
 from .rows import first_line
 
@@ -15,13 +15,20 @@ from .rows import first_line
 class Place:
     """Which part of a dataset to read: its split, and on the hub its configuration and revision.
 
-    With `streaming`, rows are read from the hub one by one, and nothing is stored.
+    With `streaming`, rows are read from the hub one by one, and nothing is stored. Raises UserError if
+    a value has another type.
     """
 
     split: str = "train"
     name: str | None = None
     revision: str | None = None
     streaming: bool = False
+
+    def __post_init__(self):
+        for parameter, value in {"split": self.split, "config": self.name, "revision": self.revision}.items():
+            if value is not None or parameter == "split":
+                text(parameter, value)
+        yes_or_no("streaming", self.streaming)
 
     def __str__(self) -> str:
         arguments = {"split": self.split, "config": self.name, "revision": self.revision}

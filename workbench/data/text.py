@@ -46,7 +46,7 @@ def check_encoding(encoding: str) -> str:
     try:
         "".encode(encoding)
         return codecs.lookup(encoding).name
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         raise UserError(
             f"encoding={encoding!r} is no text encoding; give e.g. 'utf-8', 'latin-1' or 'utf-16'."
         ) from None

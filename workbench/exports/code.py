@@ -19,7 +19,7 @@ from ..data import load
 from ..selection import SETTINGS, Selection
 from ..space.clustering import cluster
 from ..space.embedding import embed
-from ..study.recipe import STAGE_FIELDS, Recipe
+from ..study.recipe import DATA_FIELDS, STAGE_FIELDS, Recipe
 from ..training import TrainingSettings
 
 
@@ -114,6 +114,7 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
         )
     values = {
         "data": str(table or notes["load"]["source"]),
+        **({} if table else _plain(DATA_FIELDS, notes["load"])),
         "strategy": settings["strategy"],
         "keep_rows": settings["rows"],
         "keep_tokens": settings["tokens"],
@@ -139,7 +140,7 @@ def ranked_by(selection: Selection) -> list[str]:
 def replayable(ds: datasets.Dataset, reads: Iterable[str] = ()) -> bool:
     """Whether a recipe alone, without a file of the table, can compute `ds` and its columns `reads` again."""
     origin = origin_of(ds, reads)
-    if origin is None or origin.arguments is None or origin.arguments.keys() != {"source"}:
+    if origin is None or origin.arguments is None:
         return False
     embedded = origin.stages.get("embed", {})
     return embedded.get("dtype", "float32") == "float32" and embedded.get("max_length") is None

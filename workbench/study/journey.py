@@ -116,7 +116,7 @@ def _load(study: Study, say: Say) -> None:
     """Load the rows and set some of them aside for the evaluation."""
     recipe = study.recipe
     ds = recipe.load()
-    study.pool, study.held_out = recipe.split(ds)
+    study.pool, study.held_out = recipe.hold_out(ds)
     n = len(study.pool) + recipe.held_out
     say(f"{n} of {len(ds)} rows: {len(study.pool)} to select from, {recipe.held_out} held out")
     study.pool, study.excluded = leave_out(recipe, study.pool, say)

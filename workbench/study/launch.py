@@ -25,7 +25,7 @@ from ..training.loop import train
 from ..training.schedule import samples_of
 from ..training.settings import TrainingSettings
 from ..training.trainable import check_hardware, check_memory
-from .recipe import COLUMN_FIELDS, Recipe
+from .recipe import Recipe
 
 _MIXED = {"bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 
@@ -55,8 +55,8 @@ def prepare(recipe: Recipe, folder: str | Path, rows: str, gpus: int | None = No
             "each; use device='cuda'."
         )
     # The names of columns belong to the recipe's own data.
-    names = dict.fromkeys(COLUMN_FIELDS) if str(rows) != recipe.data else {}
-    recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model), **names)
+    recipe = recipe if str(rows) == recipe.data else recipe.of_data(str(rows))
+    recipe = replace(recipe, data=_absolute(rows), model=_absolute(recipe.model))
     command = shlex.join(
         [
             "accelerate",

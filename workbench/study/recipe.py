@@ -47,7 +47,9 @@ STAGE_FIELDS = {
 }
 
 
-COLUMN_FIELDS = ("instruction", "response", "input", "system", "dialogue")  # as in `wb.load`
+# Fields that are parameters of `wb.load` with the same name.
+COLUMN_FIELDS = ("instruction", "response", "input", "system", "dialogue")
+DATA_FIELDS = (*COLUMN_FIELDS, "split", "config", "revision", "streaming", "encoding", "limit")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Recipe:
         data            anything that `wb.load` takes
         instruction, response, input, system, dialogue
                         names of the columns of `data`, as in `wb.load`; None: recognized
+        split, config, revision, streaming, encoding, limit
+                        which part of `data` is read and how, as in `wb.load`
         exclude         names of rules of `wb.inspect`, e.g. [leak, refusal], whose rows are left out of the
                         rows to select from; empty by default, [leak] in the preset "quickstart"
         rows            number of rows to use, drawn with `seed`; None uses all
@@ -96,7 +100,8 @@ class Recipe:
         sweep           an `evidence.Design`: what `workbench sweep` varies
 
     Raises UserError if a value is out of range or unknown, if both `keep_rows` and `keep_tokens` are given,
-    or if `rows` leaves none to train on beside `held_out`. `data` and model names are checked on use.
+    or if `rows` leaves none to train on beside `held_out`. `data`, how it is read, and model names are
+    checked on use.
     """
 
     data: str = "bundled"
@@ -105,6 +110,12 @@ class Recipe:
     input: str | None = None
     system: str | None = None
     dialogue: str | None = None
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+    streaming: bool = False
+    encoding: str = "utf-8"
+    limit: int | None = None
     exclude: tuple[str, ...] = ()
     rows: int | None = None
     held_out: int = 40
@@ -144,7 +155,7 @@ class Recipe:
         variants.check(self.variant, self.min_tokens, self.shrinkage)
         for name in ("held_out", "k", "gpus", "max_new_tokens"):
             positive(name, getattr(self, name))
-        for name in ("score_max_length", "rows", "keep_rows", "keep_tokens"):
+        for name in ("score_max_length", "limit", "rows", "keep_rows", "keep_tokens"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         for name in ("seed", "cluster_seed"):
@@ -182,10 +193,10 @@ class Recipe:
         """Keyword arguments of "score", "derive", "embed" or "cluster"."""
         return {parameter: getattr(self, name) for parameter, name in STAGE_FIELDS[stage].items()}
 
-    def load(self, limit: int | None = None, storage_options: dict | None = None) -> datasets.Dataset:
-        """`wb.load` of this recipe's data, with its columns."""
-        columns = {name: getattr(self, name) for name in COLUMN_FIELDS}
-        return load(self.data, limit=limit, storage_options=storage_options, **columns)
+    def load(self, storage_options: dict | None = None) -> datasets.Dataset:
+        """`wb.load` of this recipe's data, with its columns and the other `DATA_FIELDS`."""
+        settings = {name: getattr(self, name) for name in DATA_FIELDS}
+        return load(self.data, storage_options=storage_options, **settings)
 
     def without_excluded(self, ds: datasets.Dataset) -> tuple[Unflagged, dict[str, str]]:
         """Leave out the rows of `ds` that a rule of `exclude` flags.
@@ -203,7 +214,12 @@ class Recipe:
             raise UserError(f"exclude={list(rules)} leaves none of the {len(ds):,} rows; name fewer rules.")
         return rows, reasons
 
-    def split(self, ds: datasets.Dataset) -> tuple[datasets.Dataset, datasets.Dataset]:
+    def of_data(self, data: str, **settings) -> "Recipe":
+        """The same study of other data, read with `settings`, some of `DATA_FIELDS`, or their defaults."""
+        defaults = {name: getattr(Recipe, name) for name in DATA_FIELDS}
+        return replace(self, data=data, **defaults | settings)
+
+    def hold_out(self, ds: datasets.Dataset) -> tuple[datasets.Dataset, datasets.Dataset]:
         """Return the pool to select from and the held-out rows: `rows` rows of `ds`, drawn with `seed`.
 
         Raises UserError if none is left for the pool.
