@@ -23,6 +23,7 @@ DEFAULTS = {name: getattr(Recipe, name) for name in DATA_FIELDS}
 COMMANDS = {
     "quickstart": ["quickstart", "--data", "d.csv"],
     "score": ["score", "--data", "d.csv"],
+    "inspect": ["inspect", "d.csv"],
     "select": ["select", "--recipe", "quickstart", "--data", "d.csv"],
     "export": ["export", "d.csv", "out"],
     "finetune": ["finetune", "--data", "d.csv"],

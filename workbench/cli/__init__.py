@@ -84,7 +84,7 @@ def _inspect(args) -> None:
         if not args.output:
             raise UserError("--drop needs --output FILE, which the remaining rows are written to.")
     path = _table_path(args) if args.output else None
-    report = inspect(data.load(args.data, limit=args.rows, **_columns(args), **_storage(args, args.data)))
+    report = inspect(data.load(args.data, **_data_options(args), **_storage(args, args.data)))
     print(report)
     if path is None:
         return

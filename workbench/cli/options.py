@@ -86,10 +86,10 @@ def quickstart(verb: ArgumentParser) -> None:
 
 
 def inspect(verb: ArgumentParser) -> None:
-    columns(verb)
+    data(verb)
     storage(verb)
     verb.add_argument("data", help=_DATA)
-    verb.add_argument("--rows", type=int, help="read only the first ROWS rows")
+    verb.add_argument("--rows", dest="limit", type=int, help="the same as --limit")
     verb.add_argument("--drop", nargs="+", metavar="RULE", help="leave out the rows that these rules flag")
     verb.add_argument(
         "--output",
