@@ -10,11 +10,14 @@ but some pairs are missed: about 1 in 100 at the threshold, none at 0.1 above it
 
 import re
 import zlib
+from collections import defaultdict
+from functools import lru_cache
 from numbers import Real
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..core import progress, tables
 from ..core.errors import UserError, one_of, seed_of, shown
@@ -23,6 +26,7 @@ THRESHOLDS = {"text": 0.7, "embedding": 0.95}
 _SHINGLE = 3  # tokens
 _PERMUTATIONS = 128
 _SLACK = 0.2  # LSH proposes candidates from this far below the threshold, so that 99 % at it are proposed
+_CACHED = 20_000  # rows whose shingles are kept, about 1 kB each
 _BLOCK = 512  # rows compared with all earlier rows in one matrix product
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -58,12 +62,9 @@ def mark_duplicates(
         group = _group_by_embedding(tables.vectors(ds), threshold)
     else:
         tables.require(ds, ["id", "instruction", "response"], "wb.load")
-        texts = [
-            f"{a or ''}\n{b or ''}" for a, b in zip(ds["instruction"][:], ds["response"][:], strict=True)
-        ]
-        group = _group_by_text(texts, threshold, seed)
-    ids = ds["id"][:]
-    column = [None if first < 0 else ids[first] for first in group]
+        group = _group_by_text(ds, threshold, seed)
+    ids = ds.select_columns(["id"]).with_format("arrow")[:]["id"].cast(pa.string())
+    column = ids.take(pa.array(group, mask=group < 0)).combine_chunks()
     return tables.with_columns(ds, {"duplicate_of": column}, {"duplicate_of": tables.TEXT})
 
 
@@ -93,28 +94,65 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
-def _group_by_text(texts: list[str], threshold: float, seed: int) -> np.ndarray:
-    """Return the position of the first text of each text's group, int64 [n]; -1 if it is the first itself."""
+def _group_by_text(ds: datasets.Dataset, threshold: float, seed: int) -> np.ndarray:
+    """Return the position of the first row of each row's group, int64 [n]; -1 if it is the first itself.
+
+    Only the keys of the LSH bands are kept of every row, 4 bytes each. The shingles of the few rows that
+    share a key with another one are computed again.
+    """
+    keys, has_text = _band_keys(ds, threshold, seed)
+    texts = ds.select_columns(["instruction", "response"]).with_format("arrow")[:]
+
+    @lru_cache(_CACHED)
+    def hashes(row: int) -> np.ndarray:
+        return shingles(_joined(texts["instruction"][row].as_py(), texts["response"][row].as_py()))
+
+    group, first_rows = np.full(len(ds), -1), defaultdict(list)
+    for row in np.flatnonzero(_shares_a_key(keys, has_text)).tolist():
+        bands = list(enumerate(keys[row].tolist()))
+        candidates = sorted({other for band in bands for other in first_rows.get(band, ())})
+        similar = (other for other in candidates if jaccard(hashes(row), hashes(other)) >= threshold)
+        group[row] = next(similar, -1)
+        if group[row] < 0:
+            for band in bands:
+                first_rows[band].append(row)
+    return group
+
+
+def _band_keys(ds: datasets.Dataset, threshold: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys of each row's LSH bands, uint32 [n, bands], and which rows have text, bool [n]."""
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=max(threshold - _SLACK, 0.05), num_perm=_PERMUTATIONS)
     blank = MinHash(num_perm=_PERMUTATIONS, seed=seed, hashfunc=int)
-    group, first_rows = np.full(len(texts), -1), {}
-    with progress.bar(len(texts), "duplicates") as bar:
-        for row, text in enumerate(texts):
+    weights = np.random.default_rng(seed).integers(2**64, size=(index.b, index.r), dtype=np.uint64)
+    keys, has_text = np.zeros((len(ds), index.b), np.uint32), np.zeros(len(ds), bool)
+    with progress.bar(len(ds), "duplicates") as bar:
+        for row, pair in enumerate(tables.cells(ds, ["instruction", "response"])):
             bar.update()
-            hashes = shingles(text)
+            hashes = shingles(_joined(*pair))
             if not len(hashes):
                 continue
             sketch = blank.copy()
             sketch.update_batch(hashes.tolist())
-            candidates = sorted(index.query(sketch))
-            similar = (other for other in candidates if jaccard(hashes, first_rows[other]) >= threshold)
-            group[row] = next(similar, -1)
-            if group[row] < 0:
-                index.insert(row, sketch)
-                first_rows[row] = hashes
-    return group
+            bands = sketch.hashvalues[: index.b * index.r].astype(np.uint64).reshape(index.b, index.r)
+            # Two bands with equal keys but other values are only compared in vain.
+            keys[row], has_text[row] = (bands * weights).sum(axis=1) >> np.uint64(32), True
+    return keys, has_text
+
+
+def _shares_a_key(keys: np.ndarray, has_text: np.ndarray) -> np.ndarray:
+    """Return which rows with text have a band key in common with another one, bool [n]."""
+    shares = np.zeros(len(keys), bool)
+    rows = np.flatnonzero(has_text)
+    for band in range(keys.shape[1]):
+        _, inverse, counts = np.unique(keys[rows, band], return_inverse=True, return_counts=True)
+        shares[rows] |= counts[inverse] > 1
+    return shares
+
+
+def _joined(instruction: str | None, response: str | None) -> str:
+    return f"{instruction or ''}\n{response or ''}"
 
 
 def _group_by_embedding(vectors: np.ndarray, threshold: float) -> np.ndarray:
