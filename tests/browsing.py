@@ -31,6 +31,8 @@ CHROMIUM = next(
     ),
     None,
 )
+# Module -> the class that exposes the app to scripts of the page, and the path of a notebook.
+APPS = {"jupyterlab": ("LabApp", "lab/tree"), "notebook": ("JupyterNotebookApp", "notebooks")}
 # WebGL in software for machines without a GPU; the CPU composes the pages.
 WEBGL = (
     "--use-gl=angle",
@@ -100,10 +102,12 @@ def keep(page, name: str) -> None:
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab: its `address` and the `folder` with its notebooks."""
+    """A running JupyterLab or Notebook 7: its `address`, the `folder` with its notebooks, and where it opens
+    them."""
 
     address: str
     folder: Path
+    tree: str = "lab/tree"
 
     def write(self, name: str, *cells: str) -> None:
         """Write a notebook `name` with code cells."""
@@ -137,7 +141,7 @@ class Lab:
             # The only remote image of the notebooks: tests do not use the network.
             page.route("**/colab-badge.svg", lambda route: route.fulfill(**BADGE))
             page.expose_function("complain", lambda text: page.complaints.append(text))
-            page.goto(f"{self.address}/lab/tree/{name}.ipynb?reset")
+            page.goto(f"{self.address}/{self.tree}/{name}.ipynb?reset")
             page.wait_for_selector("#jupyterlab-splash", state="detached")
             page.wait_for_selector(".jp-Notebook .jp-Cell")
             page.wait_for_function(KERNEL_IS_IDLE)
@@ -150,8 +154,9 @@ class Lab:
 
 
 @contextmanager
-def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
-    """A JupyterLab with all its files in `folder` and copies of the named notebooks."""
+def jupyter(folder: Path, notebooks: list[str], app: str = "jupyterlab") -> Iterator[Lab]:
+    """A JupyterLab, or Notebook 7 (`app="notebook"`), with all its files in `folder` and copies of the named
+    notebooks."""
     if not CHROMIUM:
         pytest.skip("there is no Chromium or Chrome on this machine")
     work = folder / "notebooks"
@@ -162,8 +167,9 @@ def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
     # Models that are already on this machine, outside the temporary home.
     environment |= {"WORKBENCH_CACHE": str(store.cache_dir()), "HF_HOME": constants.HF_HOME}
     port = _free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--allow-root"]
+    exposing, tree = APPS[app]
+    command = [sys.executable, "-m", app, "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--IdentityProvider.token=", f"--{exposing}.expose_app_in_browser=True", "--allow-root"]
     log = folder / "lab.log"
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -173,7 +179,7 @@ def jupyter(folder: Path, notebooks: list[str]) -> Iterator[Lab]:
     try:
         until(lambda: _answers(f"{address}/api") or server.poll() is not None)
         assert server.poll() is None, log.read_text()
-        yield Lab(address, work)
+        yield Lab(address, work, tree)
     finally:
         server.terminate()  # ends its kernels too
         server.wait(PATIENCE)
