@@ -60,11 +60,12 @@ def photographed(name: str, folder: Path) -> bytes:
     from browsing import RUN_TO_TAGGED, jupyter, no_error_in, until
 
     drawn = "() => document.querySelectorAll('.workbench-dashboard .js-plotly-plot .main-svg').length > 0"
-    with jupyter(folder, [name]) as lab, lab.opened(name) as page:
+    with jupyter(folder, [name]) as lab, lab.opened(name, size=(1440, 900)) as page:
+        page.evaluate("() => jupyterapp.shell.collapseLeft()")
         page.evaluate(RUN_TO_TAGGED, "dashboard")
         until(lambda: no_error_in(page) and page.evaluate(drawn))
         page.wait_for_timeout(3000)  # until the figures have their final width and their points
-        return page.locator(".workbench-dashboard").screenshot()
+        return page.locator(".workbench-screen").screenshot()
 
 
 def update(path: Path) -> None:

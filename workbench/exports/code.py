@@ -121,6 +121,8 @@ def as_recipe(selection: Selection, pack: dict | None = None, table: str | Path 
         "max_ifd": float(settings["max_ifd"]),
         "seed": settings["seed"],
         **{name: settings[name] for name in SETTINGS if name in settings},
+        **{name: tuple(settings[name]) for name in ("keep", "drop") if name in settings},
+        **{name: settings[name] for name in ("where",) if name in settings},
     }
     if settings["ratio"]:
         values["ratio"] = settings["ratio"]

@@ -8,6 +8,7 @@ from . import strategies  # noqa: F401  importing a strategy registers it
 from .budget import Budget, budget_of, check_ratio
 from .candidates import BAND, IFD, Candidates, check_by, numeric_columns
 from .comparison import Comparison, beside_random, compare
+from .hand import Hand
 from .inspection import RowDetails, band, ifd_cut, row_details
 from .ranking import Ranking
 from .registry import SETTINGS, STRATEGIES, Strategy, check_settings, strategy, strategy_for, usable
@@ -23,6 +24,7 @@ __all__ = [
     "Candidates",
     "Comparison",
     "Explorer",
+    "Hand",
     "Ranking",
     "Report",
     "RowDetails",

@@ -1,7 +1,7 @@
 """The columns that strategies read, each loaded once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 
@@ -41,6 +41,11 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def of(self, rows: np.ndarray) -> "Candidates":
+        """The candidates `rows` alone, int [m], with the same settings."""
+        columns = {name: values[rows] for name, values in self.cache.items() if name[0] == "column"}
+        return replace(self, source=self.source.select(rows), cache=columns)
 
     def cached(self, key: object, compute: Callable[[], object]):
         """The result of `compute`, which depends on the columns and on what `key` names alone."""

@@ -17,9 +17,12 @@ def ifd_cut(selection: Selection) -> tuple[float, float] | None:
     None if the kept rows are not those above a cut: nothing is kept, or the strategy ranks by something else.
     """
     candidates, mask = selection.candidates, selection.mask
-    if not mask.any() or (mask & ~candidates.eligible).any():
+    eligible = candidates.eligible
+    if selection.hand:
+        mask, eligible = mask & selection.hand.free, eligible & selection.hand.free
+    if not mask.any() or (mask & ~eligible).any():
         return None
-    left_out = candidates.eligible & ~mask
+    left_out = eligible & ~mask
     score, codes = candidates.score, candidates.clusters.codes
     lowest = float(score[mask].min())
     if lowest >= score[left_out].max(initial=-np.inf):

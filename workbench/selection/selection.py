@@ -9,6 +9,7 @@ import pandas as pd
 
 from .. import coverage
 from .candidates import IFD, Candidates, mean
+from .hand import Hand
 from .registry import STRATEGIES
 
 
@@ -57,7 +58,8 @@ class Selection:
 
     `indices` are the kept row numbers, int64, ascending. `settings` are strategy, budget, `max_ifd`, seed,
     and `by`, `lower` and `upper` if the strategy reads them. `dataset`, `dropped`, `report` and `coverage`
-    are computed on first use. `sums`, if given, spare `coverage` a pass over the embeddings.
+    are computed on first use. `hand` says what is kept and dropped by
+    hand. `sums`, if given, spare `coverage` a pass over the embeddings.
     """
 
     source: datasets.Dataset
@@ -65,6 +67,7 @@ class Selection:
     candidates: Candidates
     settings: dict
     sums: coverage.Sums | None = None
+    hand: Hand | None = None
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -85,6 +88,8 @@ class Selection:
 
     def reason(self, row: int) -> str:
         """Why `row`, which is not kept, was dropped."""
+        if self.hand and (reason := self.hand.reason(row)):
+            return reason
         strategy, candidates = STRATEGIES[self.settings["strategy"]], self.candidates
         ifd, cluster = candidates.ifd[row], candidates.cluster[row]
         if strategy.pool == "eligible" and not candidates.eligible[row]:

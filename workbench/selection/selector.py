@@ -1,5 +1,6 @@
 """Select rows within one budget (`select`) or, quickly, within many (`Explorer`)."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from .. import coverage
 from ..core.errors import UserError, seed_of, shown
 from .budget import Budget, budget_of
 from .candidates import BAND, IFD, Candidates
+from .hand import Hand, hand_of
 from .ranking import Ranking
 from .registry import Strategy, check_settings, strategy_for
 from .selection import Selection
@@ -27,6 +29,9 @@ def select(
     lower: float = BAND[0],
     upper: float = BAND[1],
     seed: int = 0,
+    keep: Iterable[str] | None = None,
+    drop: Iterable[str] | None = None,
+    where: Mapping | None = None,
     candidates: Candidates | None = None,
 ) -> Selection:
     """Select the rows to train on (arXiv 2504.12687, section 3).
@@ -66,6 +71,11 @@ def select(
             a value are then eligible, whatever their IFD; rows without one are dropped.
         lower, upper: of "ifd-band", quantiles of the score among the eligible rows of a cluster.
         seed: of the strategies that draw.
+        keep: ids (column `id`) of rows that are kept whatever the strategy says. The budget counts them. A
+            ratio keeps all of them even if it is smaller.
+        drop: ids of rows that are left out.
+        where: column -> value or list of values. The strategy selects among the rows that match all of them,
+            and a ratio is a share of these rows; rows of `keep` need not match.
         candidates: `selection.Candidates(ds)`, to read the columns once for several calls; its `max_ifd`,
             `by`, `lower` and `upper` take precedence.
 
@@ -76,7 +86,8 @@ def select(
     Raises:
         UserError: the strategy is unknown, a column that it needs is missing, column `by` does not hold
             finite numbers, more than one budget is given, a setting is given that the strategy does not read,
-            or the budget, `max_ifd`, the band or `seed` is out of range.
+            an id is unknown or in both `keep` and `drop`, `keep` alone exceeds the budget, `where` names an
+            unknown column or matches no row, or the budget, `max_ifd`, the band or `seed` is out of range.
 
     Not covered: whether a model trained on the selection beats chance. Compare with random selections
     (`wb.compare`), train on both with several seeds. The published evidence is divided. The paper gains 0.8
@@ -87,6 +98,10 @@ def select(
     budget, seed = budget_of(ratio, rows, tokens), seed_of(seed)
     candidates = _candidates(ds, strategy, candidates, max_ifd, by, lower, upper)
     chosen = strategy_for(ds, strategy, by=candidates.by, uses_tokens=tokens is not None)
+    if hand_of(candidates, keep, drop, where):
+        by_hand = {"keep": keep, "drop": drop, "where": where}
+        explorer = Explorer(ds, strategy, seed=seed, candidates=candidates, **by_hand)
+        return explorer.at(**asdict(budget))
     ranking = chosen.ranking(candidates, budget, seed)
     kept = ranking.first(chosen.allot(candidates, ranking, budget))
     return Selection(ds, np.sort(kept), candidates, _settings(chosen, budget, candidates, seed))
@@ -116,11 +131,15 @@ class Explorer:
         lower: float = BAND[0],
         upper: float = BAND[1],
         seed: int = 0,
+        keep: Iterable[str] | None = None,
+        drop: Iterable[str] | None = None,
+        where: Mapping | None = None,
         candidates: Candidates | None = None,
     ):
         self.candidates = _candidates(ds, strategy, candidates, max_ifd, by, lower, upper)
         self.strategy = strategy_for(ds, strategy, by=self.candidates.by)
         self.ds, self.seed = ds, seed_of(seed)
+        self.hand = hand_of(self.candidates, keep, drop, where)
 
     @cached_property
     def _ranking(self) -> Ranking:
@@ -138,6 +157,8 @@ class Explorer:
         """The `Selection` within this budget; see `wb.select`."""
         budget = budget_of(ratio, rows, tokens)
         strategy_for(self.ds, self.strategy.name, by=self.candidates.by, uses_tokens=tokens is not None)
+        if self.hand:
+            return self._by_hand(self.hand, budget)
         nested = self.strategy.nested
         ranking = self._ranking if nested else self.strategy.ranking(self.candidates, budget, self.seed)
         counts = self.strategy.allot(self.candidates, ranking, budget)
@@ -146,6 +167,21 @@ class Explorer:
         settings = _settings(self.strategy, budget, self.candidates, self.seed)
         sums = self._prefixes.sums(counts) if nested and self._prefixes else None
         return Selection(self.ds, np.flatnonzero(mask), self.candidates, settings, sums)
+
+    def _by_hand(self, hand: Hand, budget: Budget) -> Selection:
+        """The pinned rows and, within the rest of `budget`, a selection of the free ones."""
+        kept = np.flatnonzero(hand.pinned)
+        rest = hand.rest(budget, self.candidates, self.strategy.ratio_pool)
+        if rest is not None:
+            kept = np.sort(np.append(kept, np.flatnonzero(hand.free)[self._free.at(**asdict(rest)).indices]))
+        settings = _settings(self.strategy, budget, self.candidates, self.seed) | hand.settings
+        return Selection(self.ds, kept, self.candidates, settings, hand=hand)
+
+    @cached_property
+    def _free(self) -> "Explorer":
+        """Selections of the free rows alone."""
+        candidates = self.candidates.of(np.flatnonzero(self.hand.free))
+        return Explorer(candidates.source, self.strategy.name, seed=self.seed, candidates=candidates)
 
 
 def _candidates(

@@ -85,6 +85,8 @@ class Recipe:
         ratio           the budget, unless one of the next two is given
         keep_rows       a number of rows
         keep_tokens     a number of training tokens
+        keep, drop      ids of rows that are kept and left out by hand
+        where           column -> value or list of values that rows must have
 
     Training and evaluation:
 
@@ -138,6 +140,9 @@ class Recipe:
     by: str = IFD
     lower: float = BAND[0]
     upper: float = BAND[1]
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    where: dict = field(default_factory=dict)
     model: str = "smollm2-135m"
     training: TrainingSettings = field(default_factory=TrainingSettings)
     gpus: int = 1
@@ -286,7 +291,8 @@ class Recipe:
     def select(self, ds: datasets.Dataset) -> Selection:
         """`wb.select` with this recipe's settings."""
         settings = {"strategy": self.strategy, "max_ifd": self.max_ifd, "seed": self.seed}
-        return select(ds, **self.budget, **settings, **self.score_settings)
+        by_hand = {"keep": self.keep, "drop": self.drop, "where": self.where}
+        return select(ds, **self.budget, **settings, **self.score_settings, **by_hand)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Recipe":
