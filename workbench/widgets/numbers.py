@@ -133,6 +133,8 @@ def _share_note(selection: Selection) -> str:
     all_rows = f"{report.n_rows:,} rows"
     if ratio is None:
         return f"Shares are of all {all_rows}."
+    if selection.hand:
+        return f"{100 * ratio:g} % of the rows left by hand, of {all_rows}."
     strategy = STRATEGIES[selection.settings["strategy"]]
     of_all = strategy.ratio_pool == "all"
     pool = report.n_rows if of_all else report.n_eligible

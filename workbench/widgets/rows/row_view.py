@@ -86,8 +86,9 @@ def scores(ds: datasets.Dataset, row: int) -> str:
 def verdict(details: RowDetails, selection: Selection) -> str:
     """HTML: whether the row is kept or dropped, why, and its rank."""
     strategy = escaped(selection.settings["strategy"])
+    by_hand = selection.hand is not None and selection.hand.pinned[details.row]
     parts = [
-        f"<b>Kept</b> by {strategy}"
+        f"<b>Kept</b> by {'hand' if by_hand else strategy}"
         if details.reason is None
         else f"<b>Dropped</b>: {escaped(details.reason)}"
     ]
