@@ -42,6 +42,7 @@ class TestPaper:
             "dtype": "bfloat16",
             "eval_steps": None,
             "eval_tasks": 0,
+            "eval_twins": 0,
             "eval_benchmark": "held-out",
             "eval_max_new_tokens": 256,
             "tf32": True,

@@ -9,6 +9,7 @@ import torch
 from conftest import table
 from safetensors.torch import load_file
 
+import workbench as wb
 from workbench.core.errors import UserError
 from workbench.evaluation import SandboxError, heldout_loss, level, quick
 from workbench.lm import models
@@ -90,6 +91,17 @@ def test_pass_at_1_is_the_share_of_tasks_solved(tune, monkeypatch):
     assert "pass@1 66.7%" in run.log()
 
 
+def test_preference_and_margin_are_those_of_the_saved_model(tune):
+    tasks = wb.load("bundled").select(range(3))
+    run = tune("run", tasks, eval_steps=100, eval_twins=3, max_length=2048)
+    report = wb.evaluate(str(run.model_dir), tasks, measures=("preference",), dtype="float32", device="cpu")
+    last = run.history[-1]
+    assert "eval_error" not in last
+    for name in ("preference", "margin"):
+        assert last[name] == pytest.approx(report.measures.loc[name, "value"], rel=1e-4)
+    assert f"preference {last['preference']:.1%}" in run.log()
+
+
 @pytest.mark.usefixtures("evalplus")
 def test_pass_at_1_on_a_benchmark(toy_model_dir, monkeypatch, tmp_path):
     solved = "def f(x):\n    return x + 1"
@@ -154,6 +166,7 @@ def test_a_detached_run_is_evaluated_too(toy_model_dir, tmp_path, monkeypatch):
         (None, {"eval_steps": 5}, "eval_steps=5 needs something to evaluate: heldout=TABLE or eval_tasks"),
         (None, {"eval_steps": 5, "eval_tasks": 2}, "eval_tasks needs held-out rows with a column 'check'"),
         (DS, {"eval_steps": 5, "eval_tasks": 2}, "eval_tasks needs held-out rows with a column 'check'"),
+        (DS, {"eval_steps": 5, "eval_twins": 2}, "eval_twins needs held-out rows with a column 'check'"),
         (DS.remove_columns("response"), {"eval_steps": 5}, "column 'response' is missing"),
         (HELD_OUT, {"eval_steps": 0}, "eval_steps=0 must be a whole number of at least 1"),
         (HELD_OUT, {"eval_steps": 1, "eval_tasks": -1}, "eval_tasks=-1 must be a whole number"),

@@ -22,6 +22,7 @@ from workbench.training.settings import SCHEDULERS
         ("seed", [-1, 0.5, True, 2**32, "0"], "must be a whole number from 0 to 4,294,967,295"),
         ("warmup_steps", [-3, 0.1, True], "must be a whole number of at least 0"),
         ("eval_tasks", [-1, False], "must be a whole number of at least 0"),
+        ("eval_twins", [-1, 2.5], "must be a whole number of at least 0"),
         ("weight_decay", [-0.5, math.nan, math.inf], "must be a finite number of at least 0"),
         ("lora_dropout", [-0.1, 1, 1.5, math.nan], "must be a finite number of at least 0 and below 1"),
         ("lora_alpha", [-1, 0, math.nan], "must be a finite number above 0"),

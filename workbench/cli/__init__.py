@@ -11,7 +11,7 @@ from . import options
 
 # Options of `eval` that are parameters of `wb.evaluate` with the same name.
 _EVALUATE_OPTIONS = (
-    *("measures", "sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
+    *("measures", "n_twins", "sanitize", "limit", "template", "n_samples", "temperature", "top_p", "seed"),
     *("max_new_tokens", "batch_size", "dtype", "backend"),
 )
 

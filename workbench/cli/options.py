@@ -168,6 +168,7 @@ def eval(verb: ArgumentParser) -> None:
         help="loss, preference (of the reference over programs with one wrong token) and pass "
         "(default: pass, with the loss for instructions)",
     )
+    verb.add_argument("--n-twins", type=int, help="programs with one wrong token per task (default: 6)")
     verb.add_argument("--limit", type=int, help="use only the first LIMIT tasks")
     verb.add_argument("--template", help="auto, raw (the model continues code), chat, deepseek or codellama")
     verb.add_argument("--n-samples", type=int, help="answers per task (default: 1)")

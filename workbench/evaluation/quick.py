@@ -1,4 +1,4 @@
-"""pass@1 on a few fixed tasks with a loaded model, e.g. one in training."""
+"""Preference and pass@1 on a few fixed tasks with a loaded model, e.g. one in training."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,11 @@ import datasets
 from ..core.errors import UserError
 from ..lm import prompts
 from . import sandbox
+from .broken_twins import twins
 from .generation.answers import generate, generate_answers
 from .generation.decoding import Decoding, generate_texts
 from .generation.prompt_format import PromptFormat
+from .heldout import MAX_LENGTH, likelihood_table
 from .judging.assertions import judge
 from .reports.report import EvalReport
 from .samples import Sample
@@ -68,6 +70,43 @@ def pass_at_1(
         for name, text, (answer,) in zip(names, texts, answers, strict=True)
     ]
     return EvalReport("", **tasks.judge(samples, sanitize=True)).pass_at_1
+
+
+def check_twins(held_out: datasets.Dataset | None) -> None:
+    """Raise UserError if no twins can be made of the reference responses in `held_out`."""
+    if held_out is None or "check" not in held_out.column_names:
+        raise UserError(
+            "eval_twins needs held-out rows with a column 'check', assertions that the twins fail; give "
+            "heldout=TABLE."
+        )
+
+
+def preference(model, tokenizer, held_out: datasets.Dataset, n: int, *, template: str) -> dict[str, float]:
+    """`preference` (0 to 1) and `margin` (nats), both means over the twins of `n` of the rows of `held_out`.
+
+    The rows are evenly spread. Raises UserError if none of them has a twin.
+    """
+    rows = held_out.select(spread(range(len(held_out)), n))
+    rows = rows.remove_columns([name for name in rows.column_names if name == "id"])
+    ids = [str(row) for row in range(len(rows))]
+    broken = twins(rows.add_column("id", ids))
+    if not len(broken):
+        raise UserError("eval_twins: no held-out row has a twin; wb.twins gives the reasons.")
+    template = prompts.resolve_template(tokenizer, template)
+    questions = dict(zip(ids, prompts.questions(rows, template), strict=True))
+    owners = broken["id"][:]
+
+    def samples(own: list[str], programs: list[str]) -> list[prompts.Sample]:
+        own_questions = [questions[task_id] for task_id in own]
+        return prompts.training_samples(tokenizer, own_questions, programs, template, MAX_LENGTH)
+
+    references = dict(zip(ids, samples(ids, rows["response"][:]), strict=True))
+    pairs = list(zip(owners, samples(owners, broken["twin"][:]), strict=True))
+    table = likelihood_table(model, references, pairs)
+    if "n_twins" not in table:
+        raise UserError(f"eval_twins: all twins differ behind the first {MAX_LENGTH:,} tokens.")
+    weights = table["n_twins"] / table["n_twins"].sum()
+    return {name: float((table[name] * weights).sum()) for name in ("preference", "margin")}
 
 
 def spread(items: Sequence, n: int) -> list:

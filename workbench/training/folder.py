@@ -256,6 +256,8 @@ def sentence(record: dict) -> str:
     """Return a history record as a line of the log."""
     measurements = {
         "heldout_loss": "held-out loss {:.4f}",
+        "preference": "preference {:.1%}",
+        "margin": "margin {:.3f}",
         "pass_at_1": "pass@1 {:.1%}",
         "eval_error": "not measured: {}",
     }

@@ -1,4 +1,4 @@
-"""Evaluate the model during training: held-out loss, and pass@1 on a few tasks."""
+"""Evaluate the model during training: held-out loss, preference over twins, and pass@1 on a few tasks."""
 
 import random
 import time
@@ -26,6 +26,8 @@ def check(settings: TrainingSettings, held_out: datasets.Dataset | None) -> None
         if held_out is not None:
             raise UserError("heldout is evaluated every eval_steps optimizer steps; give eval_steps too.")
         return
+    if settings.eval_twins:
+        quick.check_twins(held_out)
     if held_out is None and not settings.eval_tasks:
         raise UserError(
             f"eval_steps={settings.eval_steps} needs something to evaluate: heldout=TABLE or eval_tasks."
@@ -65,21 +67,23 @@ class Quality:
         """Return the scores for the history record of a step, and `eval_seconds`.
 
             heldout_loss   nats per predicted token
+            preference     share of the twins less likely than their reference, 0 to 1
+            margin         mean nll of the twins minus that of their reference, nats
             pass_at_1      share of the tasks solved, 0 to 1
             eval_error     the message of an error, which does not end the training
 
         `attention` is the attention implementation that the model was loaded with.
         """
         started, scores, errors = time.perf_counter(), {}, []
-        measures = {"heldout_loss": self._heldout_loss, "pass_at_1": self._pass_at_1}
-        if self.held_out is None:
-            del measures["heldout_loss"]
-        if not self.settings.eval_tasks:
-            del measures["pass_at_1"]
+        measures = {
+            self._heldout_loss: self.held_out is not None,
+            self._preference: self.settings.eval_twins,
+            self._pass_at_1: self.settings.eval_tasks,
+        }
         with evaluation_mode(model, attention):
-            for name, measured in measures.items():
+            for measured in (measured for measured, wanted in measures.items() if wanted):
                 try:
-                    scores[name] = measured(model, tokenizer)
+                    scores |= measured(model, tokenizer)
                 except Exception as error:
                     errors.append(f"{type(error).__name__}: {error}")
                     memory.release()
@@ -87,15 +91,22 @@ class Quality:
             scores["eval_error"] = "; ".join(errors)
         return scores | {"eval_seconds": round(time.perf_counter() - started, 3)}
 
-    def _heldout_loss(self, model, tokenizer) -> float:
+    def _heldout_loss(self, model, tokenizer) -> dict:
         settings = self.settings
-        return heldout_loss(
+        loss = heldout_loss(
             model, tokenizer, self.held_out, template=settings.template, max_length=settings.max_length
         )
+        return {"heldout_loss": loss}
 
-    def _pass_at_1(self, model, tokenizer) -> float:
+    def _preference(self, model, tokenizer) -> dict:
         settings = self.settings
-        return quick.pass_at_1(
+        return quick.preference(
+            model, tokenizer, self.held_out, settings.eval_twins, template=settings.template
+        )
+
+    def _pass_at_1(self, model, tokenizer) -> dict:
+        settings = self.settings
+        share = quick.pass_at_1(
             model,
             tokenizer,
             settings.eval_benchmark,
@@ -104,6 +115,7 @@ class Quality:
             template=settings.template,
             max_new_tokens=settings.eval_max_new_tokens,
         )
+        return {"pass_at_1": share}
 
 
 @contextmanager

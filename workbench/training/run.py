@@ -74,11 +74,13 @@ class Run:
             peak_memory_mib      peak memory so far in MiB, above what the process held before the model was
                                  loaded: allocated on the GPU, else resident in RAM
             heldout_loss         loss on the held-out rows, nats per predicted token
+            preference           share of the twins less likely than their reference, 0 to 1
+            margin               mean nll of the twins minus that of their reference, nats
             pass_at_1            share of the evaluation tasks solved, 0 to 1
             eval_seconds         duration of the evaluation
             eval_error           why the evaluation failed, which does not end the run
 
-        The last four are only in records of steps after which the model was evaluated (`eval_steps`).
+        The last six are only in records of steps after which the model was evaluated (`eval_steps`).
         """
         return self._history.read()
 

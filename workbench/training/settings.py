@@ -88,6 +88,8 @@ class TrainingSettings:
 
         eval_steps      optimizer steps between evaluations; the last step is always evaluated. None for never
         eval_tasks      number of tasks for pass@1: always the same ones, one greedy answer each
+        eval_twins      number of held-out rows with a column `check` for preference and margin over twins
+                        (see `wb.twins`): always the same ones
         eval_benchmark  where the tasks come from: "held-out", i.e. held-out rows with a column `check`, or
                         "humaneval", "humaneval+", "mbpp" or "mbpp+"
         eval_max_new_tokens
@@ -121,6 +123,7 @@ class TrainingSettings:
     dtype: str = "auto"
     eval_steps: int | None = None
     eval_tasks: int = 0
+    eval_twins: int = 0
     eval_benchmark: str = quick.HELD_OUT
     eval_max_new_tokens: int = 256
     tf32: bool = False
@@ -150,7 +153,7 @@ class TrainingSettings:
             positive(name, getattr(self, name))
         positive("max_length", self.max_length, most=packing.MOST_TOKENS)
         positive("eval_max_new_tokens", self.eval_max_new_tokens)
-        for name in ("warmup_steps", "eval_tasks"):
+        for name in ("warmup_steps", "eval_tasks", "eval_twins"):
             whole_number(name, getattr(self, name))
         for name in ("learning_rate", "lora_alpha"):
             number(name, getattr(self, name), above=0)

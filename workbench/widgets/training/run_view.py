@@ -134,6 +134,9 @@ def _numbers(state: RunState) -> list[tuple[str, str, str]]:
         ]
     if (heldout := state.latest("heldout_loss")) is not None:
         rows.append(("held-out loss", f"{heldout:.3f}", "on held-out rows, in nats per token"))
+    if (preference := state.latest("preference")) is not None:
+        words = "share of programs with one wrong token that are less likely than the reference"
+        rows.append(("preference", f"{preference:.1%}", words))
     if (pass_at_1 := state.latest("pass_at_1")) is not None:
         rows.append(("pass@1", f"{pass_at_1:.1%}", "share of the tasks solved by the first sample"))
     if last:
