@@ -15,7 +15,7 @@ from .fallback import WithHtml
 from .markup import box, cell
 from .tasks import ErrorPanel, Follower
 from .training import run_view
-from .training.run import button, set_visible
+from .training.run import button
 
 _CHART_WIDTH = 640  # pixels
 _MEANS = ["loss", "task_loss", "preference", "margin"]
@@ -130,11 +130,7 @@ class SweepPanel(Follower, WithHtml, w.VBox):
             self.means.value = means(state.summary)
         self.verdict.value = verdict(state.verdict)
         self.outcome.value = box(escaped(state.error), "#D55E00", alert=True) if state.error else ""
-        set_visible(self.bar, state.active)
-        set_visible(self.stop, state.active)
-        self.stop.disabled = state.stopping
-        set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
-        self.active = state.active
+        self._show_progress(state)
 
     def _stop(self, button) -> None:
         self.sweep.request_stop()

@@ -35,8 +35,9 @@ def has_loop() -> bool:
 class Follower:
     """Part of a panel that shows what is in a folder, and follows it until nothing there is active.
 
-    The panel has `errors` (an `ErrorPanel`), a button `stop`, the trait `active`, `_read()`, which reads the
-    folder, and `_show(state)`, which shows what was read and sets `active`. `_interval` is in seconds.
+    The panel has `errors` (an `ErrorPanel`), `bar`, the buttons `stop` and `resume`, the trait `active`,
+    `_read()`, which reads the folder, and `_show(state)`, which shows what was read and calls
+    `_show_progress`. `_interval` is in seconds.
     """
 
     _interval = 0.5
@@ -58,6 +59,14 @@ class Follower:
             self._following.cancel()
         super().close()
 
+    def _show_progress(self, state) -> None:
+        """Show the bar and the buttons for a `state` with `status`, `active` and `stopping`."""
+        set_visible(self.bar, state.active)
+        set_visible(self.stop, state.active)
+        self.stop.disabled = state.stopping
+        set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
+        self.active = state.active
+
     async def _follow(self) -> None:
         try:
             while self.active:
@@ -67,6 +76,11 @@ class Follower:
         except Exception:
             self.active, self.stop.disabled = False, True
             raise
+
+
+def set_visible(widget: w.DOMWidget, visible: bool) -> None:
+    """Show or hide a widget."""
+    widget.layout.display = "" if visible else "none"
 
 
 class ErrorPanel(w.HTML):

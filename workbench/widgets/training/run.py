@@ -76,11 +76,7 @@ class RunPanel(Follower, WithHtml, w.VBox):
         self.outcome.value, self.lines.value = run_view.outcome(state, folder), run_view.log(state)
         if state.last:
             self.bar.max, self.bar.value = state.last["of"], state.last["step"]
-        set_visible(self.bar, state.active)
-        set_visible(self.stop, state.active)
-        self.stop.disabled = state.stopping
-        set_visible(self.resume, state.status in ("stopped", "failed") and not state.active)
-        self.active = state.active
+        self._show_progress(state)
 
     def _stop(self, button) -> None:
         self.run.request_stop()
@@ -89,11 +85,6 @@ class RunPanel(Follower, WithHtml, w.VBox):
     def _resume(self, button) -> None:
         self.run.resume()
         self.follow()
-
-
-def set_visible(widget: w.DOMWidget, visible: bool) -> None:
-    """Show or hide a widget."""
-    widget.layout.display = "" if visible else "none"
 
 
 def button(name: str, icon: str, tooltip: str) -> w.Button:
