@@ -35,7 +35,7 @@ def test_the_files_that_the_readme_names_exist():
 
 @pytest.mark.model
 @pytest.mark.xdist_group("model")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # on a slow machine
 @pytest.mark.filterwarnings("ignore::workbench.data.RejectedRowsWarning")
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
