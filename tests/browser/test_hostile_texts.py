@@ -58,7 +58,8 @@ from workbench.study.recipe import Recipe
 tasks = pd.DataFrame([{"task_id": HOSTILE, "base": "fail", "plus": None, "loss": 1.0, "n_tokens": 9}])
 judged = wb.evaluation.EvalReport(HOSTILE, "own tasks", tasks, loss_per_token=1.0)
 coverage = comparison.beside_random(sel).metrics
-study = journey.Study(Recipe(data=HOSTILE), Path("."), ds, None, sel, coverage, {"pad": 0.1})
+study = journey.Study(Recipe(data=HOSTILE), Path("."), ds, selection=sel, coverage=coverage)
+study.padding["pad"] = 0.1
 study.reports[HOSTILE] = judged
 study.recipe.to_yaml("recipe.yaml")
 print(report.write_html(study), HOSTILE)""",
