@@ -124,7 +124,8 @@ def test_save_minutes_writes_checkpoints(long_run):
 
 
 def test_saving_takes_at_most_a_twentieth_of_the_time():
-    reporter = loop._Reporter(None, TrainingSettings(save_minutes=1), None, None, None, None)
+    arguments = dict.fromkeys(("schedule", "memory", "on_record", "on_pass", "should_stop", "measure"))
+    reporter = loop._Reporter(settings=TrainingSettings(save_minutes=1), **arguments)
     reporter.saved, reporter.save_seconds = 0.0, 2.0
     due = {}
     for reporter.step_ended in (59.0, 60.0):
