@@ -325,4 +325,4 @@ def test_leaks_that_cannot_be_checked_are_said(leaking, tmp_path, monkeypatch):
     sentences = []
     rows, counts = journey.leave_out(QUICKSTART, workbench.load(str(leaking)), sentences.append)
     assert (len(rows), counts) == (12, {})
-    assert sentences[0].startswith("leak not checked: benchmark humaneval: no file; give paths=")
+    assert sentences[0].startswith("rows to select from were not checked for leak: benchmark humaneval: ")

@@ -98,8 +98,8 @@ def benchmark_path(name: str, paths: dict | None = None) -> Path:
     cached = list(Path(platformdirs.user_cache_dir("evalplus")).glob(f"{BENCHMARKS[name]}-v*.jsonl"))
     if not cached:
         raise MissingFileError(
-            f"benchmark {name}: no file; give paths={{{name!r}: FILE}}, set ${variable} to EvalPlus's "
-            f"{BENCHMARKS[name]} file, or leave {name} out of benchmarks."
+            f"benchmark {name}: this machine lacks EvalPlus's {BENCHMARKS[name]}; set ${variable} to "
+            f"that file, give paths={{{name!r}: FILE}}, or leave {name} out of benchmarks."
         )
     return max(cached, key=lambda path: [int(part) for part in re.findall(r"\d+", path.stem)])
 

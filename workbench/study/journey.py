@@ -136,7 +136,7 @@ def leave_out(recipe: Recipe, ds: datasets.Dataset, say: Say) -> tuple[datasets.
         hint = " (--keep-leaks keeps those of HumanEval and MBPP)" if counts.get("leak") else ""
         say(f"left out {len(rows.dropped)} of {len(ds)} rows to select from: {numbers}{hint}")
     for rule, reason in not_checked.items():
-        say(f"{rule} not checked: {reason}")
+        say(f"rows to select from were not checked for {rule}: {reason}")
     return rows.dataset, counts
 
 
