@@ -10,6 +10,8 @@ import datasets
 from ..core import progress, tables
 from ..core.errors import UserError, positive
 from ..core.store import Store, digest
+from ..lm import prompts
+from .heldout import MAX_LENGTH
 from .judging import evalplus, suites
 from .judging.assertions import run_with_tests
 from .judging.extraction import extract_code
@@ -122,6 +124,28 @@ def twins(
         _verify([s for s in pending.values() if s.candidates], per_task, judge)
         store.put({key: _encoded(search) for key, search in pending.items()})
     return _table(searches, unconfined)
+
+
+def twin_samples(
+    tokenizer, tasks: datasets.Dataset, ids: Sequence[str], template: str, per_task: int | None = None
+) -> tuple[dict[str, prompts.Sample], list[tuple[str, prompts.Sample]]]:
+    """The references of `tasks` by id, and (id, twin) pairs, as samples for `heldout.likelihood_table`.
+
+    `ids` are those of the rows. Each row has up to `per_task` twins, or none if that is None. `template` is
+    resolved.
+    """
+    questions = dict(zip(ids, prompts.questions(tasks, template), strict=True))
+
+    def samples(owners: Sequence[str], programs: list[str]) -> list[prompts.Sample]:
+        own = [questions[task_id] for task_id in owners]
+        return prompts.training_samples(tokenizer, own, programs, template, MAX_LENGTH)
+
+    references = dict(zip(ids, samples(ids, tasks["response"][:]), strict=True))
+    if per_task is None:
+        return references, []
+    broken = twins(tasks, per_task=per_task)
+    owners = broken["id"][:]
+    return references, list(zip(owners, samples(owners, broken["twin"][:]), strict=True))
 
 
 def _search(reference: _Reference) -> _Search:

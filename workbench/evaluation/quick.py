@@ -7,7 +7,7 @@ import datasets
 from ..core.errors import UserError
 from ..lm import prompts
 from . import sandbox
-from .broken_twins import twins
+from .broken_twins import PER_TASK, twin_samples
 from .generation.answers import generate, generate_answers
 from .generation.decoding import Decoding, generate_texts
 from .generation.prompt_format import PromptFormat
@@ -89,19 +89,10 @@ def preference(model, tokenizer, held_out: datasets.Dataset, n: int, *, template
     rows = held_out.select(spread(range(len(held_out)), n))
     rows = rows.remove_columns([name for name in rows.column_names if name == "id"])
     ids = [str(row) for row in range(len(rows))]
-    broken = twins(rows.add_column("id", ids))
-    if not len(broken):
-        raise UserError("eval_twins: no held-out row has a twin; wb.twins gives the reasons.")
     template = prompts.resolve_template(tokenizer, template)
-    questions = dict(zip(ids, prompts.questions(rows, template), strict=True))
-    owners = broken["id"][:]
-
-    def samples(own: list[str], programs: list[str]) -> list[prompts.Sample]:
-        own_questions = [questions[task_id] for task_id in own]
-        return prompts.training_samples(tokenizer, own_questions, programs, template, MAX_LENGTH)
-
-    references = dict(zip(ids, samples(ids, rows["response"][:]), strict=True))
-    pairs = list(zip(owners, samples(owners, broken["twin"][:]), strict=True))
+    references, pairs = twin_samples(tokenizer, rows.add_column("id", ids), ids, template, PER_TASK)
+    if not pairs:
+        raise UserError("eval_twins: no held-out row has a twin; wb.twins gives the reasons.")
     table = likelihood_table(model, references, pairs)
     if "n_twins" not in table:
         raise UserError(f"eval_twins: all twins differ behind the first {MAX_LENGTH:,} tokens.")

@@ -119,13 +119,19 @@ def collate_families(families: Sequence[Sequence[Sample]]) -> tuple[dict, list[l
             targets[-1].append(torch.tensor(own, dtype=torch.long))
             spans.append(_Span(start, n, shared, origin))
     groups, slots = _grouped(spans, len(ids))
-    layout = {"lengths": [[span.n for span in spans]], "ends": None, "groups": groups, "slots": slots}
+    lengths = [span.n for span in spans]
     batch = {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([steps]),
         "labels": torch.tensor([labels]),
         "previous": torch.tensor(previous),
-        "layout": layout | {"longest": max(span.n for span in spans)},
+        "layout": {
+            "lengths": [lengths],
+            "ends": None,
+            "longest": max(lengths),
+            "groups": groups,
+            "slots": slots,
+        },
     }
     return batch, targets
 

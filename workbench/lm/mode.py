@@ -45,12 +45,12 @@ def batch_mode(model: torch.nn.Module, training: bool = False) -> BatchMode:
 
 def shares_prefixes(model: torch.nn.Module) -> bool:
     """Whether samples of a loaded model can share the tokens that they begin with. The result is cached."""
-    known = _SHARES.setdefault(model, {})
+    by_format = _SHARES.setdefault(model, {})
     key = _format(model)
-    if key not in known:
+    if key not in by_format:
         packed = batch_mode(model).name == "packed"
-        known[key] = packed and not _defect(model, lambda lm, samples: family_nll(lm, [samples])[0])
-    return known[key]
+        by_format[key] = packed and not _defect(model, lambda lm, samples: family_nll(lm, [samples])[0])
+    return by_format[key]
 
 
 def _format(model) -> str:

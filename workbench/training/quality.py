@@ -75,15 +75,13 @@ class Quality:
         `attention` is the attention implementation that the model was loaded with.
         """
         started, scores, errors = time.perf_counter(), {}, []
-        measures = {
-            self._heldout_loss: self.held_out is not None,
-            self._preference: self.settings.eval_twins,
-            self._pass_at_1: self.settings.eval_tasks,
-        }
+        measures = [self._heldout_loss] if self.held_out is not None else []
+        measures += [self._preference] if self.settings.eval_twins else []
+        measures += [self._pass_at_1] if self.settings.eval_tasks else []
         with evaluation_mode(model, attention):
-            for measured in (measured for measured, wanted in measures.items() if wanted):
+            for measure in measures:
                 try:
-                    scores |= measured(model, tokenizer)
+                    scores |= measure(model, tokenizer)
                 except Exception as error:
                     errors.append(f"{type(error).__name__}: {error}")
                     memory.release()

@@ -9,8 +9,8 @@ from ...core import tables
 from ...core.errors import UserError
 from ...lm import prompts
 from ...lm.chat import TemplateRefusal
-from .. import broken_twins
-from ..heldout import MAX_LENGTH, loss_and_rows_without
+from ..broken_twins import twin_samples
+from ..heldout import loss_and_rows_without
 from ..judging.assertions import judge, outcome_table
 from ..judging.extraction import extract_code
 from ..reports.report import EvalReport
@@ -88,15 +88,5 @@ def _instruction_samples(setup: Setup, tasks: datasets.Dataset, template: str):
     ids = list(map(str, tasks["id"][:]))
     if repeated := [task_id for task_id, n in Counter(ids).items() if n > 1]:
         raise UserError(f"id={min(repeated)!r} names several rows; measures by task need ids of their own.")
-    questions = dict(zip(ids, prompts.questions(tasks, template), strict=True))
-
-    def samples(own_ids: list[str], programs: list[str]) -> list[prompts.Sample]:
-        own = [questions[task_id] for task_id in own_ids]
-        return prompts.training_samples(setup.generator.tokenizer, own, programs, template, MAX_LENGTH)
-
-    references, twins = dict(zip(ids, samples(ids, tasks["response"][:]), strict=True)), []
-    if "preference" in setup.measures:
-        table = broken_twins.twins(tasks, per_task=setup.n_twins)
-        owners = table["id"][:]
-        twins = list(zip(owners, samples(owners, table["twin"][:]), strict=True))
-    return references, twins
+    per_task = setup.n_twins if "preference" in setup.measures else None
+    return twin_samples(setup.generator.tokenizer, tasks, ids, template, per_task)
