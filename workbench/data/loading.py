@@ -51,9 +51,9 @@ def load(
           `IterableDataset` of the datasets library;
         - a hub id "owner/name"; its cache is used if the hub cannot be reached;
         - "oss-instruct" (hub id ise-uiuc/Magicoder-OSS-Instruct-75K, columns problem and solution, about
-          75,200 rows, 203 MB, MIT, cleaned of HumanEval and MBPP by its authors) or "evol-instruct"
-          (nickrosh/Evol-Instruct-Code-80k-v1, instruction and output, about 78,300 rows, 121 MB,
-          CC BY-NC-SA 4.0, leaks not removed): the datasets of arXiv 2504.12687. Loading one prints its card;
+          75,200 rows, 203 MB, MIT) or "evol-instruct" (nickrosh/Evol-Instruct-Code-80k-v1, instruction and
+          output, about 78,300 rows, 121 MB, CC BY-NC-SA 4.0, leaks not removed): the datasets of arXiv
+          2504.12687. Loading one prints its card;
         - "package:NAME", the documented functions of an installed package (docstring -> code), or
           "package:stdlib". Nothing is imported or downloaded;
         - "bundled", the dataset that comes with this package.

@@ -30,7 +30,7 @@ NAMED = {
         rows="about 75,200",
         size="203 MB",
         licence="MIT",
-        leaks="its authors have removed rows that match HumanEval and MBPP; check with wb.inspect",
+        leaks="its file is named decontaminated; check with wb.inspect",
     ),
     "evol-instruct": Named(
         hub_id="nickrosh/Evol-Instruct-Code-80k-v1",
